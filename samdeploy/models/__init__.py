@@ -1,0 +1,6 @@
+"""SAM in torch, written for export. The only part of the hub that imports torch."""
+
+from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
+from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
+
+__all__ = ["Sam", "SamConfig", "SamDecoder", "SamEncoder", "TinyVitConfig", "VitConfig"]

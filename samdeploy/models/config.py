@@ -1,0 +1,192 @@
+"""What an architecture is, as plain numbers.
+
+The nested mapping form is the one of the official constructors (``image_encoder``,
+``prompt_encoder``, ``mask_decoder`` with ``transformer`` inside; ``tiny_vit`` in the place of
+``image_encoder`` for MobileSAM), so configurations written for them can be used as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+from samdeploy.errors import CheckpointError
+
+_T = TypeVar("_T", bound=Any)
+
+
+@dataclass(frozen=True)
+class VitConfig:
+    """Plain vision transformer with windowed and global attention (ViTDet; SAM B, L and H)."""
+
+    img_size: int = 1024
+    patch_size: int = 16
+    embed_dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_ratio: float = 4.0
+    out_chans: int = 256
+    qkv_bias: bool = True
+    use_rel_pos: bool = True
+    window_size: int = 14
+    global_attn_indexes: tuple[int, ...] = (2, 5, 8, 11)
+    layer_norm_eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class TinyVitConfig:
+    """TinyViT (Wu et al. 2022, arXiv:2207.10666) as MobileSAM uses it."""
+
+    img_size: int = 1024
+    embed_dims: tuple[int, ...] = (64, 128, 160, 320)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (2, 4, 5, 10)
+    window_sizes: tuple[int, ...] = (7, 7, 14, 7)
+    mlp_ratio: float = 4.0
+    mbconv_expand_ratio: float = 4.0
+    local_conv_size: int = 3
+    out_chans: int = 256
+    #: Published checkpoints carry a classification norm and head that SAM never uses; 0 leaves
+    #: the head out.
+    num_classes: int = 1000
+    norm_head: bool = True
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    depth: int = 2
+    num_heads: int = 8
+    mlp_dim: int = 2048
+    attention_downsample_rate: int = 2
+
+
+@dataclass(frozen=True)
+class PromptEncoderConfig:
+    mask_in_chans: int = 16
+
+
+@dataclass(frozen=True)
+class MaskDecoderConfig:
+    num_multimask_outputs: int = 3
+    iou_head_depth: int = 3
+    iou_head_hidden_dim: int = 256
+    transformer: TransformerConfig = TransformerConfig()
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """The whole model. The embedding width ``C`` is ``image_encoder.out_chans`` throughout."""
+
+    image_encoder: VitConfig | TinyVitConfig = VitConfig()
+    prompt_encoder: PromptEncoderConfig = PromptEncoderConfig()
+    mask_decoder: MaskDecoderConfig = MaskDecoderConfig()
+
+    @property
+    def image_size(self) -> int:
+        """Side ``S`` of the square encoder input in pixels."""
+        return self.image_encoder.img_size
+
+    @property
+    def grid(self) -> int:
+        """Side of the image embedding: ``S / 16``."""
+        return self.image_size // 16
+
+    @property
+    def architecture(self) -> str:
+        """A name for people: the published model that this is, or what it is made of."""
+        encoder = self.image_encoder
+        if isinstance(encoder, TinyVitConfig):
+            return "mobile_sam" if encoder == TinyVitConfig() else "tiny_vit"
+        for name, published in PUBLISHED.items():
+            if encoder == published.image_encoder:
+                return name
+        return f"vit_{encoder.embed_dim}x{encoder.depth}"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The nested mapping that :func:`merge` reads back, of primitives only."""
+        mapping = asdict(self)
+        if isinstance(self.image_encoder, TinyVitConfig):
+            mapping["tiny_vit"] = mapping.pop("image_encoder")
+        return mapping
+
+    def with_image_size(self, size: int) -> SamConfig:
+        return replace(self, image_encoder=replace(self.image_encoder, img_size=size))
+
+
+PUBLISHED = {
+    "sam_b": SamConfig(),
+    "sam_l": SamConfig(
+        VitConfig(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23))
+    ),
+    "sam_h": SamConfig(
+        VitConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31))
+    ),
+    "mobile_sam": SamConfig(TinyVitConfig()),
+}
+
+# Arguments of the official constructors that repeat another number, or matter in training only.
+_REDUNDANT = {
+    "in_chans", "use_abs_pos", "embed_dim", "image_embedding_size", "input_image_size",
+    "transformer_dim", "embedding_dim", "drop_rate", "drop_path_rate", "layer_lr_decay",
+}  # fmt: skip
+
+
+def merge(config: SamConfig, mapping: Mapping[str, Any]) -> SamConfig:
+    """``config`` with the values that ``mapping`` gives; an unknown name inside a section is an
+    error, other top-level entries (notes, pixel statistics) are not read."""
+    encoder = config.image_encoder
+    section = "tiny_vit" if isinstance(encoder, TinyVitConfig) else "image_encoder"
+    other = "image_encoder" if section == "tiny_vit" else "tiny_vit"
+    if other in mapping and section not in mapping:
+        raise CheckpointError(
+            f"config has a section '{other}' but the weights hold a {type(encoder).__name__[:-6]} "
+            f"encoder; use the section '{section}'."
+        )
+    decoder_values = dict(_section(mapping, "mask_decoder"))
+    transformer_values = _section(decoder_values, "transformer")
+    decoder_values.pop("transformer", None)
+    encoder_values = dict(_section(mapping, section))
+    if "neck_out_channels" in mapping:
+        encoder_values.setdefault("out_chans", mapping["neck_out_channels"])
+    decoder = config.mask_decoder
+    return SamConfig(
+        image_encoder=_update(encoder, encoder_values, section),
+        prompt_encoder=_update(
+            config.prompt_encoder, _section(mapping, "prompt_encoder"), "prompt_encoder"
+        ),
+        mask_decoder=replace(
+            _update(decoder, decoder_values, "mask_decoder"),
+            transformer=_update(
+                decoder.transformer, transformer_values, "mask_decoder.transformer"
+            ),
+        ),
+    )
+
+
+def _section(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = mapping.get(name, {})
+    if not isinstance(value, Mapping):
+        raise CheckpointError(
+            f"config['{name}'] is {type(value).__name__}; expected a mapping of names to numbers."
+        )
+    return value
+
+
+def _update(config: _T, values: Mapping[str, Any], section: str) -> _T:
+    known = {field.name: field for field in fields(config)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in known:
+            kind = type(getattr(config, name))
+            try:
+                changes[name] = kind(value)
+            except (TypeError, ValueError) as error:
+                raise CheckpointError(
+                    f"config['{section}']['{name}'] is {value!r}; expected {kind.__name__}."
+                ) from error
+        elif name not in _REDUNDANT:
+            raise CheckpointError(
+                f"config['{section}'] has no entry '{name}'; expected one of {sorted(known)}."
+            )
+    return replace(config, **changes)

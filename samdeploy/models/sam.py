@@ -1,0 +1,115 @@
+"""The whole model and its two halves, with the signatures of a bundle's graphs."""
+
+import torch
+from torch import Tensor, nn
+
+from samdeploy.constants import LABEL_ABSENT, PIXEL_MEAN, PIXEL_STD
+from samdeploy.models.config import SamConfig, VitConfig
+from samdeploy.models.mask_decoder import MaskDecoder
+from samdeploy.models.prompt_encoder import PromptEncoder
+from samdeploy.models.tiny_vit import TinyViT
+from samdeploy.models.vit import ImageEncoderViT
+
+# Added to the attention scores of absent tokens: its exponential is exactly 0 beside any real
+# score, and it still fits float16.
+_ABSENT_BIAS = -3.0e4
+
+
+class Sam(nn.Module):
+    """Segment Anything; ``state_dict`` compatible with the published checkpoints."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder = config.image_encoder
+        self.image_encoder: nn.Module = (
+            ImageEncoderViT(encoder) if isinstance(encoder, VitConfig) else TinyViT(encoder)
+        )
+        dim = encoder.out_chans
+        self.prompt_encoder = PromptEncoder(
+            config.prompt_encoder, dim, config.grid, config.image_size
+        )
+        self.mask_decoder = MaskDecoder(config.mask_decoder, dim)
+        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
+            self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+
+    def encode(self, image: Tensor) -> Tensor:
+        """``[B, 3, S, S]`` RGB in 0-255, padded with the pixel mean -> ``[B, C, S/16, S/16]``."""
+        embeddings: Tensor = self.image_encoder((image - self.pixel_mean) / self.pixel_std)
+        return embeddings
+
+    def decode(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks for ``B`` prompts.
+
+        Args:
+            image_embeddings: ``[1, C, g, g]`` (one image for all prompts) or ``[B, C, g, g]``.
+            point_coords: ``[B, P, 2]``, (x, y) in encoder-input pixels.
+            point_labels: ``[B, P]``: 1 foreground, 0 background, 2 / 3 box corners, -1 padding
+                (SAM's "not a point" token), -2 absent (no token; a prompt's answer does not
+                depend on how many it has).
+            mask_input: ``[B, 1, 4g, 4g]`` logits; not read where ``has_mask_input`` is 0.
+            has_mask_input: ``[B]``, 0 or 1.
+
+        Returns:
+            ``low_res_masks`` ``[B, 4, 4g, 4g]`` logits and ``iou_predictions`` ``[B, 4]``; index 0
+            is the single-mask output.
+        """
+        prompts = self.prompt_encoder
+        image = image_embeddings + prompts.dense(mask_input, has_mask_input)
+        bias = (point_labels == LABEL_ABSENT).to(image.dtype) * _ABSENT_BIAS
+        masks, iou = self.mask_decoder(
+            image, prompts.dense_positions(), prompts.sparse(point_coords, point_labels), bias
+        )
+        return masks, iou
+
+
+class SamEncoder(nn.Module):
+    """The ``encoder`` graph: ``image`` -> ``image_embeddings``."""
+
+    input_names = ("image",)
+    output_names = ("image_embeddings",)
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.sam.encode(image)
+
+
+class SamDecoder(nn.Module):
+    """The ``decoder`` graph: embeddings and prompts -> ``low_res_masks``, ``iou_predictions``."""
+
+    input_names = (
+        "image_embeddings",
+        "point_coords",
+        "point_labels",
+        "mask_input",
+        "has_mask_input",
+    )
+    output_names = ("low_res_masks", "iou_predictions")
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        return self.sam.decode(
+            image_embeddings, point_coords, point_labels, mask_input, has_mask_input
+        )
