@@ -1,0 +1,62 @@
+"""Masks and prompts drawn over an image."""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_OPACITY = 0.5
+_GOLDEN_RATIO = 0.618033988749895
+_FOREGROUND, _BACKGROUND, _BOX, _WHITE = (0, 200, 83), (229, 57, 53), (255, 193, 7), (255, 255, 255)
+
+
+def colour(index: int) -> tuple[int, int, int]:
+    """The colour of mask ``index``, RGB: neighbours in the list differ clearly."""
+    hue = (0.58 + index * _GOLDEN_RATIO) % 1
+    value = 1.0 - 0.2 * (index // 3 % 2)
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 - 0.2 * (index % 2), value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_masks(
+    image: NDArray[np.uint8],
+    masks: NDArray[np.bool_],
+    *,
+    points: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    boxes: ArrayLike | None = None,
+) -> NDArray[np.uint8]:
+    """A copy of ``image`` (RGB uint8 ``[H, W, 3]``) with ``masks`` ``[N, H, W]`` over it.
+
+    Larger masks are drawn first, so that small ones stay visible. ``points`` ``[..., 2]`` with
+    ``labels`` are drawn as green (foreground) and red discs, ``boxes`` ``[..., 4]`` as frames.
+    """
+    out = np.array(image, np.uint8)
+    areas = np.count_nonzero(masks, axis=(1, 2))
+    line = max(1, round(max(image.shape[:2]) / 500))
+    for index in np.argsort(-areas, kind="stable"):
+        mask, paint = masks[index], np.array(colour(int(index)), np.float32)
+        out[mask] = (out[mask] * (1 - _OPACITY) + paint * _OPACITY).astype(np.uint8)
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        edge = tuple(int(v) for v in paint * 0.35 + 255 * 0.65)
+        cv2.drawContours(out, outlines, -1, edge, line, cv2.LINE_AA)
+    if boxes is not None:
+        for x1, y1, x2, y2 in np.asarray(boxes, float).reshape(-1, 4).round().astype(int).tolist():
+            cv2.rectangle(out, (x1, y1), (x2, y2), _BOX, line + 1, cv2.LINE_AA)
+    if points is not None:
+        _draw_points(out, points, labels, radius=3 * line + 2)
+    return out
+
+
+def _draw_points(
+    image: NDArray[np.uint8], points: ArrayLike, labels: ArrayLike | None, radius: int
+) -> None:
+    where = np.asarray(points, float).reshape(-1, 2).round().astype(int).tolist()
+    kinds = np.ones(len(where)) if labels is None else np.asarray(labels).reshape(-1)
+    for (x, y), kind in zip(where, kinds, strict=True):
+        fill = _FOREGROUND if kind else _BACKGROUND
+        cv2.circle(image, (x, y), radius + 2, _WHITE, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(image, (x, y), radius, fill, cv2.FILLED, cv2.LINE_AA)

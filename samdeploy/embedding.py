@@ -1,0 +1,72 @@
+"""An encoded image."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.errors import InputError
+from samdeploy.files import atomic_path
+from samdeploy.geometry import Transform
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One image after the encoder; prompts are decoded from it as often as wanted.
+
+    Attributes:
+        image_embeddings: ``[1, C, S/16, S/16]`` float32.
+        transform: how the image was resized.
+        image: the RGB uint8 image, kept for drawing; not saved.
+    """
+
+    image_embeddings: NDArray[np.float32]
+    transform: Transform
+    image: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """(height, width) of the image."""
+        return self.transform.original_size
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the image inside the encoder input, without padding."""
+        return self.transform.input_size
+
+    @property
+    def low_res_side(self) -> int:
+        """Side of low-res logits, ``S/4``."""
+        return 4 * int(self.image_embeddings.shape[-1])
+
+    def save(self, path: str | Path) -> None:
+        """Write an ``.npz`` file, whole or not at all."""
+        path = Path(path)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                image_embeddings=self.image_embeddings,
+                original_size=self.original_size,
+                image_size=self.transform.image_size,
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Embedding:
+        """Read what :meth:`save` wrote; no pickled content is accepted.
+
+        Raises:
+            InputError: the file is missing or not an embedding.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                height, width = stored["original_size"].tolist()
+                transform = Transform.fit((height, width), int(stored["image_size"]))
+                return cls(stored["image_embeddings"], transform)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"'{path}' is not a saved embedding; expected a file written by Embedding.save."
+            ) from error

@@ -1,0 +1,130 @@
+"""The only place that knows how pixels of an image map to pixels of the encoder input.
+
+Two frames, both (x, y) in pixels with the origin at the top left corner:
+
+* *image frame*: the picture as the user gave it, ``original_size`` (height, width);
+* *input frame*: the picture resized so that its longer side is ``S`` and padded on the right and at
+  the bottom to ``S x S``. Low-res logits are this frame at a quarter of its resolution.
+
+The rules are SAM's (arXiv:2304.02643 and its reference implementation): sizes round half up, images
+are resized with antialiased bilinear interpolation, logits with plain bilinear interpolation and
+half-pixel centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from samdeploy.constants import BINARY_MASK_LOGIT, MASK_THRESHOLD
+
+Size = tuple[int, int]
+Floats = NDArray[np.float32]
+
+
+def resized_size(height: int, width: int, long_side: int) -> Size:
+    """Size after resizing by the longer side; halves round up, a side is never below 1 pixel."""
+    scale = long_side / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The map between an image and the encoder input made from it."""
+
+    original_size: Size
+    input_size: Size
+    image_size: int
+
+    @classmethod
+    def fit(cls, original_size: Size, image_size: int) -> Transform:
+        """The transform that resizes ``original_size`` (height, width) into ``image_size``²."""
+        height, width = original_size
+        return cls((height, width), resized_size(height, width, image_size), image_size)
+
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """Input pixels per image pixel along x and y; rounding makes the two differ slightly."""
+        (height, width), (new_height, new_width) = self.original_size, self.input_size
+        return np.array([new_width / width, new_height / height])
+
+    def points_to_input(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """``[..., 2]`` from the image frame to the input frame, without clipping."""
+        return np.asarray(points, np.float64) * self.scale
+
+    def points_to_image(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Inverse of :meth:`points_to_input`."""
+        return np.asarray(points, np.float64) / self.scale
+
+    def boxes_to_input(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """``[..., 4]`` boxes x1 y1 x2 y2 from the image frame to the input frame."""
+        corners = np.asarray(boxes, np.float64)
+        return self.points_to_input(corners.reshape(-1, 2, 2)).reshape(corners.shape)
+
+    def boxes_to_image(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Inverse of :meth:`boxes_to_input`."""
+        corners = np.asarray(boxes, np.float64)
+        return self.points_to_image(corners.reshape(-1, 2, 2)).reshape(corners.shape)
+
+
+def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """``[H, W, 3]`` to ``size`` (height, width), bilinear and antialiased when it shrinks.
+
+    Pillow is the reference: SAM was trained on its resampling, and OpenCV's differs visibly.
+    """
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def resize_logits(logits: Floats, transform: Transform) -> Floats:
+    """Low-res logits ``[N, s, s]`` to the image frame: ``[N, height, width]``.
+
+    Bilinear to ``S x S``, cut to the part that is not padding, bilinear to the image.
+    """
+    height, width = transform.original_size
+    out = np.empty((len(logits), height, width), np.float32)
+    for target, image_logits in zip(out, iter_resized_logits(logits, transform), strict=True):
+        target[:] = image_logits
+    return out
+
+
+def resize_masks(logits: Floats, transform: Transform) -> NDArray[np.bool_]:
+    """Masks ``[N, height, width]`` of low-res logits; holds one full-size logit map at a time."""
+    height, width = transform.original_size
+    out = np.empty((len(logits), height, width), bool)
+    for target, image_logits in zip(out, iter_resized_logits(logits, transform), strict=True):
+        np.greater(image_logits, MASK_THRESHOLD, out=target)
+    return out
+
+
+def iter_resized_logits(logits: Floats, transform: Transform) -> Iterator[Floats]:
+    """:func:`resize_logits`, one mask at a time."""
+    (height, width), (valid_height, valid_width) = transform.original_size, transform.input_size
+    side = transform.image_size
+    for one in logits:
+        full = cv2.resize(one, (side, side), interpolation=cv2.INTER_LINEAR)
+        valid = np.ascontiguousarray(full[:valid_height, :valid_width])
+        image_logits = cv2.resize(valid, (width, height), interpolation=cv2.INTER_LINEAR)
+        yield np.asarray(image_logits, np.float32)
+
+
+def mask_to_logits(mask: NDArray[np.bool_], transform: Transform, side: int) -> Floats:
+    """A binary mask ``[height, width]`` in the image frame as low-res prompt logits.
+
+    Area-averaged into the ``side x side`` low-res frame and mapped to +-8; padding is outside.
+    """
+    valid_height, valid_width = transform.input_size
+    frame = np.zeros((transform.image_size, transform.image_size), np.float32)
+    frame[:valid_height, :valid_width] = cv2.resize(
+        mask.astype(np.float32), (valid_width, valid_height), interpolation=cv2.INTER_AREA
+    )
+    coverage = np.asarray(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray((2 * coverage - 1) * BINARY_MASK_LOGIT, np.float32)

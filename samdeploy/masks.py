@@ -1,0 +1,261 @@
+"""The result of every kind of segmentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from samdeploy.drawing import draw_masks
+from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.files import atomic_path
+from samdeploy.geometry import Transform, resize_masks
+from samdeploy.polygons import Polygon, mask_to_polygons, to_yolo_line
+from samdeploy.postprocess import mask_boxes
+from samdeploy.rle import Rle
+
+Floats = NDArray[np.float32]
+
+
+class Masks:
+    """``N`` masks of one image, prompt-major when a prompt gave several.
+
+    Attributes:
+        scores: ``[N]`` predicted IoU, float32.
+        prompt_index: ``[N]`` which prompt each mask answers.
+        stability: ``[N]`` stability score, or ``None`` where it was not computed.
+        low_res_logits: ``[N, S/4, S/4]`` float32 in the input frame (a later prompt's ``masks=``),
+            or ``None`` when the masks were changed after decoding.
+        points: ``[N, 2]`` the grid point of each mask in image pixels (whole image only).
+        crop_boxes: ``[N, 4]`` the crop each mask was found in, x1 y1 x2 y2 (whole image only).
+        orig_shape: (height, width) of the image.
+    """
+
+    def __init__(
+        self,
+        orig_shape: tuple[int, int],
+        scores: ArrayLike,
+        *,
+        low_res_logits: Floats | None = None,
+        transform: Transform | None = None,
+        rles: Sequence[Rle] | None = None,
+        prompt_index: ArrayLike | None = None,
+        stability: ArrayLike | None = None,
+        points: ArrayLike | None = None,
+        crop_boxes: ArrayLike | None = None,
+        image: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.orig_shape = orig_shape
+        self.scores = np.asarray(scores, np.float32).reshape(-1)
+        count = len(self.scores)
+        self.prompt_index = np.asarray(
+            np.arange(count) if prompt_index is None else prompt_index, np.int64
+        )
+        self.stability = None if stability is None else np.asarray(stability, np.float32)
+        self.points = None if points is None else np.asarray(points, np.float64).reshape(-1, 2)
+        self.crop_boxes = (
+            None if crop_boxes is None else np.asarray(crop_boxes, np.int64).reshape(-1, 4)
+        )
+        self.low_res_logits = low_res_logits
+        self.image = image
+        self._transform = transform
+        self._rles = None if rles is None else list(rles)
+
+    @classmethod
+    def from_logits(
+        cls,
+        low_res_logits: Floats,
+        transform: Transform,
+        scores: ArrayLike,
+        *,
+        prompt_index: ArrayLike | None = None,
+        image: NDArray[np.uint8] | None = None,
+    ) -> Masks:
+        """Masks that are still logits ``[N, S/4, S/4]``; pixels are computed when asked for."""
+        return cls(
+            transform.original_size,
+            scores,
+            low_res_logits=low_res_logits,
+            transform=transform,
+            prompt_index=prompt_index,
+            image=image,
+        )
+
+    @classmethod
+    def from_rles(
+        cls, rles: Sequence[Rle], orig_shape: tuple[int, int], scores: ArrayLike, **fields: Any
+    ) -> Masks:
+        """Masks that are run lengths; pixels are decoded when asked for."""
+        return cls(orig_shape, scores, rles=rles, **fields)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Masks]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        height, width = self.orig_shape
+        return f"Masks({len(self)} of {height} x {width})"
+
+    def __getitem__(self, index: SupportsIndex | slice | ArrayLike) -> Masks:
+        """The masks at an index, a slice, an array of indices or a boolean array."""
+        wanted = np.atleast_1d(np.arange(len(self))[index])  # type: ignore[index]
+
+        def take(values: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if values is None else values[wanted]
+
+        return Masks(
+            self.orig_shape,
+            self.scores[wanted],
+            low_res_logits=take(self.low_res_logits),
+            transform=self._transform,
+            rles=None if self._rles is None else [self._rles[i] for i in wanted],
+            prompt_index=take(self.prompt_index),
+            stability=take(self.stability),
+            points=take(self.points),
+            crop_boxes=take(self.crop_boxes),
+            image=self.image,
+        )
+
+    @cached_property
+    def data(self) -> NDArray[np.bool_]:
+        """Masks at image size, bool ``[N, height, width]``."""
+        if self._rles is not None:
+            decoded = [rle.decode() for rle in self._rles]
+            return np.stack(decoded) if decoded else np.zeros((0, *self.orig_shape), bool)
+        assert self.low_res_logits is not None
+        assert self._transform is not None
+        return resize_masks(self.low_res_logits, self._transform)
+
+    @cached_property
+    def boxes(self) -> Floats:
+        """``[N, 4]`` x1 y1 x2 y2: first and last set column and row, inclusive; zeros if empty."""
+        return mask_boxes(self.data)
+
+    @cached_property
+    def areas(self) -> NDArray[np.int64]:
+        """``[N]`` set pixels."""
+        if self._rles is not None:
+            return np.array([rle.area for rle in self._rles], np.int64)
+        return np.asarray(np.count_nonzero(self.data, axis=(1, 2)), np.int64)
+
+    @cached_property
+    def rles(self) -> list[Rle]:
+        """Run lengths of every mask."""
+        return self._rles if self._rles is not None else [Rle.encode(mask) for mask in self.data]
+
+    def to_rle(self) -> list[dict[str, object]]:
+        """Compressed COCO run lengths, ``{"size": [height, width], "counts": str}`` each."""
+        return [rle.to_coco() for rle in self.rles]
+
+    def to_polygons(self, epsilon: float = 0.0) -> list[list[Polygon]]:
+        """Per mask its parts, largest first; see :func:`samdeploy.polygons.mask_to_polygons`."""
+        return [mask_to_polygons(mask, epsilon) for mask in self.data]
+
+    def to_coco(
+        self, image_id: int = 0, category_id: int = 1, first_id: int = 1
+    ) -> list[dict[str, object]]:
+        """COCO annotations; ``bbox`` is x y width height of the pixels' outer edges."""
+        annotations: list[dict[str, object]] = []
+        for i, rle in enumerate(self.to_rle()):
+            x1, y1, x2, y2 = (float(v) for v in self.boxes[i])
+            filled = float(self.areas[i] > 0)
+            annotations.append(
+                {
+                    "id": first_id + i,
+                    "image_id": image_id,
+                    "category_id": category_id,
+                    "segmentation": rle,
+                    "area": int(self.areas[i]),
+                    "bbox": [x1, y1, x2 - x1 + filled, y2 - y1 + filled],
+                    "iscrowd": 0,
+                    "score": float(self.scores[i]),
+                }
+            )
+        return annotations
+
+    def to_yolo(self, class_ids: int | Sequence[int] = 0, epsilon: float = 0.0) -> list[str]:
+        """YOLO segmentation lines, one per part; holes are bridged into the outline."""
+        classes = [class_ids] * len(self) if isinstance(class_ids, int) else list(class_ids)
+        if len(classes) != len(self):
+            raise InputError(f"{len(classes)} class ids for {len(self)} masks; give one per mask.")
+        return [
+            to_yolo_line(part.bridged(), class_id, self.orig_shape)
+            for class_id, parts in zip(classes, self.to_polygons(epsilon), strict=True)
+            for part in parts
+        ]
+
+    def to_supervision(self) -> Any:
+        """A ``supervision.Detections``: masks, boxes (outer edges) and scores as confidence.
+
+        Raises:
+            RuntimeUnavailableError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise RuntimeUnavailableError(
+                "supervision is not installed; run: pip install 'samdeploy[plot]'."
+            ) from error
+        boxes = self.boxes.copy()
+        boxes[:, 2:] += (self.areas > 0)[:, None]
+        return supervision.Detections(
+            xyxy=boxes,
+            mask=self.data,
+            confidence=self.scores,
+            class_id=np.zeros(len(self), int),
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Everything but the logits as plain JSON values."""
+        masks = []
+        for i, rle in enumerate(self.to_rle()):
+            entry: dict[str, object] = {
+                "score": round(float(self.scores[i]), 6),
+                "box": [float(v) for v in self.boxes[i]],
+                "area": int(self.areas[i]),
+                "prompt": int(self.prompt_index[i]),
+                "segmentation": rle,
+            }
+            if self.stability is not None:
+                entry["stability"] = round(float(self.stability[i]), 6)
+            if self.points is not None:
+                entry["point"] = self.points[i].tolist()
+            masks.append(entry)
+        return {"size": list(self.orig_shape), "masks": masks}
+
+    def plot(
+        self,
+        image: NDArray[np.uint8] | None = None,
+        *,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+    ) -> NDArray[np.uint8]:
+        """The masks drawn over ``image`` (RGB uint8 ``[height, width, 3]``; by default the image
+        they were made from), with the prompts if given. Returns a new array."""
+        base = self.image if image is None else image
+        if base is None:
+            raise InputError("these masks do not know their image; pass image= to plot.")
+        if base.shape[:2] != self.orig_shape:
+            raise InputError(
+                f"an image of {list(base.shape[:2])}; expected the masks' {list(self.orig_shape)}."
+            )
+        return draw_masks(base, self.data, points=points, labels=labels, boxes=boxes)
+
+    def save(self, path: str | Path, **plot_options: Any) -> Path:
+        """Write ``.json`` (:meth:`to_json`) or a picture (:meth:`plot`), whole or not at all."""
+        path = Path(path)
+        with atomic_path(path) as temporary:
+            if path.suffix.lower() == ".json":
+                temporary.write_text(json.dumps(self.to_json()))
+            else:
+                Image.fromarray(self.plot(**plot_options)).save(temporary)
+        return path

@@ -1,0 +1,114 @@
+"""Masks to scores and boxes, and the filters of whole-image mode."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.constants import MASK_THRESHOLD
+
+Floats = NDArray[np.float32]
+
+
+def stability_scores(logits: Floats, offset: float = 1.0) -> NDArray[np.float32]:
+    """IoU of each mask of ``[N, H, W]`` logits at thresholds ``+offset`` and ``-offset``: ``[N]``.
+
+    A mask whose outline hardly moves when the threshold does is a stable one. Without any pixel
+    above the lower threshold the score is not a number, as in the reference implementation.
+    """
+    flat = logits.reshape(len(logits), -1)
+    inner = np.count_nonzero(flat > MASK_THRESHOLD + offset, axis=1)
+    outer = np.count_nonzero(flat > MASK_THRESHOLD - offset, axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(inner / outer, np.float32)
+
+
+def mask_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Boxes ``[N, 4]`` of ``[N, H, W]``: first and last set column and row (inclusive pixel
+    indices); zeros for an empty mask."""
+    count, height, width = masks.shape
+    columns: NDArray[np.bool_] = np.asarray(masks.any(axis=1))
+    rows: NDArray[np.bool_] = np.asarray(masks.any(axis=2))
+    boxes = np.stack(
+        [
+            columns.argmax(axis=1),
+            rows.argmax(axis=1),
+            width - 1 - columns[:, ::-1].argmax(axis=1),
+            height - 1 - rows[:, ::-1].argmax(axis=1),
+        ],
+        axis=1,
+    )
+    boxes[~np.asarray(columns.any(axis=1))] = 0
+    return boxes.astype(np.float32).reshape(count, 4)
+
+
+def nms(boxes: Floats, scores: Floats, iou_threshold: float) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression; the kept indices, best first.
+
+    Ties keep their order (the sort is stable), areas are widths times heights without a pixel
+    added, and a box goes when its IoU with a better one is above the threshold. Boxes without
+    area have an undefined IoU and stay.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ordered = boxes[order].astype(np.float32)
+    areas = (ordered[:, 2] - ordered[:, 0]) * (ordered[:, 3] - ordered[:, 1])
+    alive = np.ones(len(order), bool)
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        rest = ordered[i + 1 :]
+        top_left = np.maximum(ordered[i, :2], rest[:, :2])
+        bottom_right = np.minimum(ordered[i, 2:], rest[:, 2:])
+        overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            iou = overlap / (areas[i] + areas[i + 1 :] - overlap)
+        alive[i + 1 :] &= ~(iou > iou_threshold)
+    return order[alive]
+
+
+def near_crop_edge(
+    boxes: Floats,
+    crop: tuple[int, int, int, int],
+    image_size: tuple[int, int],
+    margin: float = 20.0,
+) -> NDArray[np.bool_]:
+    """Boxes ``[N, 4]`` in image pixels that touch an edge of the crop but not of the image.
+
+    ``crop`` is x1 y1 x2 y2, ``image_size`` (height, width), ``margin`` in pixels, inclusive. Such a
+    mask is probably cut off; another crop sees it whole.
+    """
+    height, width = image_size
+    to_crop = np.abs(boxes - np.array(crop, np.float32)) <= margin
+    to_image = np.abs(boxes - np.array([0, 0, width, height], np.float32)) <= margin
+    return np.asarray((to_crop & ~to_image).any(axis=1))
+
+
+def fill_holes(mask: NDArray[np.bool_], min_area: float) -> tuple[NDArray[np.bool_], bool]:
+    """``mask`` with background regions below ``min_area`` pixels filled, and whether any was."""
+    labels, areas = _regions(~mask)
+    small = np.flatnonzero(areas < min_area)
+    if not small.size:
+        return mask, False
+    return mask | np.isin(labels, small + 1), True
+
+
+def remove_islands(mask: NDArray[np.bool_], min_area: float) -> tuple[NDArray[np.bool_], bool]:
+    """``mask`` without its regions below ``min_area`` pixels, and whether any was removed.
+
+    When all are small, the largest stays.
+    """
+    labels, areas = _regions(mask)
+    small = areas < min_area
+    if not small.any():
+        return mask, False
+    keep = np.flatnonzero(~small)
+    if not keep.size:
+        keep = np.array([areas.argmax()])
+    return np.isin(labels, keep + 1), True
+
+
+def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """8-connected regions: label map (0 outside) and areas, region ``i + 1`` at index ``i``."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return np.asarray(labels, np.int32), np.asarray(stats[1:, cv2.CC_STAT_AREA], np.int32)

@@ -1,0 +1,288 @@
+"""Prompts in image pixels to the inputs of the decoder graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from samdeploy.constants import (
+    LABEL_ABSENT,
+    LABEL_BACKGROUND,
+    LABEL_BOX_BOTTOM_RIGHT,
+    LABEL_BOX_TOP_LEFT,
+    LABEL_FOREGROUND,
+    LABEL_PADDING,
+)
+from samdeploy.errors import InputError
+from samdeploy.geometry import Transform, mask_to_logits
+
+#: Points, labels and boxes as users write them: nested lists, possibly ragged, or arrays.
+Nested: TypeAlias = ArrayLike | Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one mask is asked for; any combination of the fields, at least one.
+
+    Attributes:
+        points: ``[x, y]`` or ``[P, 2]`` in image pixels.
+        labels: 1 (foreground) or 0 (background) per point; all foreground when left out.
+        box: x1 y1 x2 y2 in image pixels.
+        mask: bool or integer ``[H, W]`` at image size, or floating-point low-res logits
+            ``[S/4, S/4]`` (such as a previous answer's ``low_res_logits``).
+    """
+
+    points: Nested | None = None
+    labels: Nested | None = None
+    box: Nested | None = None
+    mask: ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class DecoderPrompts:
+    """Decoder feeds of ``B`` prompts, filled up to ``P`` tokens with the absent label.
+
+    ``point_coords`` ``[B, P, 2]`` in input pixels, ``point_labels`` ``[B, P]``, ``mask_input``
+    ``[B, 1, S/4, S/4]`` and ``has_mask_input`` ``[B]``, all float32.
+    """
+
+    point_coords: NDArray[np.float32]
+    point_labels: NDArray[np.float32]
+    mask_input: NDArray[np.float32]
+    has_mask_input: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.point_coords)
+
+    def __getitem__(self, index: slice) -> DecoderPrompts:
+        return DecoderPrompts(
+            self.point_coords[index],
+            self.point_labels[index],
+            self.mask_input[index],
+            self.has_mask_input[index],
+        )
+
+    def feeds(self) -> dict[str, NDArray[np.float32]]:
+        return dict(vars(self))
+
+
+def collect_prompts(
+    points: Nested | None = None,
+    labels: Nested | None = None,
+    bboxes: Nested | None = None,
+    masks: ArrayLike | None = None,
+) -> list[Prompt]:
+    """The prompts that Ultralytics-style arguments mean.
+
+    * ``points``: ``[x, y]`` (one prompt), ``[N, 2]`` (``N`` prompts of one point each), or a
+      sequence of ``[P, 2]`` (one prompt of ``P`` points each; lengths may differ).
+    * ``labels``: the same nesting without the last axis; all foreground when left out.
+    * ``bboxes``: ``[4]`` or ``[N, 4]``; ``masks``: one mask or ``[N, ...]``, see :class:`Prompt`.
+
+    Several kinds given together are paired by position, so they must be equally many.
+
+    Raises:
+        InputError: nothing given, or counts that do not match.
+    """
+    if points is None and labels is not None:
+        raise InputError(f"labels={labels!r} came without points; give one label per point.")
+    columns: dict[str, list[Any]] = {}
+    if points is not None:
+        groups = _point_groups(points)
+        columns["points"] = list(groups)
+        columns["labels"] = _label_groups(labels, groups)
+    if bboxes is not None:
+        columns["box"] = list(_rows(bboxes, 4, "bboxes"))
+    if masks is not None:
+        columns["mask"] = _mask_list(masks)
+    counts = {name: len(values) for name, values in columns.items() if name != "labels"}
+    if not counts or not max(counts.values()):
+        raise InputError("no prompt given; pass points, bboxes or masks.")
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{count} x {name}" for name, count in counts.items())
+        raise InputError(
+            f"prompts of different counts ({found}) cannot be paired; give equally many, or a list "
+            "of Prompt objects."
+        )
+    names = list(columns)
+    return [
+        Prompt(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def encode_prompts(
+    prompts: Sequence[Prompt], transform: Transform, low_res_side: int
+) -> DecoderPrompts:
+    """Decoder feeds of ``prompts``: one batch, whatever their kinds and lengths.
+
+    A prompt's tokens are its points, then its box corners; SAM adds its padding token to points
+    that come without a box. Shorter prompts are filled up with absent tokens, which the graph
+    masks out of every attention, so an answer does not depend on the batch it is in.
+
+    Raises:
+        InputError: a coordinate is not a number or outside the image, a label is not 0 or 1, a box
+            has no area, or a mask has the wrong shape.
+    """
+    if not prompts:
+        raise InputError("no prompt given; pass points, bboxes or masks.")
+    tokens = [_tokens(prompt, transform) for prompt in prompts]
+    width = max(1, *(len(labels) for _, labels in tokens))
+    coords = np.zeros((len(prompts), width, 2), np.float32)
+    labels = np.full((len(prompts), width), LABEL_ABSENT, np.float32)
+    mask_input = np.zeros((len(prompts), 1, low_res_side, low_res_side), np.float32)
+    has_mask = np.zeros(len(prompts), np.float32)
+    for i, (prompt, (xy, kinds)) in enumerate(zip(prompts, tokens, strict=True)):
+        coords[i, : len(kinds)] = xy
+        labels[i, : len(kinds)] = kinds
+        if prompt.mask is not None:
+            mask_input[i, 0] = _mask_logits(prompt.mask, transform, low_res_side)
+            has_mask[i] = 1
+    return DecoderPrompts(coords, labels, mask_input, has_mask)
+
+
+def _tokens(
+    prompt: Prompt, transform: Transform
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    coords: list[NDArray[np.float64]] = []
+    labels: list[int] = []
+    if prompt.points is None and prompt.labels is not None:
+        raise InputError(f"labels={prompt.labels!r} came without points; give one label per point.")
+    if prompt.points is not None:
+        points = _rows(prompt.points, 2, "points")
+        _check_inside(points, transform, "point")
+        coords.append(transform.points_to_input(points))
+        labels += _labels(prompt.labels, len(points))
+    if prompt.box is not None:
+        boxes = _rows(prompt.box, 4, "box")
+        if len(boxes) != 1:
+            raise InputError(f"a Prompt takes one box, got {len(boxes)}; make one Prompt per box.")
+        coords.append(transform.points_to_input(_check_box(boxes[0], transform)))
+        labels += [LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT]
+    elif prompt.points is not None:
+        coords.append(np.zeros((1, 2)))
+        labels.append(LABEL_PADDING)
+    elif prompt.mask is None:
+        raise InputError("an empty Prompt; give it points, a box or a mask.")
+    return np.concatenate([np.zeros((0, 2)), *coords]), np.array(labels, np.float64)
+
+
+def _numbers(values: Any, what: str) -> NDArray[np.float64]:
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}={values!r}; expected numbers in equally long rows.") from error
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{what}={values!r} has a value that is not finite; expected pixels.")
+    return numbers
+
+
+def _rows(values: Any, width: int, what: str) -> NDArray[np.float64]:
+    """``[width]`` or ``[N, width]`` -> ``[N, width]``."""
+    numbers = _numbers(values, what)
+    if numbers.ndim == 1 and numbers.size == width:
+        numbers = numbers[None]
+    if numbers.ndim != 2 or numbers.shape[1] != width or not len(numbers):
+        layout = "[x, y]" if width == 2 else "[x1, y1, x2, y2]"
+        raise InputError(f"{what}={values!r}; expected {layout} or a list of such.")
+    return numbers
+
+
+def _point_groups(points: Any) -> list[NDArray[np.float64]]:
+    """Points of each prompt, ``[P, 2]`` each."""
+    if _depth(points) <= 2:
+        return list(_rows(points, 2, "points")[:, None])
+    return [_rows(group, 2, "points") for group in points]
+
+
+def _label_groups(labels: Any, groups: list[NDArray[np.float64]]) -> list[list[int]]:
+    if labels is None:
+        return [[LABEL_FOREGROUND] * len(group) for group in groups]
+    depth = _depth(labels)
+    if depth == 0:
+        labels = [labels]
+    if depth <= 1 and len(groups) == 1:  # one prompt: labels may be a flat list
+        labels = [labels]
+    if len(labels) != len(groups):
+        raise InputError(
+            f"{len(labels)} labels for {len(groups)} prompts; give one label per point: a prompt "
+            "of several points is written points=[[[x, y], [x, y]]] labels=[[1, 0]]."
+        )
+    return [_labels(given, len(group)) for given, group in zip(labels, groups, strict=True)]
+
+
+def _labels(labels: Any, count: int) -> list[int]:
+    if labels is None:
+        return [LABEL_FOREGROUND] * count
+    values = _numbers(labels, "labels").reshape(-1)
+    if len(values) != count:
+        raise InputError(f"{len(values)} labels for {count} points; give one label per point.")
+    if not np.isin(values, (LABEL_BACKGROUND, LABEL_FOREGROUND)).all():
+        raise InputError(f"labels={labels!r}; expected 1 (foreground) or 0 (background).")
+    return [int(value) for value in values]
+
+
+def _depth(values: Any) -> int:
+    if isinstance(values, np.ndarray):
+        return values.ndim
+    if isinstance(values, (list, tuple)):
+        return 1 + (_depth(values[0]) if values else 0)
+    return 0
+
+
+def _check_inside(points: NDArray[np.float64], transform: Transform, what: str) -> None:
+    height, width = transform.original_size
+    outside = ((points < 0) | (points > (width, height))).any(axis=1)
+    if outside.any():
+        x, y = points[outside][0]
+        raise InputError(
+            f"{what} ({x:g}, {y:g}) is outside the image; expected 0 <= x <= {width} and "
+            f"0 <= y <= {height} in pixels."
+        )
+
+
+def _check_box(box: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+    x1, y1, x2, y2 = box
+    if x2 <= x1 or y2 <= y1:
+        raise InputError(
+            f"box [{x1:g}, {y1:g}, {x2:g}, {y2:g}] has no area; expected x1 < x2 and y1 < y2."
+        )
+    corners = box.reshape(2, 2)
+    _check_inside(corners, transform, "box corner")
+    return corners
+
+
+def _mask_list(masks: Any) -> list[Any]:
+    """One mask or several -> a list of masks."""
+    if isinstance(masks, (list, tuple)) and masks and isinstance(masks[0], np.ndarray):
+        return list(masks)
+    array = np.asarray(masks)
+    if array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
+        raise InputError(
+            f"masks have shape {list(array.shape)}; expected [height, width] or [N, height, width]."
+        )
+    return list(array)
+
+
+def _mask_logits(mask: Any, transform: Transform, side: int) -> NDArray[np.float32]:
+    array = np.squeeze(np.asarray(mask))
+    if array.dtype.kind == "f":
+        if array.shape != (side, side):
+            raise InputError(
+                f"a floating-point mask has shape {list(array.shape)}; expected low-res logits "
+                f"[{side}, {side}], or a bool mask at image size."
+            )
+        return _numbers(array, "masks").astype(np.float32)
+    if array.shape != transform.original_size:
+        raise InputError(
+            f"a mask has shape {list(array.shape)}; expected the image's "
+            f"{list(transform.original_size)}."
+        )
+    return mask_to_logits(array.astype(bool), transform, side)

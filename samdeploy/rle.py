@@ -1,0 +1,108 @@
+"""Run-length encoded masks in the COCO format.
+
+Runs go down the columns and start with a run of zeros, of length 0 when the first pixel is set.
+The compressed form writes each count, or from the third on its difference to the count two
+before, as little-endian groups of five bits (format: the COCO API's mask definition).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rle:
+    """``counts`` of alternating runs over a mask of ``size`` (height, width)."""
+
+    size: tuple[int, int]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def encode(cls, mask: NDArray[np.bool_]) -> Rle:
+        """Encode a mask ``[height, width]``."""
+        height, width = mask.shape
+        flat = np.asarray(mask, bool).ravel(order="F")
+        changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+        start = [0, 0] if flat.size and flat[0] else [0]
+        bounds = np.concatenate([start, changes, [flat.size]])
+        return cls((height, width), np.diff(bounds))
+
+    def decode(self) -> NDArray[np.bool_]:
+        """The mask, bool ``[height, width]``."""
+        values = np.arange(len(self.counts)) % 2 == 1
+        flat = np.repeat(values, self.counts)
+        return np.ascontiguousarray(flat.reshape(self.size, order="F"))
+
+    @property
+    def area(self) -> int:
+        """Number of set pixels."""
+        return int(self.counts[1::2].sum())
+
+    def to_coco(self) -> dict[str, object]:
+        """``{"size": [height, width], "counts": str}``, the compressed COCO form."""
+        return {"size": list(self.size), "counts": compress(self.counts)}
+
+    @classmethod
+    def from_coco(cls, rle: dict[str, object]) -> Rle:
+        """Read the compressed or the uncompressed COCO form.
+
+        Raises:
+            InputError: the counts do not cover the size.
+        """
+        size, counts = rle["size"], rle["counts"]
+        if isinstance(counts, bytes):
+            counts = counts.decode("ascii")
+        runs = decompress(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
+        height, width = (int(side) for side in np.asarray(size).tolist())
+        if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+            raise InputError(
+                f"RLE counts cover {runs.sum()} pixels; expected {height} x {width} in runs >= 0."
+            )
+        return cls((height, width), runs)
+
+
+def compress(counts: NDArray[np.int64]) -> str:
+    """Counts to COCO's printable string."""
+    values = counts.astype(np.int64).copy()
+    values[3:] -= counts[1:-2]
+    out = bytearray()
+    for value in values.tolist():
+        while True:
+            group = value & 0x1F
+            value >>= 5
+            # Finished when the sign bit of this group already says the rest.
+            done = value == (-1 if group & 0x10 else 0)
+            out.append(48 + (group if done else group | 0x20))
+            if done:
+                break
+    return out.decode("ascii")
+
+
+def decompress(text: str) -> NDArray[np.int64]:
+    """Inverse of :func:`compress`.
+
+    Raises:
+        InputError: the text ends inside a number or holds a character outside the format.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for code in text.encode("latin-1", "replace"):
+        group = code - 48
+        if not 0 <= group < 64:
+            raise InputError(f"RLE counts hold {chr(code)!r}; expected COCO's compressed form.")
+        value |= (group & 0x1F) << shift
+        shift += 5
+        if group & 0x20:
+            continue
+        if group & 0x10:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise InputError("RLE counts end inside a number; expected COCO's compressed form.")
+    return np.array(counts, np.int64)
