@@ -23,7 +23,8 @@ class Crop:
 
 def point_grid(side: int) -> NDArray[np.float64]:
     """``[side², 2]`` cell centres of the unit square, row by row, (x, y)."""
-    centres = (np.arange(side) + 0.5) / side
+    half = 1 / (2 * side)
+    centres = np.linspace(half, 1 - half, side)
     x, y = np.meshgrid(centres, centres)
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
@@ -57,10 +58,11 @@ def make_crops(size: tuple[int, int], settings: WholeImageSettings) -> list[Crop
     crops = []
     for box, layer in crop_boxes(size, settings.crop_n_layers, settings.crop_overlap_ratio):
         if settings.point_grids is not None:
-            grid = np.asarray(settings.point_grids[layer], np.float64).reshape(-1, 2)
+            grid = np.asarray(settings.point_grids[layer], np.float64)
         else:
             side = int(settings.points_stride / settings.crop_downscale_factor**layer)
             grid = point_grid(max(1, side))
         x1, y1, x2, y2 = box
-        crops.append(Crop(box, grid * (x2 - x1, y2 - y1)))
+        if x2 > x1 and y2 > y1:  # an image of few pixels has tiles without any
+            crops.append(Crop(box, grid * (x2 - x1, y2 - y1)))
     return crops

@@ -19,6 +19,7 @@ from samdeploy.constants import (
 )
 from samdeploy.errors import InputError
 from samdeploy.geometry import Transform, mask_to_logits
+from samdeploy.text import shown
 
 #: Points, labels and boxes as users write them: nested lists, possibly ragged, or arrays.
 Nested: TypeAlias = ArrayLike | Sequence[Any]
@@ -80,7 +81,8 @@ def collect_prompts(
 
     * ``points``: ``[x, y]`` (one prompt), ``[N, 2]`` (``N`` prompts of one point each), or a
       sequence of ``[P, 2]`` (one prompt of ``P`` points each; lengths may differ).
-    * ``labels``: the same nesting without the last axis; all foreground when left out.
+    * ``labels``: the same nesting without the last axis; all foreground when left out. ``[N, 2]``
+      points with labels ``[[...]]`` nested as one list of ``N`` are one prompt of ``N`` points.
     * ``bboxes``: ``[4]`` or ``[N, 4]``; ``masks``: one mask or ``[N, ...]``, see :class:`Prompt`.
 
     Several kinds given together are paired by position, so they must be equally many.
@@ -89,10 +91,10 @@ def collect_prompts(
         InputError: nothing given, or counts that do not match.
     """
     if points is None and labels is not None:
-        raise InputError(f"labels={labels!r} came without points; give one label per point.")
+        raise InputError(f"labels={shown(labels)} came without points; give one label each.")
     columns: dict[str, list[Any]] = {}
     if points is not None:
-        groups = _point_groups(points)
+        groups = _point_groups(points, labels)
         columns["points"] = list(groups)
         columns["labels"] = _label_groups(labels, groups)
     if bboxes is not None:
@@ -150,7 +152,7 @@ def _tokens(
     coords: list[NDArray[np.float64]] = []
     labels: list[int] = []
     if prompt.points is None and prompt.labels is not None:
-        raise InputError(f"labels={prompt.labels!r} came without points; give one label per point.")
+        raise InputError(f"labels={shown(prompt.labels)} came without points; give one label each.")
     if prompt.points is not None:
         points = _rows(prompt.points, 2, "points")
         _check_inside(points, transform, "point")
@@ -174,9 +176,11 @@ def _numbers(values: Any, what: str) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what}={values!r}; expected numbers in equally long rows.") from error
+        raise InputError(
+            f"{what}={shown(values)}; expected numbers in equally long rows."
+        ) from error
     if not np.isfinite(numbers).all():
-        raise InputError(f"{what}={values!r} has a value that is not finite; expected pixels.")
+        raise InputError(f"{what}={shown(values)} has a value that is not finite; expected pixels.")
     return numbers
 
 
@@ -187,31 +191,30 @@ def _rows(values: Any, width: int, what: str) -> NDArray[np.float64]:
         numbers = numbers[None]
     if numbers.ndim != 2 or numbers.shape[1] != width or not len(numbers):
         layout = "[x, y]" if width == 2 else "[x1, y1, x2, y2]"
-        raise InputError(f"{what}={values!r}; expected {layout} or a list of such.")
+        raise InputError(f"{what}={shown(values)}; expected {layout} or a list of such.")
     return numbers
 
 
-def _point_groups(points: Any) -> list[NDArray[np.float64]]:
+def _point_groups(points: Any, labels: Any) -> list[NDArray[np.float64]]:
     """Points of each prompt, ``[P, 2]`` each."""
-    if _depth(points) <= 2:
-        return list(_rows(points, 2, "points")[:, None])
-    return [_rows(group, 2, "points") for group in points]
+    if _depth(points) > 2:
+        return [_rows(group, 2, "points") for group in points]
+    rows = _rows(points, 2, "points")
+    one_prompt = _depth(labels) == 2 and len(labels) == 1
+    return [rows] if one_prompt else list(rows[:, None])
 
 
-def _label_groups(labels: Any, groups: list[NDArray[np.float64]]) -> list[list[int]]:
+def _label_groups(labels: Any, groups: list[NDArray[np.float64]]) -> list[Any]:
     if labels is None:
-        return [[LABEL_FOREGROUND] * len(group) for group in groups]
-    depth = _depth(labels)
-    if depth == 0:
-        labels = [labels]
-    if depth <= 1 and len(groups) == 1:  # one prompt: labels may be a flat list
-        labels = [labels]
+        return [None] * len(groups)
+    if _depth(labels) == 0 or (_depth(labels) == 1 and len(groups) == 1):
+        labels = [labels]  # one prompt: its labels may be flat
     if len(labels) != len(groups):
         raise InputError(
             f"{len(labels)} labels for {len(groups)} prompts; give one label per point: a prompt "
             "of several points is written points=[[[x, y], [x, y]]] labels=[[1, 0]]."
         )
-    return [_labels(given, len(group)) for given, group in zip(labels, groups, strict=True)]
+    return list(labels)
 
 
 def _labels(labels: Any, count: int) -> list[int]:
@@ -221,13 +224,14 @@ def _labels(labels: Any, count: int) -> list[int]:
     if len(values) != count:
         raise InputError(f"{len(values)} labels for {count} points; give one label per point.")
     if not np.isin(values, (LABEL_BACKGROUND, LABEL_FOREGROUND)).all():
-        raise InputError(f"labels={labels!r}; expected 1 (foreground) or 0 (background).")
+        raise InputError(f"labels={shown(labels)}; expected 1 (foreground) or 0 (background).")
     return [int(value) for value in values]
 
 
 def _depth(values: Any) -> int:
-    if isinstance(values, np.ndarray):
-        return values.ndim
+    """Number of axes; of the first element's, where rows differ in length."""
+    if hasattr(values, "ndim"):
+        return int(values.ndim)
     if isinstance(values, (list, tuple)):
         return 1 + (_depth(values[0]) if values else 0)
     return 0
@@ -257,22 +261,40 @@ def _check_box(box: NDArray[np.float64], transform: Transform) -> NDArray[np.flo
 
 def _mask_list(masks: Any) -> list[Any]:
     """One mask or several -> a list of masks."""
-    if isinstance(masks, (list, tuple)) and masks and isinstance(masks[0], np.ndarray):
-        return list(masks)
-    array = np.asarray(masks)
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
+    if isinstance(masks, (list, tuple)) and all(_depth(mask) > 1 for mask in masks):
+        return [_mask(mask) for mask in masks]
+    array = _as_array(masks)
     if array.ndim == 2:
         array = array[None]
-    if array.ndim != 3:
+    if array.ndim < 3:
         raise InputError(
             f"masks have shape {list(array.shape)}; expected [height, width] or [N, height, width]."
         )
-    return list(array)
+    return [_mask(mask) for mask in array]
+
+
+def _mask(mask: Any) -> NDArray[Any]:
+    """One mask ``[height, width]``; leading axes of length 1 are dropped."""
+    array = _as_array(mask)
+    while array.ndim > 2 and len(array) == 1:
+        array = array[0]
+    if array.ndim != 2 or not array.size:
+        raise InputError(f"a mask has shape {list(array.shape)}; expected [height, width].")
+    return array
+
+
+def _as_array(mask: Any) -> NDArray[Any]:
+    try:
+        array = np.asarray(mask)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"masks={shown(mask)}; expected rows of equal length.") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"a mask of {array.dtype}; expected bool, integer or float values.")
+    return array
 
 
 def _mask_logits(mask: Any, transform: Transform, side: int) -> NDArray[np.float32]:
-    array = np.squeeze(np.asarray(mask))
+    array = _mask(mask)
     if array.dtype.kind == "f":
         if array.shape != (side, side):
             raise InputError(

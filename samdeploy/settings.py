@@ -6,11 +6,17 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from samdeploy.errors import InputError
+from samdeploy.text import shown
+
+#: Crops that overlap entirely would never advance.
+_MOST_OVERLAP = 0.99
 
 _ALIASES = {
     "points_per_side": "points_stride",
@@ -18,6 +24,7 @@ _ALIASES = {
     "pred_iou_thresh": "conf_thres",
     "conf": "conf_thres",
     "box_nms_thresh": "nms_thresh",
+    "iou": "nms_thresh",
     "crop_n_points_downscale_factor": "crop_downscale_factor",
 }
 
@@ -63,22 +70,44 @@ class WholeImageSettings:
             ("min_mask_region_area", 0),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or int(value) != value or value < least:
-                raise InputError(f"{name}={value!r}; expected a whole number of {least} or more.")
-        for name in ("conf_thres", "stability_score_thresh", "nms_thresh", "crop_nms_thresh"):
-            self._check_range(name, 1.0)
-        self._check_range("crop_overlap_ratio", 0.99)
-        self._check_range("stability_score_offset", math.inf)
-        if self.point_grids is not None and len(self.point_grids) != self.crop_n_layers + 1:
-            raise InputError(
-                f"{len(self.point_grids)} point_grids for crop_n_layers={self.crop_n_layers}; "
-                "expected one for the image and one per layer."
-            )
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise InputError(f"{name}={shown(value)}; expected a whole number from {least} up.")
+        for name, most in (
+            ("conf_thres", 1.0),
+            ("stability_score_thresh", 1.0),
+            ("nms_thresh", 1.0),
+            ("crop_nms_thresh", 1.0),
+            ("crop_overlap_ratio", _MOST_OVERLAP),
+        ):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= most:
+                raise InputError(f"{name}={shown(value)}; expected a number from 0 to {most:g}.")
+        offset = self.stability_score_offset
+        if not _is_number(offset) or offset < 0:
+            raise InputError(f"stability_score_offset={shown(offset)}; expected 0 or more.")
+        if self.point_grids is not None:
+            self._check_point_grids(self.point_grids)
 
-    def _check_range(self, name: str, most: float) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, (int, float)) or not 0 <= value <= most or math.isinf(value):
-            raise InputError(f"{name}={value!r}; expected a number from 0 to {most:g}.")
+    def _check_point_grids(self, grids: Sequence[ArrayLike]) -> None:
+        if len(grids) != self.crop_n_layers + 1:
+            raise InputError(
+                f"{len(grids)} point_grids for crop_n_layers={self.crop_n_layers}; expected one "
+                "for the image and one per layer."
+            )
+        for grid in grids:
+            try:
+                points = np.asarray(grid, np.float64)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"a point grid {shown(grid)}; expected points [x, y] in equally long rows."
+                ) from error
+            # Written so that not-a-number fails too.
+            inside = bool(((points >= 0) & (points <= 1)).all())
+            if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not inside:
+                raise InputError(
+                    f"a point grid {shown(grid)}; expected points [x, y] from 0 to 1, as shares of "
+                    "the crop's width and height."
+                )
 
     @classmethod
     def from_names(cls, values: Mapping[str, Any]) -> WholeImageSettings:
@@ -99,3 +128,7 @@ class WholeImageSettings:
                 raise InputError(f"'{name}' sets '{target}' a second time; give it once.")
             chosen[target] = value
         return cls(**chosen)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

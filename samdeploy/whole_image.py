@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +33,10 @@ from samdeploy.settings import WholeImageSettings
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
-
-class Predictor(Protocol):
-    """What whole-image mode needs from a model."""
-
-    def encode(self, image: NDArray[np.uint8]) -> Embedding: ...
-
-    def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> tuple[Floats, Floats]:
-        """Low-res logits ``[B, 4, s, s]`` and predicted IoU ``[B, 4]``."""
-        ...
+#: RGB uint8 ``[h, w, 3]`` (a crop of the image) -> its embedding.
+Encode = Callable[[NDArray[np.uint8]], Embedding]
+#: -> low-res logits ``[B, 4, S/4, S/4]`` and predicted IoU ``[B, 4]``.
+Decode = Callable[[Embedding, DecoderPrompts], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True)
@@ -71,14 +65,17 @@ class _Found:
 
 
 def generate(
-    predictor: Predictor,
+    encode: Encode,
+    decode: Decode,
     image: NDArray[np.uint8],
     settings: WholeImageSettings,
     progress: Progress | None = None,
 ) -> Masks:
-    """All confident and stable masks of ``image`` (RGB uint8 ``[H, W, 3]``).
+    """All confident and stable masks of ``image`` (RGB uint8 ``[H, W, 3]``), as run lengths.
 
-    ``progress(done, total)`` is called after every batch of prompts.
+    Best predicted IoU first when there are no crops and no small regions to clean; otherwise in
+    the order in which the last filter between masks left them. ``progress(done, total)`` is called
+    with the number of grid points after every decoder call.
     """
     height, width = image.shape[:2]
     crops = make_crops((height, width), settings)
@@ -88,11 +85,11 @@ def generate(
     for crop in crops:
         x1, y1, x2, y2 = crop.box
         # One encoder call per crop; its candidates are filtered before the next crop starts.
-        embedding = predictor.encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
+        embedding = encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
         batches = []
         for points in _batches(crop.points, settings.points_batch_size):
             batches.append(
-                _process_batch(predictor, embedding, points, crop, (height, width), settings)
+                _process_batch(decode, embedding, points, crop, (height, width), settings)
             )
             done += len(points)
             if progress:
@@ -136,7 +133,7 @@ def grid_prompts(
 
 
 def _process_batch(
-    predictor: Predictor,
+    decode: Decode,
     embedding: Embedding,
     points: NDArray[np.float64],
     crop: Crop,
@@ -146,7 +143,7 @@ def _process_batch(
     """Candidates of some grid points of a crop that pass the filters on single masks."""
     transform = embedding.transform
     prompts = grid_prompts(points, transform, embedding.low_res_side)
-    logits, iou = predictor.decode(embedding, prompts)
+    logits, iou = decode(embedding, prompts)
     # The single-mask output is for prompts that leave no doubt; one point does.
     outputs = logits.shape[1] - 1
     logits = logits[:, 1:].reshape(-1, *logits.shape[2:])
