@@ -1,0 +1,1 @@
+"""Measurements; not needed to export or run a model."""

@@ -1,0 +1,1 @@
+"""One file per runtime; each is found by name through the ``samdeploy.runtimes`` entry points."""

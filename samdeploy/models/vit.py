@@ -51,7 +51,7 @@ class Attention(nn.Module):
         tokens, heads, width = self.size * self.size, self.num_heads, self.head_dim
         qkv = self.qkv(x).reshape(-1, tokens, 3, heads * width)
         # Heads are cut by slicing the channels, so that no step needs all heads at once.
-        q, k, v = (part.squeeze(2) for part in qkv.split(1, dim=2))
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         step = self._heads_per_step(x.shape[0])
         out = [
             self._attend(*(part[..., h * width : (h + step) * width] for part in (q, k, v)))

@@ -1,0 +1,183 @@
+"""ONNX: encoder and decoder as two plain graphs of standard operators.
+
+Traced by torch's TorchScript-based exporter: its successor writes opset 18 at least, and turning
+that into 17 fails on ``Pad``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import onnx
+import onnxsim
+import torch
+from onnx.external_data_helper import convert_model_to_external_data
+from torch import Tensor, nn
+
+from samdeploy.errors import ExportError, InputError
+from samdeploy.graphs import DECODER, ENCODER, decoder_specs, encoder_specs
+from samdeploy.models import Sam, SamDecoder, SamEncoder
+from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
+
+#: 17 is the first with LayerNormalization as one operator; it is what current ONNX Runtime,
+#: OpenVINO, TensorRT and mobile builds all read. 20 is the last that the tracer knows.
+MIN_OPSET, MAX_OPSET = 17, 20
+
+#: A protocol buffer holds 2 GiB at most; larger weights go to a side file (ViT-H).
+SIDE_FILE_BYTES = 2**31 - 2**24
+
+
+class OnnxExporter:
+    name: ClassVar[str] = "onnx"
+    runtime: ClassVar[str] = "onnxruntime"
+
+    @classmethod
+    def availability(cls) -> Availability:
+        return Availability(devices=("any",), version=onnx.__version__)
+
+    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+        if not MIN_OPSET <= options.opset <= MAX_OPSET:
+            raise InputError(
+                f"opset={options.opset}; expected {MIN_OPSET} to {MAX_OPSET} for format=onnx."
+            )
+        if options.half:
+            raise InputError("half=True; format=onnx is written in float32 only, drop half.")
+        config = model.config
+        size, channels = config.image_size, config.image_encoder.out_chans
+        outputs = config.mask_decoder.num_multimask_outputs + 1
+        grid, low = config.grid, 4 * config.grid
+        example_decoder = (
+            torch.zeros(1, channels, grid, grid),
+            torch.zeros(2, 3, 2),
+            torch.ones(2, 3),
+            torch.zeros(2, 1, low, low),
+            torch.zeros(2),
+        )
+        example_encoder = (torch.zeros(1, 3, size, size),)
+        return (
+            _export_graph(
+                ENCODER, SamEncoder(model), example_encoder, encoder_specs(size, channels),
+                folder, options,
+            ),
+            _export_graph(
+                DECODER, SamDecoder(model), example_decoder,
+                decoder_specs(size, channels, outputs), folder, options,
+            ),
+        )  # fmt: skip
+
+
+def _export_graph(
+    role: str,
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    specs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]],
+    folder: Path,
+    options: ExportOptions,
+) -> Graph:
+    inputs, outputs = specs
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        traced = _trace(module.eval(), example, inputs, outputs, Path(work), options.opset)
+        if options.simplify and traced.ByteSize() < SIDE_FILE_BYTES:
+            traced = _simplify(traced, role)
+        _describe(traced, role, inputs, outputs, options.metadata)
+        files = _save(traced, folder, role)
+    onnx.checker.check_model(str(folder / files[0]), full_check=True)
+    return Graph(role, files, inputs, outputs, {"opset": options.opset})
+
+
+def _trace(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    work: Path,
+    opset: int,
+) -> onnx.ModelProto:
+    path = work / "traced.onnx"
+    dynamic = {spec.name: axes for spec in (*inputs, *outputs) if (axes := _dynamic_axes(spec))}
+    with warnings.catch_warnings():
+        # The tracer warns that it is the older of two exporters and about slices it cannot fold.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
+        try:
+            torch.onnx.export(
+                module,
+                example,
+                path,
+                dynamo=False,
+                opset_version=opset,
+                input_names=[spec.name for spec in inputs],
+                output_names=[spec.name for spec in outputs],
+                dynamic_axes=dynamic,
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise ExportError(f"torch could not trace the model to ONNX: {error}") from error
+    return onnx.load(path)
+
+
+def _dynamic_axes(spec: TensorSpec) -> dict[int, str]:
+    return {axis: side for axis, side in enumerate(spec.shape) if isinstance(side, str)}
+
+
+def _simplify(model: onnx.ModelProto, role: str) -> onnx.ModelProto:
+    # Folds shape arithmetic and constants; batch norms disappear into their convolutions.
+    simplified, same = onnxsim.simplify(model)
+    if not same:
+        raise ExportError(
+            f"onnxsim changed what the {role} graph computes; export with simplify=False."
+        )
+    result: onnx.ModelProto = simplified
+    return result
+
+
+def _describe(
+    model: onnx.ModelProto,
+    role: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    metadata: Mapping[str, str],
+) -> None:
+    """Names of dimensions, documentation and metadata, for whoever opens the file alone."""
+    graph = model.graph
+    graph.name = f"sam_{role}"
+    for values, specs in ((graph.input, inputs), (graph.output, outputs)):
+        for value in values:
+            spec = next(spec for spec in specs if spec.name == value.name)
+            made = onnx.helper.make_tensor_value_info(
+                spec.name, onnx.TensorProto.FLOAT, list(spec.shape)
+            )
+            value.type.CopyFrom(made.type)
+            value.doc_string = _MEANING[spec.name]
+    model.producer_name = "samdeploy"
+    model.producer_version = metadata.get("version", "")
+    model.doc_string = f"Segment Anything {role}; coordinates are in encoder-input pixels."
+    onnx.helper.set_model_props(model, {"role": role, **metadata})
+
+
+def _save(model: onnx.ModelProto, folder: Path, role: str) -> tuple[Path, ...]:
+    path = Path(f"{role}.onnx")
+    if model.ByteSize() < SIDE_FILE_BYTES:
+        onnx.save(model, folder / path)
+        return (path,)
+    side = Path(f"{role}.onnx.data")
+    convert_model_to_external_data(model, location=side.name, size_threshold=1024)
+    onnx.save(model, folder / path)
+    return path, side
+
+
+_MEANING = {
+    "image": "RGB in 0-255, longer side resized to S, padded right and bottom with the pixel mean",
+    "image_embeddings": "features of the image at a sixteenth of the input",
+    "point_coords": "(x, y) in encoder-input pixels",
+    "point_labels": "1 foreground, 0 background, 2 and 3 box corners, -1 SAM's padding point "
+    "(with points without a box), -2 no token",
+    "mask_input": "logits of an earlier answer",
+    "has_mask_input": "1 where mask_input is to be used, else 0",
+    "low_res_masks": "logits in the padded frame at a quarter of the input; index 0 is the "
+    "single-mask output; a pixel is inside when its logit is above 0",
+    "iou_predictions": "predicted IoU of each mask",
+}

@@ -1,0 +1,84 @@
+"""The reference: the torch modules themselves, straight from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.graphs import DECODER, ENCODER, decoder_specs, encoder_specs
+from samdeploy.models import Sam, SamDecoder, SamEncoder
+from samdeploy.models.load import load_sam
+from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
+
+
+class TorchRuntime:
+    name: ClassVar[str] = "torch"
+    suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth", ".safetensors")
+
+    def __init__(self) -> None:
+        self._loaded: tuple[Path, Sam] | None = None
+
+    @classmethod
+    def availability(cls) -> Availability:
+        devices = ["cpu"]
+        if torch.cuda.is_available():
+            devices.insert(0, "cuda")
+        if torch.backends.mps.is_available():
+            devices.insert(0, "mps")
+        return Availability(devices=tuple(devices), version=torch.__version__)
+
+    def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
+        usable = self.availability().devices
+        if device.split(":")[0] not in usable:
+            raise RuntimeUnavailableError(
+                f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
+            )
+        if options.threads is not None:
+            if options.threads < 1:
+                raise InputError(f"threads={options.threads}; expected 1 or more.")
+            torch.set_num_threads(options.threads)
+        # Both graphs of a model are halves of one checkpoint: it is read once.
+        if self._loaded is None or self._loaded[0] != graph:
+            sam = load_sam(graph, config=options.config, imgsz=options.imgsz)
+            self._loaded = graph, sam.to(device)
+        return TorchSession(self._loaded[1], role, device)
+
+
+class TorchSession:
+    """One half of a :class:`Sam` under the contract of a graph."""
+
+    def __init__(self, sam: Sam, role: str, device: str) -> None:
+        size, channels = sam.config.image_size, sam.config.image_encoder.out_chans
+        outputs = sam.config.mask_decoder.num_multimask_outputs + 1
+        specs = {
+            ENCODER: encoder_specs(size, channels),
+            DECODER: decoder_specs(size, channels, outputs),
+        }
+        modules = {ENCODER: SamEncoder, DECODER: SamDecoder}
+        self.inputs: tuple[TensorSpec, ...]
+        self.outputs: tuple[TensorSpec, ...]
+        self.inputs, self.outputs = specs[role]
+        self._module = modules[role](sam)
+        self._device = device
+
+    @property
+    def provider(self) -> str:
+        return f"torch {self._device}"
+
+    @torch.inference_mode()
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        tensors = [torch.from_numpy(feeds[spec.name]).to(self._device) for spec in self.inputs]
+        results = self._module(*tensors)
+        if isinstance(results, torch.Tensor):
+            results = (results,)
+        return {
+            spec.name: result.cpu().numpy()
+            for spec, result in zip(self.outputs, results, strict=True)
+        }
+
+    def close(self) -> None:
+        """The module is freed with the session."""

@@ -1,0 +1,216 @@
+"""Checkpoint to verified bundle: plan, graphs, open, verify, manifest, rename."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from samdeploy.bundle import (
+    SCHEMA_VERSION,
+    GraphRecord,
+    Manifest,
+    SourceRecord,
+    TensorRecord,
+    VerificationRecord,
+    file_record,
+    new_bundle,
+    sha256,
+    write_manifest,
+)
+from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
+from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.graphs import ROLES
+from samdeploy.opening import open_graphs
+from samdeploy.registry import load_exporter
+from samdeploy.session import ExportOptions, Graph, RuntimeOptions, TensorSpec
+from samdeploy.verify import check, verify_sessions
+
+if TYPE_CHECKING:
+    from samdeploy.models import SamConfig
+
+_MODES = ("error", "warn", "off")
+_TOOLS = ("samdeploy", "torch", "onnx", "onnxsim", "onnxruntime", "numpy")
+
+
+def export(
+    model: str | Path,
+    format: str = "onnx",
+    *,
+    output: str | Path | None = None,
+    imgsz: int | None = None,
+    opset: int = 17,
+    simplify: bool = True,
+    half: bool = False,
+    config: Mapping[str, Any] | str | Path | None = None,
+    verify: str = "error",
+    tolerance: float | None = None,
+    device: str = "auto",
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Write the bundle of a checkpoint and return its folder.
+
+    Args:
+        model: a checkpoint by path or known name.
+        format: what to export to; ``samdeploy formats`` lists them.
+        output: folder of the bundle; by default ``<name>_<format>`` in the current folder.
+        imgsz: side of the encoder input in pixels; by default the checkpoint's.
+        opset: ONNX operator set.
+        simplify: fold constants and shape arithmetic out of the graphs.
+        half: store and compute in float16 where the format can.
+        config: architecture details that tensor shapes cannot tell.
+        verify: ``error`` (a bundle that misses its tolerance is not written), ``warn`` or ``off``.
+        tolerance: smallest mean mask IoU against torch; by default 0.999 for float32.
+        device: device that the verification runs on.
+        progress: called with a line of text at every step.
+
+    Raises:
+        SamDeployError: any subclass; nothing is left behind.
+    """
+    if verify not in _MODES:
+        raise InputError(f"verify='{verify}'; expected one of {', '.join(_MODES)}.")
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise InputError(f"tolerance={tolerance}; expected a mask IoU from 0 to 1.")
+    exporter = load_exporter(format)
+    state = exporter.availability()
+    if not state.usable:
+        raise RuntimeUnavailableError(
+            f"format '{format}' cannot be exported here: {state.reason}; {state.install}"
+        )
+    say = progress or (lambda line: None)
+    if Path(model).is_dir():
+        raise InputError(f"'{model}' is a folder; export takes a checkpoint file or a known name.")
+    checkpoint = resolve_checkpoint(model)
+    folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
+    with new_bundle(folder) as temporary:
+        # Torch is imported here and not above: running a bundle must not need it.
+        from samdeploy.models.load import load_sam
+
+        say(f"reading {checkpoint.name}")
+        sam = load_sam(checkpoint, config=config, imgsz=imgsz)
+        source = _source(model, checkpoint)
+        options = ExportOptions(opset, simplify, half, _metadata(sam.config, source))
+        say(f"exporting {sam.config.architecture} to {exporter.name}")
+        graphs = exporter().export(sam, temporary, options)
+        sam_config = sam.config
+        del sam  # the reference below reads the checkpoint again: one copy at a time
+        record = VerificationRecord(passed=False, mode="off")
+        if verify != "off":
+            record = _verify(
+                checkpoint, temporary, graphs, exporter.runtime, config, imgsz, device, tolerance,
+                half, say,
+            )  # fmt: skip
+            record = msgspec.structs.replace(record, mode=verify)
+            if verify == "error":
+                check(record)
+        manifest = _manifest(
+            temporary, graphs, sam_config, exporter.name, exporter.runtime, options, source, record
+        )
+        write_manifest(temporary, manifest)
+    return folder
+
+
+def _verify(
+    checkpoint: Path,
+    folder: Path,
+    graphs: tuple[Graph, ...],
+    runtime: str,
+    config: Mapping[str, Any] | str | Path | None,
+    imgsz: int | None,
+    device: str,
+    tolerance: float | None,
+    half: bool,
+    say: Callable[[str], None],
+) -> VerificationRecord:
+    paths = {graph.role: folder / graph.files[0] for graph in graphs}
+    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions())
+    reference, _ = open_graphs(
+        dict.fromkeys(ROLES, checkpoint), "torch", "cpu", RuntimeOptions(imgsz=imgsz, config=config)
+    )
+    try:
+        return verify_sessions(
+            reference,
+            candidate,
+            precision="fp16" if half else "fp32",
+            tolerance=tolerance,
+            progress=say,
+        )
+    finally:
+        for session in (*candidate.values(), *reference.values()):
+            session.close()
+
+
+def _source(model: str | Path, checkpoint: Path) -> SourceRecord:
+    digest = sha256(checkpoint)
+    for known in KNOWN.values():
+        if digest == known.sha256:
+            return SourceRecord(known.name, digest, known.licence, known.url)
+    licence = "Apache-2.0" if str(model) == TINY else "unknown"
+    return SourceRecord(checkpoint.name, digest, licence)
+
+
+def _metadata(config: SamConfig, source: SourceRecord) -> dict[str, str]:
+    return {
+        "version": _version("samdeploy"),
+        "architecture": config.architecture,
+        "image_size": str(config.image_size),
+        "source": source.name,
+        "source_sha256": source.sha256,
+        "licence": source.licence,
+    }
+
+
+def _manifest(
+    folder: Path,
+    graphs: tuple[Graph, ...],
+    config: SamConfig,
+    format: str,
+    runtime: str,
+    options: ExportOptions,
+    source: SourceRecord,
+    verification: VerificationRecord,
+) -> Manifest:
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        architecture=config.architecture,
+        image_size=config.image_size,
+        embedding_channels=config.image_encoder.out_chans,
+        format=format,
+        runtime=runtime,
+        precision="fp16" if options.half else "fp32",
+        graphs=tuple(
+            GraphRecord(
+                graph.role,
+                tuple(file_record(folder, path) for path in graph.files),
+                _tensors(graph.inputs),
+                _tensors(graph.outputs),
+                dict(graph.options),
+            )
+            for graph in graphs
+        ),
+        source=source,
+        config=config.to_mapping(),
+        options={"opset": options.opset, "simplify": options.simplify, "half": options.half},
+        tools={
+            "python": platform.python_version(),
+            **{name: found for name in _TOOLS if (found := _version(name))},
+        },
+        verification=verification,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> tuple[TensorRecord, ...]:
+    return tuple(TensorRecord(spec.name, spec.shape, spec.dtype) for spec in specs)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

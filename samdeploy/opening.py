@@ -1,0 +1,100 @@
+"""A bundle or a checkpoint to opened, checked sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from samdeploy.bundle import Bundle
+from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.graphs import DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
+from samdeploy.registry import load_runtime
+from samdeploy.session import RuntimeOptions
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """Sessions by role, and what they came from; ``bundle`` is ``None`` for a checkpoint."""
+
+    sessions: Mapping[str, CheckedSession]
+    source: Path
+    runtime: str
+    device: str
+    bundle: Bundle | None
+
+    @property
+    def image_size(self) -> int:
+        """Side ``S`` of the encoder input in pixels."""
+        return fixed_shape(self.sessions[ENCODER], "image")[-1]
+
+    @property
+    def low_res_side(self) -> int:
+        return fixed_shape(self.sessions[DECODER], "image_embeddings")[-1] * 4
+
+    def close(self) -> None:
+        for session in self.sessions.values():
+            session.close()
+
+
+def open_model(
+    model: str | Path,
+    *,
+    runtime: str | None = None,
+    device: str = "auto",
+    options: RuntimeOptions | None = None,
+) -> OpenedModel:
+    """Open a bundle folder, or a checkpoint by path or known name.
+
+    Args:
+        runtime: what to run it with; by default what the bundle was made for, or torch for a
+            checkpoint.
+        device: one of the runtime's devices; ``auto`` is the first that it reports.
+
+    Raises:
+        InputError, BundleError, CheckpointError, RuntimeUnavailableError
+    """
+    options = options or RuntimeOptions()
+    path = Path(model)
+    if path.is_dir():
+        if options.config is not None or options.imgsz is not None:
+            raise InputError(
+                "config and imgsz are fixed in a bundle; pass them when exporting the checkpoint."
+            )
+        bundle = Bundle.open(path)
+        name = runtime or bundle.manifest.runtime
+        graphs = {role: bundle.graph(role) for role in ROLES}
+    else:
+        bundle = None
+        name = runtime or "torch"
+        checkpoint = path if runtime == "fake" else resolve_checkpoint(model)
+        graphs = dict.fromkeys(ROLES, checkpoint)
+        path = checkpoint
+    sessions, used = open_graphs(graphs, name, device, options)
+    return OpenedModel(sessions, path, name, used, bundle)
+
+
+def open_graphs(
+    graphs: Mapping[str, Path], runtime: str, device: str, options: RuntimeOptions
+) -> tuple[dict[str, CheckedSession], str]:
+    """Sessions of the given files, and the device that ``auto`` became."""
+    loaded = load_runtime(runtime)
+    state = loaded.availability()
+    if not state.usable:
+        raise RuntimeUnavailableError(
+            f"runtime '{runtime}' is not usable here: {state.reason}; {state.install}"
+        )
+    for path in graphs.values():
+        if loaded.suffixes and path.suffix not in loaded.suffixes:
+            raise InputError(
+                f"runtime '{runtime}' does not open '{path.name}'; expected a file ending in "
+                f"{' or '.join(loaded.suffixes)}."
+            )
+    chosen = state.devices[0] if device in ("auto", "") else device
+    opener = loaded()
+    sessions = {
+        role: CheckedSession(opener.open(path, role, device=chosen, options=options), role)
+        for role, path in graphs.items()
+    }
+    return sessions, chosen

@@ -1,0 +1,145 @@
+"""Is an artifact the same model as the torch reference?
+
+Both are just sessions, so the comparison is NumPy and serves every backend. It runs end to end on
+procedural scenes: each side encodes the image itself, then decodes prompts of every kind from its
+own embedding, mixed in one call with absent tokens, and one prompt alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.bundle import VerificationRecord
+from samdeploy.constants import MASK_THRESHOLD
+from samdeploy.errors import VerificationError
+from samdeploy.geometry import Transform
+from samdeploy.graphs import DECODER, ENCODER, fixed_shape
+from samdeploy.preprocess import preprocess
+from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
+from samdeploy.scenes import generate_scene
+from samdeploy.session import Session
+
+Sessions = Mapping[str, Session]
+
+#: Smallest mean mask IoU by precision.
+TOLERANCE = {"fp32": 0.999, "fp16": 0.995, "bf16": 0.995, "int8": 0.97}
+_COSINE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.999, "int8": 0.98}
+
+
+def verify_sessions(
+    reference: Sessions,
+    candidate: Sessions,
+    *,
+    precision: str = "fp32",
+    tolerance: float | None = None,
+    images: int = 2,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> VerificationRecord:
+    """Compare ``candidate`` with ``reference``; a difference does not raise, see :func:`check`."""
+    gate = TOLERANCE[precision] if tolerance is None else tolerance
+    cosines, errors, logit_errors, iou_errors, overlaps = [], [], [], [], []
+    prompts = 0
+    for index in range(images):
+        if progress:
+            progress(f"verifying image {index + 1} of {images}")
+        rng = np.random.default_rng(seed + index)
+        scene = generate_scene(seed + index, (240, 320) if index % 2 else (300, 220))
+        image, transform = preprocess(scene.image, fixed_shape(reference[ENCODER], "image")[-1])
+        expected = reference[ENCODER].run({"image": image})["image_embeddings"]
+        found = candidate[ENCODER].run({"image": image})["image_embeddings"]
+        cosines.append(_cosine(expected, found))
+        errors.append(_relative_error(expected, found))
+        for batch in _prompt_batches(rng, transform, 4 * expected.shape[-1]):
+            prompts += len(batch)
+            a = reference[DECODER].run({"image_embeddings": expected, **batch.feeds()})
+            b = candidate[DECODER].run({"image_embeddings": found, **batch.feeds()})
+            logit_errors.append(_relative_error(a["low_res_masks"], b["low_res_masks"]))
+            difference = np.abs(a["iou_predictions"] - b["iou_predictions"])
+            iou_errors.append(float(difference.max()))
+            overlaps.append(mask_iou(a["low_res_masks"], b["low_res_masks"]).ravel())
+    iou = np.concatenate(overlaps)
+    passed = bool(iou.mean() >= gate and min(cosines) >= _COSINE[precision])
+    return VerificationRecord(
+        passed=passed,
+        mode="error",
+        images=images,
+        prompts=prompts,
+        seed=seed,
+        embedding_cosine=min(cosines),
+        embedding_max_error=max(errors),
+        logits_max_error=max(logit_errors),
+        iou_prediction_max_error=max(iou_errors),
+        mask_iou_mean=float(iou.mean()),
+        mask_iou_min=float(iou.min()),
+        tolerance=gate,
+        provider=candidate[ENCODER].provider,
+    )
+
+
+def check(record: VerificationRecord) -> None:
+    """Raise when an artifact missed its tolerance.
+
+    Raises:
+        VerificationError: with the numbers.
+    """
+    if not record.passed:
+        raise VerificationError(
+            f"the artifact does not match the torch reference: mask IoU mean "
+            f"{record.mask_iou_mean:.4f} (expected {record.tolerance:g} or more), embedding cosine "
+            f"{record.embedding_cosine:.6f}; pass verify=warn to keep it anyway."
+        )
+
+
+def mask_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """IoU over the last two axes of the masks of two logit arrays; 1 when both are empty."""
+    first, second = a > MASK_THRESHOLD, b > MASK_THRESHOLD
+    both = np.count_nonzero(first & second, axis=(-2, -1))
+    either = np.count_nonzero(first | second, axis=(-2, -1))
+    return np.where(either == 0, 1.0, both / np.maximum(either, 1))
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-30))
+
+
+def _relative_error(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Largest difference relative to the largest reference value."""
+    return float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-30))
+
+
+def _prompt_batches(
+    rng: np.random.Generator, transform: Transform, side: int
+) -> list[DecoderPrompts]:
+    height, width = transform.original_size
+
+    def points(count: int) -> NDArray[np.float64]:
+        return rng.uniform(0, 1, (count, 2)) * (width, height)
+
+    def box() -> list[float]:
+        (x1, y1), (x2, y2) = np.sort(points(2), axis=0)
+        return [x1, y1, min(x2 + 2, width), min(y2 + 2, height)] if x2 < width else [0, 0, 9, 9]
+
+    def mask() -> NDArray[np.float32]:
+        coarse = rng.normal(0, 8, (4, 4)).astype(np.float32)
+        return np.kron(coarse, np.ones((side // 4, side // 4), np.float32))
+
+    def labels(count: int) -> NDArray[np.int64]:
+        return rng.integers(0, 2, count)
+
+    mixed = [
+        Prompt(points=points(1)),
+        Prompt(points=points(2), labels=labels(2)),
+        Prompt(points=points(4), labels=labels(4)),
+        Prompt(box=box()),
+        Prompt(box=box(), points=points(2), labels=labels(2)),
+        Prompt(points=points(1), mask=mask()),
+        Prompt(box=box(), mask=mask()),
+        Prompt(mask=mask()),
+    ]
+    alone = [Prompt(points=points(1))]
+    return [encode_prompts(each, transform, side) for each in (mixed, alone)]
