@@ -11,15 +11,17 @@ from samdeploy.constants import MASK_THRESHOLD
 Floats = NDArray[np.float32]
 
 
-def stability_scores(logits: Floats, offset: float = 1.0) -> NDArray[np.float32]:
-    """IoU of each mask of ``[N, H, W]`` logits at thresholds ``+offset`` and ``-offset``: ``[N]``.
+def stability_scores(
+    logits: Floats, offset: float = 1.0, threshold: float = MASK_THRESHOLD
+) -> NDArray[np.float32]:
+    """IoU of each mask of ``[N, H, W]`` logits at ``threshold`` plus and minus ``offset``: ``[N]``.
 
     A mask whose outline hardly moves when the threshold does is a stable one. Without any pixel
     above the lower threshold the score is not a number, as in the reference implementation.
     """
     flat = logits.reshape(len(logits), -1)
-    inner = np.count_nonzero(flat > MASK_THRESHOLD + offset, axis=1)
-    outer = np.count_nonzero(flat > MASK_THRESHOLD - offset, axis=1)
+    inner = np.count_nonzero(flat > threshold + offset, axis=1)
+    outer = np.count_nonzero(flat > threshold - offset, axis=1)
     with np.errstate(invalid="ignore"):
         return np.asarray(inner / outer, np.float32)
 
@@ -63,7 +65,8 @@ def nms(boxes: Floats, scores: Floats, iou_threshold: float) -> NDArray[np.intp]
         overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             iou = overlap / (areas[i] + areas[i + 1 :] - overlap)
-        alive[i + 1 :] &= ~(iou > iou_threshold)
+        # In double, as in torchvision: float32's 0.1 is above 0.1.
+        alive[i + 1 :] &= ~(iou.astype(np.float64) > iou_threshold)
     return order[alive]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from samdeploy.embedding import Embedding
-from samdeploy.geometry import Transform
 from samdeploy.images import load_image
 from samdeploy.models.load import load_sam
 from samdeploy.preprocess import preprocess
