@@ -89,10 +89,11 @@ class WholeImageSettings:
             self._check_point_grids(self.point_grids)
 
     def _check_point_grids(self, grids: Sequence[ArrayLike]) -> None:
-        if len(grids) != self.crop_n_layers + 1:
+        expected = self.crop_n_layers + 1
+        if not hasattr(grids, "__len__") or len(grids) != expected:
             raise InputError(
-                f"{len(grids)} point_grids for crop_n_layers={self.crop_n_layers}; expected one "
-                "for the image and one per layer."
+                f"point_grids={shown(grids)}; expected a list of {expected}, one grid for the "
+                "image and one per layer of crops."
             )
         for grid in grids:
             try:
