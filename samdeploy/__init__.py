@@ -1,0 +1,42 @@
+"""samdeploy: Segment Anything on the device it has to run on.
+
+Export a checkpoint to a verified bundle, open it on any runtime, segment by points, boxes, masks
+or the whole image. Running a bundle needs no torch.
+"""
+
+from importlib.metadata import version
+
+from samdeploy.embedding import Embedding
+from samdeploy.errors import (
+    BundleError,
+    CheckpointError,
+    DownloadError,
+    ExportError,
+    InputError,
+    RuntimeUnavailableError,
+    SamDeployError,
+    VerificationError,
+)
+from samdeploy.export_pipeline import export
+from samdeploy.masks import Masks
+from samdeploy.prompts import Prompt
+from samdeploy.sam import SAM
+
+__version__ = version("samdeploy")
+
+__all__ = [
+    "SAM",
+    "BundleError",
+    "CheckpointError",
+    "DownloadError",
+    "Embedding",
+    "ExportError",
+    "InputError",
+    "Masks",
+    "Prompt",
+    "RuntimeUnavailableError",
+    "SamDeployError",
+    "VerificationError",
+    "__version__",
+    "export",
+]

@@ -13,6 +13,7 @@ import msgspec
 
 from samdeploy.bundle import (
     SCHEMA_VERSION,
+    Bundle,
     GraphRecord,
     Manifest,
     SourceRecord,
@@ -101,10 +102,17 @@ def export(
         del sam  # the reference below reads the checkpoint again: one copy at a time
         record = VerificationRecord(passed=False, mode="off")
         if verify != "off":
-            record = _verify(
-                checkpoint, temporary, graphs, exporter.runtime, config, imgsz, device, tolerance,
-                half, say,
-            )  # fmt: skip
+            record = _compare(
+                checkpoint,
+                {graph.role: temporary / graph.files[0] for graph in graphs},
+                exporter.runtime,
+                precision="fp16" if half else "fp32",
+                config=config,
+                imgsz=imgsz,
+                device=device,
+                tolerance=tolerance,
+                say=say,
+            )
             record = msgspec.structs.replace(record, mode=verify)
             if verify == "error":
                 check(record)
@@ -115,34 +123,57 @@ def export(
     return folder
 
 
-def _verify(
+def _compare(
     checkpoint: Path,
-    folder: Path,
-    graphs: tuple[Graph, ...],
+    paths: Mapping[str, Path],
     runtime: str,
+    *,
+    precision: str,
     config: Mapping[str, Any] | str | Path | None,
     imgsz: int | None,
     device: str,
     tolerance: float | None,
-    half: bool,
-    say: Callable[[str], None],
+    say: Callable[[str], None] | None,
 ) -> VerificationRecord:
-    paths = {graph.role: folder / graph.files[0] for graph in graphs}
     candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions())
     reference, _ = open_graphs(
         dict.fromkeys(ROLES, checkpoint), "torch", "cpu", RuntimeOptions(imgsz=imgsz, config=config)
     )
     try:
         return verify_sessions(
-            reference,
-            candidate,
-            precision="fp16" if half else "fp32",
-            tolerance=tolerance,
-            progress=say,
+            reference, candidate, precision=precision, tolerance=tolerance, progress=say
         )
     finally:
         for session in (*candidate.values(), *reference.values()):
             session.close()
+
+
+def verify_bundle(
+    bundle: str | Path,
+    reference: str | Path,
+    *,
+    config: Mapping[str, Any] | str | Path | None = None,
+    device: str = "auto",
+    tolerance: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> VerificationRecord:
+    """Compare a bundle with a checkpoint in torch; a difference is in the record, not raised."""
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    checkpoint = resolve_checkpoint(reference)
+    paths = {role: opened.graph(role) for role in ROLES}
+    return _compare(
+        checkpoint,
+        paths,
+        manifest.runtime,
+        precision=manifest.precision,
+        # The manifest knows the whole architecture, also where the checkpoint does not tell it.
+        config=manifest.config if config is None else config,
+        imgsz=manifest.image_size,
+        device=device,
+        tolerance=tolerance,
+        say=progress,
+    )
 
 
 def _source(model: str | Path, checkpoint: Path) -> SourceRecord:

@@ -1,0 +1,57 @@
+"""Encode and decode with the sessions of an opened model: the floor that everything stands on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.embedding import Embedding
+from samdeploy.errors import InputError
+from samdeploy.graphs import DECODER, ENCODER
+from samdeploy.opening import OpenedModel
+from samdeploy.preprocess import preprocess
+from samdeploy.prompts import DecoderPrompts
+
+#: Prompts in one decoder call; more would cost memory and gain nothing.
+MAX_BATCH = 64
+
+
+class Engine:
+    """Stateless: an embedding goes out of :meth:`encode` and into :meth:`decode`."""
+
+    def __init__(self, model: OpenedModel) -> None:
+        self._encoder = model.sessions[ENCODER]
+        self._decoder = model.sessions[DECODER]
+        self.image_size = model.image_size
+        self.low_res_side = model.low_res_side
+
+    def encode(self, image: NDArray[np.uint8]) -> Embedding:
+        """``image`` is RGB uint8 ``[H, W, 3]``."""
+        pixels, transform = preprocess(image, self.image_size)
+        features = self._encoder.run({"image": pixels})["image_embeddings"]
+        return Embedding(features, transform, image)
+
+    def decode(
+        self, embedding: Embedding, prompts: DecoderPrompts
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Low-res logits ``[B, 4, S/4, S/4]`` and predicted IoU ``[B, 4]``; index 0 is the
+        single-mask output.
+
+        Raises:
+            InputError: the embedding is of another model.
+        """
+        if (
+            embedding.low_res_side != self.low_res_side
+            or embedding.transform.image_size != self.image_size
+        ):
+            raise InputError(
+                f"an embedding of {list(embedding.image_embeddings.shape)} for {self.image_size} "
+                "pixels does not fit this model; encode the image with the model that decodes it."
+            )
+        logits, iou = [], []
+        for start in range(0, len(prompts), MAX_BATCH):
+            feeds = prompts[start : start + MAX_BATCH].feeds()
+            answer = self._decoder.run({"image_embeddings": embedding.image_embeddings, **feeds})
+            logits.append(answer["low_res_masks"])
+            iou.append(answer["iou_predictions"])
+        return np.concatenate(logits), np.concatenate(iou)

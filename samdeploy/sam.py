@@ -1,0 +1,255 @@
+"""The façade: open a model, give it images and prompts, get masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from samdeploy.embedding import Embedding
+from samdeploy.engine import Engine
+from samdeploy.errors import InputError
+from samdeploy.images import (
+    ChannelOrder,
+    ImageSource,
+    is_video,
+    iter_video,
+    list_sources,
+    load_image,
+)
+from samdeploy.masks import Masks
+from samdeploy.opening import open_model
+from samdeploy.prompts import Nested, Prompt, collect_prompts, encode_prompts
+from samdeploy.session import RuntimeOptions
+from samdeploy.settings import WholeImageSettings
+from samdeploy.whole_image import generate
+
+
+class SAM:
+    """A Segment Anything model on any runtime.
+
+    Args:
+        model: a bundle folder, or a checkpoint by path or known name (``sam_b.pt``,
+            ``sam_tiny.pt``...).
+        runtime: ``onnxruntime``, ``torch``, ...; by default what the bundle was made for, or torch
+            for a checkpoint.
+        device: ``auto``, or a device of the runtime such as ``cpu`` or ``cuda``.
+        threads: CPU threads of one inference.
+        imgsz, config: for a checkpoint only: another input size, and architecture details that its
+            tensor shapes do not tell.
+        options: further :class:`RuntimeOptions`, instead of the three above.
+
+    Raises:
+        SamDeployError: any subclass, with one sentence on what to do.
+
+    Arrays given as images are BGR, as OpenCV reads them, unless ``channel_order="rgb"`` is passed;
+    files and Pillow images know their own order. All coordinates are (x, y) in image pixels.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        runtime: str | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        imgsz: int | None = None,
+        config: Mapping[str, Any] | str | Path | None = None,
+        options: RuntimeOptions | None = None,
+    ) -> None:
+        options = options or RuntimeOptions(threads=threads, imgsz=imgsz, config=config)
+        self._opened = open_model(model, runtime=runtime, device=device, options=options)
+        self._engine = Engine(self._opened)
+        self._current: Embedding | None = None
+
+    def __enter__(self) -> SAM:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self._opened.close()
+
+    @property
+    def image_size(self) -> int:
+        """Side ``S`` of the encoder input in pixels."""
+        return self._engine.image_size
+
+    def encode(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> Embedding:
+        """Run the image encoder once; any number of prompts can then be decoded."""
+        return self._engine.encode(load_image(image, channel_order))
+
+    def predict(
+        self,
+        target: Embedding | ImageSource | None = None,
+        *,
+        points: Nested | None = None,
+        labels: Nested | None = None,
+        bboxes: Nested | None = None,
+        masks: ArrayLike | None = None,
+        prompts: Sequence[Prompt] | None = None,
+        multimask: bool = False,
+        channel_order: ChannelOrder = "bgr",
+    ) -> Masks:
+        """Masks of prompts.
+
+        Args:
+            target: an :class:`Embedding`, an image, or ``None`` for the one of :meth:`set_image`.
+            points, labels, bboxes, masks: see :func:`samdeploy.prompts.collect_prompts`.
+            prompts: a list of :class:`Prompt` instead, of any mixture of kinds and lengths.
+            multimask: three masks a prompt (for ambiguous ones, such as a single point) instead of
+                one.
+
+        Returns:
+            One mask a prompt, or three, prompt-major.
+        """
+        if prompts is None:
+            prompts = collect_prompts(points, labels, bboxes, masks)
+        elif any(value is not None for value in (points, labels, bboxes, masks)):
+            raise InputError("prompts= came with points, labels, bboxes or masks; give one form.")
+        embedding = self._embedding(target, channel_order)
+        encoded = encode_prompts(prompts, embedding.transform, self._engine.low_res_side)
+        logits, iou = self._engine.decode(embedding, encoded)
+        chosen = slice(1, None) if multimask else slice(0, 1)
+        logits, iou = logits[:, chosen], iou[:, chosen]
+        return Masks.from_logits(
+            logits.reshape(-1, *logits.shape[2:]),
+            embedding.transform,
+            iou.reshape(-1),
+            prompt_index=np.repeat(np.arange(len(prompts)), iou.shape[1]),
+            image=embedding.image,
+        )
+
+    def generate(
+        self,
+        image: Embedding | ImageSource | None = None,
+        *,
+        channel_order: ChannelOrder = "bgr",
+        progress: Callable[[int, int], None] | None = None,
+        **settings: Any,
+    ) -> Masks:
+        """Whole-image segmentation of an image, or of the one of :meth:`set_image`.
+
+        ``settings`` are those of :class:`~samdeploy.settings.WholeImageSettings`, under
+        Ultralytics' or Meta's names; ``progress(done, total)`` counts grid points.
+        """
+        chosen = WholeImageSettings.from_names(settings)
+        if image is None:
+            image = self._embedding(None, channel_order)
+        if isinstance(image, Embedding):
+            if image.image is None:
+                raise InputError("a loaded embedding holds no image; pass the image itself.")
+            pixels = image.image
+        else:
+            pixels = load_image(image, channel_order)
+        return generate(self._engine.encode, self._engine.decode, pixels, chosen, progress)
+
+    def __call__(
+        self,
+        source: ImageSource | None = None,
+        bboxes: Nested | None = None,
+        points: Nested | None = None,
+        labels: Nested | None = None,
+        masks: ArrayLike | None = None,
+        *,
+        multimask: bool = False,
+        channel_order: ChannelOrder = "bgr",
+        **settings: Any,
+    ) -> list[Masks]:
+        """Segment a file, a folder, a glob pattern, a video or an array: one :class:`Masks` each.
+
+        Without a prompt the whole image is segmented. ``source`` ``None`` is the image of
+        :meth:`set_image`.
+        """
+        prompted = any(value is not None for value in (bboxes, points, labels, masks))
+        if prompted and settings:
+            raise InputError(
+                f"{', '.join(settings)} set whole-image mode, which prompts turn off; drop one."
+            )
+        return [
+            self.predict(
+                image, points=points, labels=labels, bboxes=bboxes, masks=masks,
+                multimask=multimask, channel_order=channel_order,
+            )
+            if prompted
+            else self.generate(image, channel_order=channel_order, **settings)
+            for image in self._targets(source)
+        ]  # fmt: skip
+
+    def set_image(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> None:
+        """Encode an image for the prompts that follow."""
+        self._current = self.encode(image, channel_order)
+
+    def reset_image(self) -> None:
+        """Forget the image of :meth:`set_image`."""
+        self._current = None
+
+    def info(self) -> dict[str, Any]:
+        """What this model is and what runs it; plain values."""
+        opened = self._opened
+        facts: dict[str, Any] = {
+            "source": str(opened.source),
+            "runtime": opened.runtime,
+            "device": opened.device,
+            "providers": {role: session.provider for role, session in opened.sessions.items()},
+            "image_size": self.image_size,
+        }
+        if opened.bundle is not None:
+            manifest = opened.bundle.manifest
+            facts |= {
+                "architecture": manifest.architecture,
+                "format": manifest.format,
+                "precision": manifest.precision,
+                "bytes": opened.bundle.bytes,
+                "checkpoint": manifest.source.name,
+                "licence": manifest.source.licence,
+                "mask_iou_against_torch": manifest.verification.mask_iou_mean,
+            }
+        return facts
+
+    def export(self, **options: Any) -> Path:
+        """Export the checkpoint that this model was opened from; see :func:`samdeploy.export`.
+
+        Raises:
+            InputError: it was opened from a bundle.
+        """
+        if self._opened.bundle is not None:
+            raise InputError(
+                "a bundle cannot be exported again; open the checkpoint and export it."
+            )
+        from samdeploy.export_pipeline import export
+
+        return export(self._opened.source, **options)
+
+    def _embedding(
+        self, target: Embedding | ImageSource | None, channel_order: ChannelOrder
+    ) -> Embedding:
+        if isinstance(target, Embedding):
+            return target
+        if target is not None:
+            return self.encode(target, channel_order)
+        if self._current is None:
+            raise InputError("no image given; pass one, or call set_image first.")
+        return self._current
+
+    def _targets(self, source: ImageSource | None) -> Iterator[Embedding | ImageSource]:
+        if source is None or not isinstance(source, (str, Path)):
+            yield self._embedding(None, "rgb") if source is None else source
+            return
+        for path in list_sources(source):
+            if is_video(path):
+                yield from map(Image.fromarray, iter_video(path))
+            else:
+                yield path
