@@ -1,0 +1,36 @@
+# `make demo` and `make test` are complete from a fresh clone: they make their own virtual
+# environment in .venv with pinned versions. Elsewhere than on Linux x86-64, or for CUDA builds,
+# choose another torch: make test TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types wheel clean
+
+demo: $(READY)
+	$(BIN)/python tools/demo.py
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy samdeploy runtimes exporters benchmarks
+
+wheel: $(READY)
+	$(BIN)/python -m build --wheel --outdir dist
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf build dist runs $(VENV)

@@ -1,0 +1,67 @@
+"""`make demo`: export the shipped model, then segment a generated scene in every way.
+
+Pictures and records are left in runs/demo.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from samdeploy.cli import main
+from samdeploy.scenes import Scene, generate_scene
+
+FOLDER = Path("runs/demo")
+SEED, SIZE = 11, (480, 640)
+
+
+def run(*arguments: str) -> None:
+    """One command of the command line, shown as a user would type it."""
+    print("\n$ samdeploy " + " ".join(arguments), flush=True)
+    try:
+        main(list(arguments))
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def most_interior_point(mask: np.ndarray) -> tuple[int, int]:
+    distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+    return int(x), int(y)
+
+
+def prompts(scene: Scene) -> tuple[tuple[int, int], list[int], np.ndarray]:
+    """A click on the largest object, a box around the second and a mask of the third."""
+    first, second, third = sorted(scene.masks, key=lambda mask: -int(mask.sum()))[:3]
+    columns, rows = np.flatnonzero(second.any(axis=0)), np.flatnonzero(second.any(axis=1))
+    box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+    return most_interior_point(first), box, third
+
+
+def demo() -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    scene = generate_scene(SEED, SIZE)
+    picture, mask_file, bundle = (
+        str(FOLDER / name) for name in ("scene.png", "mask.png", "sam_tiny_onnx")
+    )
+    (x, y), box, mask = prompts(scene)
+    Image.fromarray(scene.image).save(picture)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(mask_file)
+
+    run("export", "model=sam_tiny.pt", "format=onnx", f"output={bundle}")
+    given = (f"model={bundle}", f"source={picture}")
+    run("predict", *given, f"points=[[{x},{y}]]", "labels=[1]", f"output={FOLDER / 'point'}")
+    run("predict", *given, f"bboxes={box}".replace(" ", ""), f"output={FOLDER / 'box'}")
+    run("predict", *given, f"masks={mask_file}", f"output={FOLDER / 'mask'}")
+    run("predict", *given, f"output={FOLDER / 'whole'}")
+    print("\nPictures:", *sorted(str(path) for path in FOLDER.glob("*/scene.png")), sep="\n  ")
+
+
+if __name__ == "__main__":
+    demo()
