@@ -1,0 +1,192 @@
+"""Training scenes for the tiny model: a cache on disk, augmentation and sampled prompts."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.constants import (
+    BINARY_MASK_LOGIT,
+    LABEL_ABSENT,
+    LABEL_BOX_BOTTOM_RIGHT,
+    LABEL_BOX_TOP_LEFT,
+    LABEL_FOREGROUND,
+    LABEL_PADDING,
+)
+from samdeploy.scenes import generate_scene
+
+SIZE = 256
+LOW_RES = SIZE // 4
+#: Training uses seeds from here on; evaluation uses seeds below it.
+FIRST_TRAINING_SEED = 2_000_000
+#: The second half of the training scenes starts this much later.
+SEEDS_OF_A_PART = 100_000
+
+#: Token slots of a training prompt: two for the first prompt, one padding, then later clicks.
+FIRST_CLICK_SLOT = 3
+SLOTS = 6
+
+_CLICK, _BOX, _MASK, _BACKGROUND = range(4)
+_KINDS = (0.50, 0.25, 0.10, 0.15)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``B`` images with ``P`` prompts each; the prompt arrays have ``B * P`` rows."""
+
+    images: NDArray[np.float32]  # [B, 3, S, S], 0..255
+    labels: NDArray[np.uint8]  # [B, S, S], instance numbers, 0 is background
+    targets: NDArray[np.bool_]  # [B * P, S, S]; empty where the prompt is on no object
+    on_object: NDArray[np.bool_]  # [B * P]
+    coords: NDArray[np.float32]  # [B * P, SLOTS, 2]
+    point_labels: NDArray[np.float32]  # [B * P, SLOTS]
+    masks: NDArray[np.float32]  # [B * P, 1, LOW_RES, LOW_RES]
+    has_mask: NDArray[np.float32]  # [B * P]
+
+
+def load_cache(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """``count`` (an even number) training scenes as images ``[N, S, S, 3]`` and label maps ``[N, S, S]``.
+
+    They are generated on two processes when ``folder`` does not hold them yet.
+    """
+    image_path, label_path = folder / f"images_{count}.npy", folder / f"labels_{count}.npy"
+    if not (image_path.exists() and label_path.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        images = np.zeros((count, SIZE, SIZE, 3), np.uint8)
+        labels = np.zeros((count, SIZE, SIZE), np.uint8)
+        half = count // 2
+        seeds = [
+            FIRST_TRAINING_SEED + (i // half) * SEEDS_OF_A_PART + i % half for i in range(2 * half)
+        ]
+        # Forked workers and OpenCV's own threads do not mix.
+        with ProcessPoolExecutor(2, initializer=partial(cv2.setNumThreads, 0)) as pool:
+            for i, (image, label) in enumerate(pool.map(_scene_arrays, seeds, chunksize=50)):
+                images[i], labels[i] = image, label
+        np.save(image_path, images)
+        np.save(label_path, labels)
+    return np.load(image_path), np.load(label_path)
+
+
+def _scene_arrays(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    scene = generate_scene(seed, SIZE)
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    for i, mask in enumerate(scene.masks):
+        label[mask] = i + 1
+    return scene.image, label
+
+
+def augment(
+    rng: np.random.Generator, image: NDArray[np.uint8], label: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """One of the eight symmetries, and colours changed; the image becomes ``[3, S, S]``."""
+    if rng.random() < 0.5:
+        image, label = image[:, ::-1], label[:, ::-1]
+    if rng.random() < 0.5:
+        image, label = image[::-1], label[::-1]
+    if rng.random() < 0.5:
+        image, label = image.swapaxes(0, 1), label.swapaxes(0, 1)
+    gain = rng.uniform(0.75, 1.25, 3) * (1 if rng.random() < 0.85 else -1)
+    offset = 128 + rng.uniform(-20, 20)
+    pixels = (image[..., rng.permutation(3)] - np.float32(128)) * gain.astype(np.float32)
+    pixels = np.clip(pixels + np.float32(offset), 0, 255)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), np.ascontiguousarray(label)
+
+
+def sample_batch(
+    rng: np.random.Generator,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    image_count: int,
+    prompt_count: int,
+) -> Batch:
+    """Random scenes, and random first prompts on their objects and beside them."""
+    rows = image_count * prompt_count
+    batch = Batch(
+        images=np.zeros((image_count, 3, SIZE, SIZE), np.float32),
+        labels=np.zeros((image_count, SIZE, SIZE), np.uint8),
+        targets=np.zeros((rows, SIZE, SIZE), bool),
+        on_object=np.ones(rows, bool),
+        coords=np.zeros((rows, SLOTS, 2), np.float32),
+        point_labels=np.full((rows, SLOTS), LABEL_ABSENT, np.float32),
+        masks=np.zeros((rows, 1, LOW_RES, LOW_RES), np.float32),
+        has_mask=np.zeros(rows, np.float32),
+    )
+    for i in range(image_count):
+        while True:
+            index = int(rng.integers(len(images)))
+            pixels, label = augment(rng, images[index], labels[index])
+            areas = np.bincount(label.ravel(), minlength=1)
+            if len(areas) > 1:
+                break
+        batch.images[i], batch.labels[i] = pixels, label
+        weights = np.where(areas[1:] > 0, areas[1:].astype(np.float64) ** 0.25, 0)
+        chosen = rng.choice(len(weights), prompt_count, p=weights / weights.sum()) + 1
+        for j in range(prompt_count):
+            _first_prompt(rng, batch, i * prompt_count + j, label, int(chosen[j]))
+    return batch
+
+
+def _first_prompt(
+    rng: np.random.Generator, batch: Batch, row: int, label: NDArray[np.uint8], instance: int
+) -> None:
+    kind = int(rng.choice(4, p=_KINDS))
+    target = label == instance
+    if kind == _BACKGROUND:
+        background = label == 0
+        if background.mean() > 0.02:
+            batch.on_object[row] = False
+            _put_click(rng, batch, row, background)
+            return
+        kind = _CLICK
+    batch.targets[row] = target
+    if kind == _CLICK:
+        _put_click(rng, batch, row, target)
+    elif kind == _BOX:
+        _put_box(rng, batch, row, target)
+    else:
+        batch.masks[row, 0] = _rough_mask(rng, target)
+        batch.has_mask[row] = 1
+        if rng.random() < 0.5:
+            _put_click(rng, batch, row, target)
+
+
+def _put_click(rng: np.random.Generator, batch: Batch, row: int, region: NDArray[np.bool_]) -> None:
+    batch.coords[row, 0] = random_pixel(rng, region)
+    batch.point_labels[row, 0] = LABEL_FOREGROUND
+    batch.point_labels[row, 1] = LABEL_PADDING
+
+
+def _put_box(rng: np.random.Generator, batch: Batch, row: int, target: NDArray[np.bool_]) -> None:
+    x, y = np.flatnonzero(target.any(0)), np.flatnonzero(target.any(1))
+    box = np.array([x[0], y[0], x[-1] + 1, y[-1] + 1], np.float64)
+    sides = np.tile(box[2:] - box[:2], 2)
+    jitter = np.clip(rng.normal(0, 1, 4) * 0.07 * sides, -12, 12) * (rng.random() < 0.7)
+    batch.coords[row, :2] = np.clip(box + jitter, 0, SIZE).reshape(2, 2)
+    batch.point_labels[row, :2] = LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT
+
+
+def _rough_mask(rng: np.random.Generator, target: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A binary mask prompt as users give it: exact, a little too large or a little too small."""
+    mask = target.astype(np.uint8)
+    change = rng.random()
+    if change < 0.4:
+        kernel = np.ones((9, 9), np.uint8)
+        changed = cv2.dilate(mask, kernel) if change < 0.2 else cv2.erode(mask, kernel)
+        mask = changed if changed.any() else mask
+    low = cv2.resize(mask.astype(np.float32), (LOW_RES, LOW_RES), interpolation=cv2.INTER_AREA)
+    if rng.random() < 0.5:
+        low = (low >= 0.5).astype(np.float32)
+    return ((low * 2 - 1) * BINARY_MASK_LOGIT).astype(np.float32)
+
+
+def random_pixel(rng: np.random.Generator, region: NDArray[np.bool_]) -> tuple[int, int]:
+    """(x, y) of a random pixel of ``region``, which must not be empty."""
+    flat = np.flatnonzero(region)
+    y, x = divmod(int(flat[rng.integers(len(flat))]), region.shape[1])
+    return x, y

@@ -1,0 +1,240 @@
+"""Train the tiny SAM that the package ships. The recipe is in docs/model-cards/sam_tiny.md.
+
+    python tools/train_tiny.py --minutes 75 --out /tmp/sam_tiny
+
+The learning rate follows the wall clock, so that a run of any length ends annealed. About twice as
+fast with glibc's allocator told to keep its memory (see the model card).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tiny_data import FIRST_CLICK_SLOT, SIZE, Batch, load_cache, random_pixel, sample_batch
+from tiny_losses import FINE, PixelGrouping, prompt_loss
+from tiny_optim import make_optimisers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from samdeploy.constants import LABEL_PADDING
+from samdeploy.models import Sam, SamConfig, TinyVitConfig
+from samdeploy.models.config import MaskDecoderConfig, PromptEncoderConfig, TransformerConfig
+
+CONFIG = SamConfig(
+    TinyVitConfig(
+        img_size=SIZE,
+        embed_dims=(32, 64, 128, 192),
+        depths=(1, 2, 4, 2),
+        num_heads=(1, 2, 4, 6),
+        window_sizes=(7, 8, 16, 16),
+        mbconv_expand_ratio=3.0,
+        out_chans=128,
+        num_classes=0,
+        norm_head=False,
+    ),
+    PromptEncoderConfig(),
+    MaskDecoderConfig(
+        iou_head_hidden_dim=128, transformer=TransformerConfig(num_heads=8, mlp_dim=512)
+    ),
+)
+ROUNDS = (0.45, 0.35, 0.12, 0.08)  # how often a batch has 1, 2, 3 or 4 rounds of clicks
+ANCHORS = 48
+WARM_UP_STEPS = 150
+SAVE_EVERY_S = 240
+REPORT_EVERY = 50
+
+
+def new_model() -> Sam:
+    sam = Sam(CONFIG)
+    for module in sam.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=min(0.08, module.in_features**-0.5))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.3)
+    return sam.to(memory_format=torch.channels_last)
+
+
+class Prompts:
+    """The decoder's prompt arrays, growing by one click a round in fixed slots."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.coords = torch.from_numpy(batch.coords)
+        self.labels = torch.from_numpy(batch.point_labels)
+        self.masks = torch.from_numpy(batch.masks)
+        self.has_mask = torch.from_numpy(batch.has_mask)
+        self.on_object = batch.on_object
+        self.slot = FIRST_CLICK_SLOT
+
+    def decoder_inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        used = self.slot
+        return self.coords[:, :used], self.labels[:, :used], self.masks, self.has_mask
+
+    @torch.no_grad()
+    def add_click(
+        self, rng: np.random.Generator, low_res: Tensor, chosen: Tensor, target: Tensor
+    ) -> None:
+        """A click where the chosen output is wrong, and that output as the mask prompt."""
+        previous = low_res[torch.arange(len(low_res)), chosen].float().unsqueeze(1)
+        logits = F.interpolate(previous, (FINE, FINE), mode="bilinear", align_corners=False)
+        wrong = ((logits > 0) != (target > 0.5))[:, 0].numpy()
+        truth = (target > 0.5)[:, 0].numpy()
+        labels, coords = self.labels.clone(), self.coords.clone()
+        scale = SIZE // FINE
+        for row in np.flatnonzero(self.on_object):
+            region = wrong[row] if wrong[row].any() else truth[row]
+            if not region.any():
+                continue
+            x, y = random_pixel(rng, region)
+            inside = rng.integers(0, scale, 2)
+            coords[row, self.slot, 0] = x * scale + int(inside[0])
+            coords[row, self.slot, 1] = y * scale + int(inside[1])
+            labels[row, self.slot] = float(truth[row, y, x])
+        # Points without a box carry one padding token; slot 2 is kept for it.
+        no_box = (labels[:, 0] != 2) & ~(labels == LABEL_PADDING).any(1)
+        labels[:, 2] = torch.where(no_box, float(LABEL_PADDING), labels[:, 2])
+        self.coords, self.labels = coords, labels
+        self.masks = previous.clamp(-32, 32)
+        self.has_mask = torch.from_numpy(self.on_object.astype(np.float32))
+        self.slot += 1
+
+
+def train_step(
+    sam: Sam, grouping: PixelGrouping, batch: Batch, rng: np.random.Generator, group_weight: float
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one batch over all its rounds, and figures to watch."""
+    repeat = len(batch.on_object) // len(batch.images)
+    images = torch.from_numpy(batch.images).contiguous(memory_format=torch.channels_last)
+    target = F.avg_pool2d(torch.from_numpy(batch.targets).float().unsqueeze(1), SIZE // FINE)
+    on_object = torch.from_numpy(batch.on_object)
+    labels = torch.from_numpy(batch.labels[:, 2::4, 2::4].reshape(len(images), -1)).long()
+    anchors = torch.from_numpy(sample_anchors(rng, labels.numpy()))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        embedding = sam.encode(images)
+        group_loss = grouping(embedding, labels, anchors)
+        embedding = embedding.repeat_interleave(repeat, 0)
+        prompts = Prompts(batch)
+        loss = group_weight * group_loss
+        rounds = 1 + int(rng.choice(len(ROUNDS), p=ROUNDS))
+        for i in range(rounds):
+            low_res, predicted = sam.decode(embedding, *prompts.decoder_inputs())
+            part, iou = prompt_loss(low_res, predicted, target, on_object)
+            loss = loss + part * (1.0 if i == 0 else 0.6)
+            if i == 0:
+                first_iou, first_predicted = iou, predicted.detach().float()
+                kinds = prompts.labels[:, 0]
+            if i + 1 < rounds:
+                best = predicted[:, 1:].float().argmax(1) + 1 if i == 0 else torch.zeros_like(kinds)
+                prompts.add_click(rng, low_res, best.long(), target)
+    click, box = on_object & (kinds == 1), kinds == 2
+    confidence = first_predicted.amax(1)
+    return loss, {
+        "loss": float(loss.detach()),
+        "group": float(group_loss.detach()),
+        "click": _mean(first_iou[click, 1:].amax(1)),
+        "box": _mean(first_iou[box, 0]),
+        "last": _mean(iou[on_object, 0]) if rounds > 1 else math.nan,
+        "off": _mean(confidence[~on_object]),
+        "miss": _mean((first_predicted - first_iou).abs()[on_object]),
+    }
+
+
+def sample_anchors(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """Positions ``[B, ANCHORS]`` in ``labels`` ``[B, N]``: every instance about equally often."""
+    anchors = np.empty((len(labels), ANCHORS), np.int64)
+    for i, row in enumerate(labels):
+        weights = 1 / np.sqrt(np.bincount(row)[row])
+        anchors[i] = rng.choice(len(row), ANCHORS, p=weights / weights.sum())
+    return anchors
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+@torch.no_grad()
+def update_average(average: Sam, sam: Sam, step: int) -> None:
+    weight = 1 - min(0.998, (step + 1) / (step + 30))
+    pairs = list(zip(average.state_dict().values(), sam.state_dict().values(), strict=True))
+    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], weight)
+    for a, b in pairs:
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+def save(sam: Sam, path: Path) -> None:
+    temporary = path.with_suffix(".part")
+    torch.save({"model": sam.state_dict(), "config": sam.config.to_mapping()}, temporary)
+    temporary.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, help="folder of generated scenes; default: OUT")
+    parser.add_argument("--scenes", type=int, default=8000)
+    parser.add_argument("--images", type=int, default=8, help="images in a batch")
+    parser.add_argument("--prompts", type=int, default=8, help="prompts for each image")
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    rng = np.random.Generator(np.random.PCG64(args.seed))
+    images, labels = load_cache(args.cache or args.out, args.scenes)
+
+    sam = new_model().train()
+    if args.init:
+        sam.load_state_dict(torch.load(args.init, weights_only=True)["model"])
+    average = copy.deepcopy(sam).eval()
+    grouping = PixelGrouping(CONFIG.image_encoder.out_chans)
+    optimisers = make_optimisers(sam, args.lr, grouping)
+    parameters = [*sam.parameters(), *grouping.parameters()]
+    start = saved = time.monotonic()
+    step, figures = 0, []
+    while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+                group["lr"] = args.lr * warm_up * (0.5 + 0.5 * math.cos(math.pi * done))
+        batch = sample_batch(rng, images, labels, args.images, args.prompts)
+        loss, numbers = train_step(sam, grouping, batch, rng, group_weight=1 - 0.8 * done)
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(parameters, 3.0))
+        if math.isfinite(norm):
+            for optimiser in optimisers:
+                optimiser.step()
+        step += 1
+        update_average(average, sam, step)
+        figures.append({**numbers, "norm": norm})
+        if step % REPORT_EVERY == 0:
+            recent = figures[-REPORT_EVERY:]
+            means = {k: float(np.nanmean([f[k] for f in recent])) for k in recent[0]}
+            elapsed = (time.monotonic() - start) / 60
+            text = " ".join(f"{k} {v:.3f}" for k, v in means.items())
+            print(
+                f"{elapsed:6.1f} min step {step:5d} {60 * elapsed / step:.2f} s {text}", flush=True
+            )
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            saved = time.monotonic()
+            save(average, args.out / "average.pt")
+    save(average, args.out / "final.pt")
+    save(sam, args.out / "raw.pt")
+
+
+if __name__ == "__main__":
+    main()
