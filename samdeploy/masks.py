@@ -137,6 +137,8 @@ class Masks:
     @cached_property
     def boxes(self) -> Floats:
         """``[N, 4]`` x1 y1 x2 y2: first and last set column and row, inclusive; zeros if empty."""
+        if self._rles is not None:
+            return np.array([rle.box for rle in self._rles], np.float32).reshape(-1, 4)
         return mask_boxes(self.data)
 
     @cached_property

@@ -19,9 +19,9 @@ def stability_scores(
     A mask whose outline hardly moves when the threshold does is a stable one. Without any pixel
     above the lower threshold the score is not a number, as in the reference implementation.
     """
-    flat = logits.reshape(len(logits), -1)
-    inner = np.count_nonzero(flat > threshold + offset, axis=1)
-    outer = np.count_nonzero(flat > threshold - offset, axis=1)
+    # Mask by mask: counting along an axis is several times slower.
+    inner = np.array([np.count_nonzero(mask > threshold + offset) for mask in logits], np.float64)
+    outer = np.array([np.count_nonzero(mask > threshold - offset) for mask in logits], np.float64)
     with np.errstate(invalid="ignore"):
         return np.asarray(inner / outer, np.float32)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +27,9 @@ class Rle:
     def encode(cls, mask: NDArray[np.bool_]) -> Rle:
         """Encode a mask ``[height, width]``."""
         height, width = mask.shape
-        flat = np.asarray(mask, bool).ravel(order="F")
+        pixels = np.asarray(mask, bool).view(np.uint8)
+        # OpenCV transposes in blocks, several times faster than a strided copy.
+        flat = cv2.transpose(pixels).ravel() if pixels.size else pixels.ravel()
         changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
         start = [0, 0] if flat.size and flat[0] else [0]
         bounds = np.concatenate([start, changes, [flat.size]])
@@ -42,6 +45,21 @@ class Rle:
     def area(self) -> int:
         """Number of set pixels."""
         return int(self.counts[1::2].sum())
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x1 y1 x2 y2: first and last set column and row (inclusive); zeros for an empty mask."""
+        height = self.size[0]
+        ends = np.cumsum(self.counts)[1::2]
+        starts = ends - self.counts[1::2]
+        starts, last = starts[starts < ends], ends[starts < ends] - 1
+        if not len(starts):
+            return 0, 0, 0, 0
+        if (starts // height != last // height).any():  # a run around the end of a column
+            top, bottom = 0, height - 1
+        else:
+            top, bottom = int((starts % height).min()), int((last % height).max())
+        return int(starts[0] // height), top, int(last[-1] // height), bottom
 
     def to_coco(self) -> dict[str, object]:
         """``{"size": [height, width], "counts": str}``, the compressed COCO form."""

@@ -41,13 +41,15 @@ Decode = Callable[[Embedding, DecoderPrompts], tuple[Floats, Floats]]
 
 @dataclass(frozen=True)
 class _Found:
-    """Candidate masks and what is known of each; boxes and points in image pixels."""
+    """Candidate masks and what is known of each; boxes and points in image pixels, ``prompts`` the
+    index of the grid point among those of all crops."""
 
     rles: list[Rle]
     boxes: Floats
     scores: Floats
     stability: Floats
     points: NDArray[np.float64]
+    prompts: NDArray[np.intp]
     crop_boxes: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -60,6 +62,7 @@ class _Found:
             self.scores[keep],
             self.stability[keep],
             self.points[keep],
+            self.prompts[keep],
             self.crop_boxes[keep],
         )
 
@@ -88,9 +91,8 @@ def generate(
         embedding = encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
         batches = []
         for points in _batches(crop.points, settings.points_batch_size):
-            batches.append(
-                _process_batch(decode, embedding, points, crop, (height, width), settings)
-            )
+            found = _process_batch(decode, embedding, points, crop, (height, width), settings)
+            batches.append(replace(found, prompts=found.prompts + done))
             done += len(points)
             if progress:
                 progress(done, total)
@@ -100,7 +102,7 @@ def generate(
     if len(crops) > 1:
         # A smaller crop sees more detail: its masks win.
         sides = found.crop_boxes[:, 2:] - found.crop_boxes[:, :2]
-        preference = (1 / np.maximum(sides.prod(axis=1), 1)).astype(np.float32)
+        preference = (1 / sides.prod(axis=1)).astype(np.float32)
         found = found[nms(found.boxes, preference, settings.crop_nms_thresh)]
     if settings.min_mask_region_area > 0:
         found = _clean(found, settings)
@@ -108,6 +110,7 @@ def generate(
         found.rles,
         (height, width),
         found.scores,
+        prompt_index=found.prompts,
         stability=found.stability,
         points=found.points,
         crop_boxes=found.crop_boxes,
@@ -148,17 +151,19 @@ def _process_batch(
     outputs = logits.shape[1] - 1
     logits = logits[:, 1:].reshape(-1, *logits.shape[2:])
     iou = iou[:, 1:].reshape(-1)
-    owners = np.repeat(points, outputs, axis=0)
+    owners = np.repeat(np.arange(len(points)), outputs)
     confident = (
         np.flatnonzero(iou > settings.conf_thres) if settings.conf_thres > 0 else slice(None)
     )
     logits, iou, owners = logits[confident], iou[confident], owners[confident]
 
     offset = np.array([crop.box[0], crop.box[1]])
+    # In float32 like the scores: a threshold of 0.95 keeps a score of 0.95.
+    steady = np.float32(settings.stability_score_thresh)
     rles, boxes, stability, kept = [], [], [], []
     for i, image_logits in enumerate(iter_resized_logits(logits, transform)):
         score = stability_scores(image_logits[None], settings.stability_score_offset)[0]
-        if settings.stability_score_thresh > 0 and not score >= settings.stability_score_thresh:
+        if steady > 0 and not score >= steady:
             continue
         mask = image_logits > MASK_THRESHOLD
         box = mask_boxes(mask[None])[0] + np.tile(offset, 2)
@@ -173,7 +178,8 @@ def _process_batch(
         np.array(boxes, np.float32).reshape(-1, 4),
         iou[kept],
         np.array(stability, np.float32),
-        owners[kept] + offset,
+        points[owners[kept]] + offset,
+        owners[kept],
         np.tile(np.array(crop.box, np.int64), (len(kept), 1)),
     )
 
@@ -195,6 +201,7 @@ def _concatenate(parts: list[_Found]) -> _Found:
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.stability for part in parts]),
         np.concatenate([part.points for part in parts]),
+        np.concatenate([part.prompts for part in parts]),
         np.concatenate([part.crop_boxes for part in parts]),
     )
 
@@ -212,6 +219,6 @@ def _clean(found: _Found, settings: WholeImageSettings) -> _Found:
         if filled or removed:
             unchanged[i] = 0
             rles[i] = Rle.encode(mask)
-            boxes[i] = mask_boxes(mask[None])[0]
+            boxes[i] = rles[i].box
     keep = nms(boxes, unchanged, max(settings.nms_thresh, settings.crop_nms_thresh))
     return replace(found, rles=rles, boxes=boxes)[keep]

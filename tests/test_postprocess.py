@@ -20,6 +20,7 @@ from samdeploy.postprocess import (
     remove_islands,
     stability_scores,
 )
+from samdeploy.rle import Rle
 
 FOLDER = Path(__file__).parent / "golden/amg"
 HELPERS = json.loads((FOLDER / "helpers.json").read_text())
@@ -52,6 +53,11 @@ def test_mask_boxes_are_tight(masks: np.ndarray) -> None:
         y, x = np.nonzero(mask)
         expected = [x.min(), y.min(), x.max(), y.max()] if len(x) else [0, 0, 0, 0]
         np.testing.assert_array_equal(box, expected)
+
+
+@given(small_masks)
+def test_boxes_of_run_lengths_are_those_of_the_pixels(mask: np.ndarray) -> None:
+    np.testing.assert_array_equal(Rle.encode(mask).box, mask_boxes(mask[None])[0])
 
 
 @pytest.mark.parametrize("case", HELPERS["is_box_near_crop_edge"])
