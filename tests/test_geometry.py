@@ -85,6 +85,23 @@ def test_logits_back_to_image_size(name: str, arrays: Any) -> None:
     assert abs(int(masks.sum()) - CASES[name]["postprocess"]["mask_area"]) <= differing.sum()
 
 
+@pytest.mark.parametrize("name", ["one_point", "box", "mask_only", "batch_boxes5"])
+def test_masks_of_the_small_model(name: str) -> None:
+    with np.load(FOLDER.parent / "sam_vit_small/outputs.npz") as expected:
+        low_res = expected[f"{name}/low_res_logits"].reshape(-1, 64, 64)
+        bits = expected[f"{name}/mask_bits"].reshape(-1, 180, 30)
+        areas = expected[f"{name}/mask_area"].reshape(-1)
+        upscaled = expected["one_point/upscaled_logits"][0] if name == "one_point" else None
+    transform = Transform.fit((180, 240), 256)
+    masks = resize_masks(low_res, transform)
+    np.testing.assert_array_equal(masks, np.unpackbits(bits, axis=-1, count=240).astype(bool))
+    np.testing.assert_array_equal(masks.sum(axis=(1, 2)), areas)
+    if upscaled is not None:
+        np.testing.assert_allclose(
+            resize_logits(low_res, transform), upscaled, rtol=1e-4, atol=1e-3
+        )
+
+
 def test_no_logits_make_no_masks() -> None:
     transform = Transform.fit((30, 40), 64)
     assert resize_masks(np.zeros((0, 16, 16), np.float32), transform).shape == (0, 30, 40)
