@@ -118,6 +118,9 @@ def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
     made.log_severity_level = 3  # errors only: warnings about folding are of no use to a user
     made.graph_optimization_level = _OPTIMIZATION[options.graph_optimization]
     made.enable_cpu_mem_arena = options.memory_arena
+    # Planned buffers come on top of the arena that the first run filled: ViT-B's encoder peaks at
+    # 2.5 GB with the plan and at 1.6 GB without, at the same speed.
+    made.enable_mem_pattern = False
     if options.threads is not None:
         if options.threads < 1:
             raise InputError(f"threads={options.threads}; expected 1 or more.")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from samdeploy.models.config import VitConfig
 from samdeploy.models.layers import Mlp, from_windows, make_neck, to_windows
 
-# One step of attention may hold this many score elements. Global attention over 64 x 64 tokens
+# One step of attention may hold this many score elements per image. Global attention over 64 x 64 tokens
 # has 16.8 million a head: without a bound, the exported graph keeps all heads at once and
 # ONNX Runtime needs 6.9 GB for ViT-B.
 _SCORES_PER_STEP = 1 << 24
@@ -52,7 +52,7 @@ class Attention(nn.Module):
         qkv = self.qkv(x).reshape(-1, tokens, 3, heads * width)
         # Heads are cut by slicing the channels, so that no step needs all heads at once.
         q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        step = self._heads_per_step(x.shape[0])
+        step = self._heads_per_step()
         out = [
             self._attend(*(part[..., h * width : (h + step) * width] for part in (q, k, v)))
             for h in range(0, heads, step)
@@ -61,11 +61,11 @@ class Attention(nn.Module):
         result: Tensor = self.proj(joined)
         return result.reshape(-1, self.size, self.size, heads * width)
 
-    def _heads_per_step(self, batch: int) -> int:
+    def _heads_per_step(self) -> int:
         # Windows are small and come in large batches: they are always taken in one step.
         if self.size <= 32:
             return self.num_heads
-        step = max(1, _SCORES_PER_STEP // (self.size**4 * int(batch)))
+        step = max(1, _SCORES_PER_STEP // self.size**4)
         while self.num_heads % step:
             step -= 1
         return step
