@@ -68,9 +68,10 @@ class OnnxRuntime:
         if provider == PROVIDERS["cpu"]:
             # Grow the arena by what is needed: doubling it wastes up to half of the memory.
             provider_options["arena_extend_strategy"] = "kSameAsRequested"
+        session_options = _session_options(options)
         try:
             session = ort.InferenceSession(
-                graph, _session_options(options), providers=[(provider, provider_options)]
+                graph, session_options, providers=[(provider, provider_options)]
             )
         except Exception as error:  # ONNX Runtime raises a family of unrelated types
             raise BundleError(

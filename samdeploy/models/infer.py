@@ -50,6 +50,14 @@ def infer_config(state: StateDict, overrides: Mapping[str, Any] | None = None) -
     return merge(config, overrides)
 
 
+def stored_image_size(state: StateDict) -> int | None:
+    """Image size that the tables of a ViT are made for; ``None`` where no shape tells it."""
+    if "image_encoder.pos_embed" not in state:
+        return None
+    patch = _shape(state, "image_encoder.patch_embed.proj.weight", 4)[2]
+    return _shape(state, "image_encoder.pos_embed", 4)[1] * patch
+
+
 def _shape(state: StateDict, key: str, rank: int) -> tuple[int, ...]:
     if key not in state:
         raise CheckpointError(f"the state dict has no '{key}'; expected a whole SAM checkpoint.")

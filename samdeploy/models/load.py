@@ -19,7 +19,7 @@ from torch import Tensor
 
 from samdeploy.errors import CheckpointError
 from samdeploy.models.config import SamConfig
-from samdeploy.models.infer import infer_config
+from samdeploy.models.infer import infer_config, stored_image_size
 from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
 
@@ -44,8 +44,10 @@ def load_sam(
     """
     state, own_config = read_checkpoint(Path(path))
     sam_config = infer_config(state, {**own_config, **read_config(config)})
-    if imgsz is not None and imgsz != sam_config.image_size:
-        sam_config, state = resize_positions(sam_config, state, imgsz)
+    wanted = imgsz or sam_config.image_size
+    sam_config = sam_config.with_image_size(stored_image_size(state) or sam_config.image_size)
+    if wanted != sam_config.image_size:
+        sam_config, state = resize_positions(sam_config, state, wanted)
     return build_sam(sam_config, state)
 
 

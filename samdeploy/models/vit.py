@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from samdeploy.models.config import VitConfig
 from samdeploy.models.layers import Mlp, from_windows, make_neck, to_windows
 
-# One step of attention may hold this many score elements per image. Global attention over 64 x 64 tokens
-# has 16.8 million a head: without a bound, the exported graph keeps all heads at once and
-# ONNX Runtime needs 6.9 GB for ViT-B.
+# One step of attention may hold this many score elements per image. Global attention over
+# 64 x 64 tokens has 16.8 million a head: without a bound, the exported graph keeps all heads at
+# once and ONNX Runtime needs 6.9 GB for ViT-B.
 _SCORES_PER_STEP = 1 << 24
 
 

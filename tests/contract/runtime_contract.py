@@ -1,0 +1,174 @@
+"""What every runtime must do. A backend's tests subclass :class:`RuntimeContract`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.geometry import Transform
+from samdeploy.graphs import CONTRACT, DECODER, ENCODER, CheckedSession, fixed_shape
+from samdeploy.prompts import Prompt, encode_prompts
+from samdeploy.registry import load_runtime
+from samdeploy.session import Array, RuntimeOptions
+
+Model = dict[str, CheckedSession]
+
+
+class RuntimeContract:
+    """Subclasses set :attr:`runtime` and say where their graphs are."""
+
+    runtime: ClassVar[str]
+    #: How far answers may be from those of the same prompt in another batch, relative.
+    tolerance: ClassVar[float] = 1e-5
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        """Artifact by role; ``fixture`` gives the value of a fixture by name."""
+        raise AssertionError("the subclass says where its graphs are")
+
+    @classmethod
+    def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
+        return RuntimeOptions(threads=1)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def graphs(cls, request: pytest.FixtureRequest) -> dict[str, Path]:
+        return cls.find_graphs(request.getfixturevalue)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def options(cls, request: pytest.FixtureRequest) -> RuntimeOptions:
+        return cls.find_options(request.getfixturevalue)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, graphs: dict[str, Path], options: RuntimeOptions) -> Iterator[Model]:
+        opener = load_runtime(cls.runtime)()
+        sessions = {
+            role: CheckedSession(opener.open(path, role, device="cpu", options=options), role)
+            for role, path in graphs.items()
+        }
+        yield sessions
+        for session in sessions.values():
+            session.close()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def embedding(cls, model: Model) -> Array:
+        shape = fixed_shape(model[ENCODER], "image")
+        image = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+        return model[ENCODER].run({"image": image})["image_embeddings"]
+
+    def feeds(self, embedding: Array, prompts: list[Prompt]) -> dict[str, Array]:
+        size = embedding.shape[-1] * 16
+        encoded = encode_prompts(prompts, Transform.fit((size, size), size), size // 4)
+        return {"image_embeddings": embedding, **encoded.feeds()}
+
+    def prompts(self, embedding: Array) -> list[Prompt]:
+        """One of every kind, of different lengths."""
+        low = embedding.shape[-1] * 4
+        rough = np.random.default_rng(1).normal(0, 6, (low, low)).astype(np.float32)
+        return [
+            Prompt(points=[20, 30]),
+            Prompt(points=[[20, 30], [40, 44], [50, 8]], labels=[1, 0, 1]),
+            Prompt(box=[10, 12, 50, 40]),
+            Prompt(box=[10, 12, 50, 40], points=[[30, 30]], labels=[0]),
+            Prompt(points=[20, 30], mask=rough),
+            Prompt(mask=rough),
+        ]
+
+    def test_availability_names_devices(self) -> None:
+        state = load_runtime(self.runtime).availability()
+        assert state.usable
+        assert "cpu" in state.devices
+        assert state.version
+
+    @pytest.mark.parametrize("role", [ENCODER, DECODER])
+    def test_names_and_dtypes_are_those_of_the_contract(self, model: Model, role: str) -> None:
+        inputs, outputs = CONTRACT[role]
+        assert tuple(spec.name for spec in model[role].inputs) == inputs
+        assert tuple(spec.name for spec in model[role].outputs) == outputs
+        assert {spec.dtype for spec in (*model[role].inputs, *model[role].outputs)} == {"float32"}
+
+    def test_provider_says_what_runs(self, model: Model) -> None:
+        assert all(session.provider for session in model.values())
+
+    def test_shapes_of_the_answer(self, model: Model, embedding: Array) -> None:
+        prompts = self.prompts(embedding)
+        answer = model[DECODER].run(self.feeds(embedding, prompts))
+        low = embedding.shape[-1] * 4
+        assert answer["low_res_masks"].shape == (len(prompts), 4, low, low)
+        assert answer["iou_predictions"].shape == (len(prompts), 4)
+        assert all(np.isfinite(values).all() for values in answer.values())
+
+    def test_an_answer_does_not_depend_on_its_batch(self, model: Model, embedding: Array) -> None:
+        prompts = self.prompts(embedding)
+        together = model[DECODER].run(self.feeds(embedding, prompts))
+        for index, prompt in enumerate(prompts):
+            alone = model[DECODER].run(self.feeds(embedding, [prompt]))
+            for name, values in alone.items():
+                scale = np.abs(values).max()
+                difference = np.abs(values[0] - together[name][index]).max()
+                assert difference <= self.tolerance * scale, (name, index)
+
+    def test_a_prompt_matters(self, model: Model, embedding: Array) -> None:
+        answers = [
+            model[DECODER].run(self.feeds(embedding, [prompt]))["low_res_masks"]
+            for prompt in self.prompts(embedding)[:3]
+        ]
+        assert np.abs(answers[0] - answers[1]).max() > 1e-2
+        assert np.abs(answers[0] - answers[2]).max() > 1e-2
+
+    def test_mask_input_is_not_read_without_its_flag(self, model: Model, embedding: Array) -> None:
+        feeds = self.feeds(embedding, [Prompt(points=[20, 30])])
+        expected = model[DECODER].run(feeds)["low_res_masks"]
+        found = model[DECODER].run({**feeds, "mask_input": feeds["mask_input"] + 9})
+        np.testing.assert_allclose(found["low_res_masks"], expected, rtol=0, atol=1e-4)
+
+    def test_runs_are_repeatable_and_owned_by_the_caller(
+        self, model: Model, embedding: Array
+    ) -> None:
+        feeds = self.feeds(embedding, [Prompt(points=[20, 30])])
+        first = model[DECODER].run(feeds)["low_res_masks"]
+        kept = first.copy()
+        second = model[DECODER].run(feeds)["low_res_masks"]
+        np.testing.assert_array_equal(kept, second)
+        np.testing.assert_array_equal(kept, first)
+
+    @pytest.mark.parametrize("change", ["missing", "extra", "dtype", "shape", "counts"])
+    def test_wrong_feeds_are_refused(self, model: Model, embedding: Array, change: str) -> None:
+        feeds: dict[str, Any] = self.feeds(embedding, [Prompt(points=[20, 30])])
+        if change == "missing":
+            del feeds["has_mask_input"]
+        elif change == "extra":
+            feeds["orig_im_size"] = np.zeros(2, np.float32)
+        elif change == "dtype":
+            feeds["point_coords"] = feeds["point_coords"].astype(np.float64)
+        elif change == "shape":
+            feeds["image_embeddings"] = feeds["image_embeddings"][0]
+        else:
+            feeds["has_mask_input"] = np.zeros(2, np.float32)
+        with pytest.raises(InputError):
+            model[DECODER].run(feeds)
+
+    def test_a_device_that_is_not_here_is_an_error(
+        self, graphs: dict[str, Path], options: RuntimeOptions
+    ) -> None:
+        runtime = load_runtime(self.runtime)
+        absent = next(
+            d for d in ("cuda", "mps", "coreml") if d not in runtime.availability().devices
+        )
+        with pytest.raises((RuntimeUnavailableError, InputError), match=absent):
+            runtime().open(graphs[ENCODER], ENCODER, device=absent, options=options)
+
+    def test_close_twice(self, graphs: dict[str, Path], options: RuntimeOptions) -> None:
+        opened = load_runtime(self.runtime)().open(
+            graphs[DECODER], DECODER, device="cpu", options=options
+        )
+        opened.close()
+        opened.close()

@@ -1,0 +1,114 @@
+"""The contract, one subclass per runtime."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from runtime_contract import Model, RuntimeContract
+
+from samdeploy.bundle import Bundle
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.graphs import DECODER, ENCODER, ROLES
+from samdeploy.registry import load_runtime
+from samdeploy.session import Array, RuntimeOptions
+
+
+class TestFake(RuntimeContract):
+    runtime = "fake"
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        return dict.fromkeys(ROLES, Path("nothing"))
+
+
+class TestTorch(RuntimeContract):
+    runtime = "torch"
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        return dict.fromkeys(ROLES, fixture("small_checkpoint"))
+
+    @classmethod
+    def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
+        return RuntimeOptions(threads=1, config=fixture("small_config"))
+
+
+class TestOnnxRuntime(RuntimeContract):
+    runtime = "onnxruntime"
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        bundle = Bundle.open(fixture("small_bundle"))
+        return {role: bundle.graph(role) for role in ROLES}
+
+    def test_it_matches_torch(
+        self, model: Model, embedding: Array, small_checkpoint: Path, small_config: Path
+    ) -> None:
+        torch = load_runtime("torch")()
+        reference = torch.open(
+            small_checkpoint, DECODER, device="cpu", options=RuntimeOptions(config=small_config)
+        )
+        feeds = self.feeds(embedding, self.prompts(embedding))
+        expected, found = reference.run(feeds), model[DECODER].run(feeds)
+        for name, values in expected.items():
+            assert np.abs(values - found[name]).max() <= 1e-5 * np.abs(values).max()
+
+    def test_provider_is_the_one_asked_for(self, model: Model) -> None:
+        assert model[ENCODER].provider == "CPUExecutionProvider"
+
+    @pytest.mark.parametrize("level", ["all", "extended", "basic", "off"])
+    @pytest.mark.parametrize("arena", [True, False])
+    def test_options_do_not_change_the_answer(
+        self, graphs: dict[str, Path], model: Model, embedding: Array, level: str, arena: bool
+    ) -> None:
+        options = RuntimeOptions(threads=2, memory_arena=arena, graph_optimization=level)
+        session = load_runtime(self.runtime)().open(
+            graphs[DECODER], DECODER, device="cpu", options=options
+        )
+        feeds = self.feeds(embedding, self.prompts(embedding)[:1])
+        expected = model[DECODER].run(feeds)["low_res_masks"]
+        found = session.run(feeds)["low_res_masks"]
+        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+    def test_unknown_options_are_refused(self, graphs: dict[str, Path]) -> None:
+        opener = load_runtime(self.runtime)()
+        for options in (RuntimeOptions(graph_optimization="most"), RuntimeOptions(threads=0)):
+            with pytest.raises(InputError):
+                opener.open(graphs[ENCODER], ENCODER, device="cpu", options=options)
+        with pytest.raises(InputError, match="quantum"):
+            opener.open(graphs[ENCODER], ENCODER, device="quantum", options=RuntimeOptions())
+
+    def test_a_file_that_is_no_graph(self, tmp_path: Path) -> None:
+        path = tmp_path / "encoder.onnx"
+        path.write_bytes(b"not a graph")
+        with pytest.raises(BundleError, match=r"encoder\.onnx"):
+            load_runtime(self.runtime)().open(path, ENCODER, device="cpu", options=RuntimeOptions())
+
+    def test_a_silent_fallback_is_an_error(
+        self, graphs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A build that claims CUDA but cannot start it opens the session on the CPU instead.
+        import samdeploy.runtimes.onnxruntime as module
+
+        class Session(module.ort.InferenceSession):  # type: ignore[misc]
+            def __init__(self, path: Path, options: object, providers: object) -> None:
+                super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+        monkeypatch.setattr(
+            module.ort,
+            "get_available_providers",
+            lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        )
+        monkeypatch.setattr(module.ort, "InferenceSession", Session)
+        with pytest.raises(RuntimeUnavailableError, match="fell back to CPUExecutionProvider"):
+            module.OnnxRuntime().open(
+                graphs[ENCODER], ENCODER, device="cuda", options=RuntimeOptions()
+            )
