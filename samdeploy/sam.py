@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +15,8 @@ from PIL import Image
 from samdeploy.embedding import Embedding
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
+from samdeploy.export_pipeline import export
+from samdeploy.export_pipeline import export
 from samdeploy.images import (
     ChannelOrder,
     ImageSource,
@@ -27,7 +30,11 @@ from samdeploy.opening import open_model
 from samdeploy.prompts import Nested, Prompt, collect_prompts, encode_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import WholeImageSettings
+from samdeploy.table import format_table, plain
 from samdeploy.whole_image import generate
+
+#: Prompts in one decoder call of :meth:`SAM.predict`: more gain no speed and cost memory.
+MAX_BATCH = 64
 
 
 class SAM:
@@ -63,6 +70,7 @@ class SAM:
         options: RuntimeOptions | None = None,
     ) -> None:
         options = options or RuntimeOptions(threads=threads, imgsz=imgsz, config=config)
+        self._options = options
         self._opened = open_model(model, runtime=runtime, device=device, options=options)
         self._engine = Engine(self._opened)
         self._current: Embedding | None = None
@@ -79,8 +87,14 @@ class SAM:
         self.close()
 
     def close(self) -> None:
-        """Free the sessions."""
+        """Free the sessions and the image of :meth:`set_image`; calling it twice is harmless."""
+        self.reset_image()
         self._opened.close()
+
+    @property
+    def source(self) -> Path:
+        """The bundle folder or checkpoint file that was opened."""
+        return self._opened.source
 
     @property
     def image_size(self) -> int:
@@ -120,15 +134,23 @@ class SAM:
         elif any(value is not None for value in (points, labels, bboxes, masks)):
             raise InputError("prompts= came with points, labels, bboxes or masks; give one form.")
         embedding = self._embedding(target, channel_order)
-        encoded = encode_prompts(prompts, embedding.transform, self._engine.low_res_side)
-        logits, iou = self._engine.decode(embedding, encoded)
+        # Token 0 answers with one mask, tokens 1 to 3 with the three of an ambiguous prompt.
         chosen = slice(1, None) if multimask else slice(0, 1)
-        logits, iou = logits[:, chosen], iou[:, chosen]
+        logits, iou = [], []
+        for start in range(0, max(1, len(prompts)), MAX_BATCH):
+            batch = encode_prompts(
+                prompts[start : start + MAX_BATCH], embedding.transform, self._engine.low_res_side
+            )
+            batch_logits, batch_iou = self._engine.decode(embedding, batch)
+            logits.append(batch_logits[:, chosen])
+            iou.append(batch_iou[:, chosen])
+        scores = np.concatenate(iou)
+        low_res = np.concatenate(logits)
         return Masks.from_logits(
-            logits.reshape(-1, *logits.shape[2:]),
+            low_res.reshape(-1, *low_res.shape[2:]),
             embedding.transform,
-            iou.reshape(-1),
-            prompt_index=np.repeat(np.arange(len(prompts)), iou.shape[1]),
+            scores.reshape(-1),
+            prompt_index=np.repeat(np.arange(len(prompts)), scores.shape[1]),
             image=embedding.image,
         )
 
@@ -174,10 +196,7 @@ class SAM:
         :meth:`set_image`.
         """
         prompted = any(value is not None for value in (bboxes, points, labels, masks))
-        if prompted and settings:
-            raise InputError(
-                f"{', '.join(settings)} set whole-image mode, which prompts turn off; drop one."
-            )
+        check_mode(prompted, multimask, settings)
         return [
             self.predict(
                 image, points=points, labels=labels, bboxes=bboxes, masks=masks,
@@ -196,8 +215,8 @@ class SAM:
         """Forget the image of :meth:`set_image`."""
         self._current = None
 
-    def info(self) -> dict[str, Any]:
-        """What this model is and what runs it; plain values."""
+    def info(self, verbose: bool = True) -> dict[str, Any]:
+        """What this model is and what runs it, as plain values; printed unless told otherwise."""
         opened = self._opened
         facts: dict[str, Any] = {
             "source": str(opened.source),
@@ -208,6 +227,7 @@ class SAM:
         }
         if opened.bundle is not None:
             manifest = opened.bundle.manifest
+            verified = manifest.verification
             facts |= {
                 "architecture": manifest.architecture,
                 "format": manifest.format,
@@ -215,8 +235,11 @@ class SAM:
                 "bytes": opened.bundle.bytes,
                 "checkpoint": manifest.source.name,
                 "licence": manifest.source.licence,
-                "mask_iou_against_torch": manifest.verification.mask_iou_mean,
+                "verified": verified.passed,
+                "mask_iou_against_torch": None if verified.mode == "off" else verified.mask_iou_mean,
             }
+        if verbose:
+            print(format_table([], [[name, plain(value)] for name, value in facts.items()]))
         return facts
 
     def export(self, **options: Any) -> Path:
@@ -227,11 +250,10 @@ class SAM:
         """
         if self._opened.bundle is not None:
             raise InputError(
-                "a bundle cannot be exported again; open the checkpoint and export it."
+                f"'{self.source}' is a bundle, which cannot be exported again; open the checkpoint."
             )
-        from samdeploy.export_pipeline import export
-
-        return export(self._opened.source, **options)
+        opened_with = {"config": self._options.config, "imgsz": self._options.imgsz}
+        return export(self._model, **{**opened_with, **options})
 
     def _embedding(
         self, target: Embedding | ImageSource | None, channel_order: ChannelOrder
@@ -245,11 +267,25 @@ class SAM:
         return self._current
 
     def _targets(self, source: ImageSource | None) -> Iterator[Embedding | ImageSource]:
-        if source is None or not isinstance(source, (str, Path)):
-            yield self._embedding(None, "rgb") if source is None else source
+        if source is None:
+            yield self._embedding(None, "rgb")
+            return
+        if not isinstance(source, (str, PathLike)):
+            yield source
             return
         for path in list_sources(source):
             if is_video(path):
                 yield from map(Image.fromarray, iter_video(path))
             else:
                 yield path
+
+
+def check_mode(prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` for an argument that the mode would ignore: prompts turn off
+    whole-image mode and its settings, and whole-image mode has no prompts to multiply."""
+    if prompted and settings:
+        raise InputError(
+            f"{', '.join(settings)} set whole-image mode, which prompts turn off; drop one."
+        )
+    if multimask and not prompted:
+        raise InputError("multimask asks for three masks a prompt; give points, bboxes or masks.")
