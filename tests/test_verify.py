@@ -1,0 +1,87 @@
+"""The comparison itself: it must see every kind of difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+
+from samdeploy.errors import VerificationError
+from samdeploy.graphs import DECODER, ENCODER, CheckedSession
+from samdeploy.runtimes.fake import FakeDecoder, FakeEncoder
+from samdeploy.session import Array
+from samdeploy.verify import check, mask_iou, verify_sessions
+
+
+def sessions(
+    encoder: Callable[[Array], Array] = lambda x: x,
+    logits: Callable[[Array], Array] = lambda x: x,
+    iou: Callable[[Array], Array] = lambda x: x,
+) -> dict[str, CheckedSession]:
+    """The fake model with its outputs changed."""
+
+    class Encoder(FakeEncoder):
+        def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            return {"image_embeddings": encoder(super().run(feeds)["image_embeddings"])}
+
+    class Decoder(FakeDecoder):
+        def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            answer = super().run(feeds)
+            return {
+                "low_res_masks": logits(answer["low_res_masks"]),
+                "iou_predictions": iou(answer["iou_predictions"]),
+            }
+
+    return {
+        ENCODER: CheckedSession(Encoder(), ENCODER),
+        DECODER: CheckedSession(Decoder(), DECODER),
+    }
+
+
+def test_equal_models_pass() -> None:
+    record = verify_sessions(sessions(), sessions())
+    check(record)
+    assert record.mask_iou_min == 1
+    assert record.embedding_max_error == 0
+    assert (record.images, record.prompts) == (2, 18)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"encoder": lambda x: x[:, ::-1].copy()},
+        {"logits": lambda x: x - 1.0},
+        {"logits": lambda x: x[..., ::-1].copy()},
+        {"logits": lambda x: np.full_like(x, np.nan)},
+        {"encoder": lambda x: np.full_like(x, np.nan)},
+    ],
+)
+def test_differences_fail(changed: dict[str, Callable[[Array], Array]]) -> None:
+    record = verify_sessions(sessions(), sessions(**changed))
+    assert not record.passed
+    with pytest.raises(VerificationError, match="mask IoU mean"):
+        check(record)
+
+
+def test_small_differences_are_measured() -> None:
+    record = verify_sessions(sessions(), sessions(iou=lambda x: x + np.float32(0.01)))
+    assert record.iou_prediction_max_error == pytest.approx(0.01, abs=1e-6)
+
+
+def test_tolerance_by_precision() -> None:
+    candidate = sessions(logits=lambda x: x - np.float32(0.02))
+    strict = verify_sessions(sessions(), candidate)
+    loose = verify_sessions(sessions(), candidate, tolerance=0.9)
+    assert strict.mask_iou_mean == loose.mask_iou_mean < 1
+    assert (strict.tolerance, loose.tolerance) == (0.999, 0.9)
+    assert loose.passed
+
+
+def test_mask_iou_of_empty_masks_is_one() -> None:
+    empty, full = np.full((1, 2, 2), -1, np.float32), np.ones((1, 2, 2), np.float32)
+    assert mask_iou(empty, empty)[0] == 1
+    assert mask_iou(empty, full)[0] == 0
+    half = full.copy()
+    half[0, 0] = -1
+    assert mask_iou(full, half)[0] == 0.5
