@@ -1,78 +1,129 @@
-"""The command line's way of writing things: ``key=value`` and nested lists."""
+"""The command line's way of writing things: ``key=value``, nested lists and mask files."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samdeploy.errors import InputError
 from samdeploy.images import load_image
+from samdeploy.text import shown
 
-_PAIR = re.compile(r"^(?:--)?([A-Za-z][\w-]*)=(.*)$", re.DOTALL)
+_KEY = re.compile(r"(?P<dashes>--)?(?P<name>[A-Za-z][\w-]*)(?:=(?P<value>.*))?", re.DOTALL)
 _TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
     ("false", "0", "no", "off"), False
 )
 
 
-def rewrite(arguments: list[str], flags: frozenset[str]) -> list[str]:
-    """``key=value``, ``--key=value`` and ``--key value`` to ``--key value`` for every option.
+@dataclass(frozen=True)
+class Keys:
+    """What one command understands.
 
-    ``flags`` are the names of yes/no options: their value becomes ``--key`` or ``--no-key``.
-    Dashes inside a name become underscores.
+    Attributes:
+        names: every name of every option, to the option's first name.
+        flags: first names of the yes/no options.
+        required: first names of the options that have no default.
     """
-    out: list[str] = []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        pair = _PAIR.match(argument)
-        if pair:
-            name, value = pair[1].replace("-", "_"), pair[2]
-            out += _flag(name, value) if name in flags else [f"--{name}", value]
-        elif argument.startswith("--") and len(argument) > 2:
-            name = argument[2:].replace("-", "_")
-            if name in flags and rest and rest[0].lower() in _TRUTH:
-                out += _flag(name, rest.pop(0))
-            elif name.startswith("no_") and name[3:] in flags:
-                out.append(f"--no-{name[3:]}")
-            else:
-                out.append(f"--{name}")
+
+    names: Mapping[str, str]
+    flags: frozenset[str] = frozenset()
+    required: tuple[str, ...] = ()
+
+
+def rewrite(arguments: list[str], commands: Mapping[str, Keys]) -> list[str]:
+    """``key=value``, ``--key=value`` and ``--key value`` to ``--key=value`` for every option.
+
+    A yes/no option becomes ``--key`` or ``--no-key``. Dashes inside a name are underscores. What
+    comes before the command, and commands that are not in ``commands``, are left as they are.
+
+    Raises:
+        InputError: an unknown key (with the closest known one), a key without a value or given
+            twice, a required key that is missing, or a word that is no key.
+    """
+    command, *words = arguments or [""]
+    if command not in commands:
+        return list(arguments)
+    keys = commands[command]
+    given: dict[str, str] = {}
+    while words:
+        word = words.pop(0)
+        if word in ("--help", "-h"):
+            return [command, "--help"]
+        found = _KEY.fullmatch(word)
+        if found is None or not (found["dashes"] or found["value"] is not None):
+            raise InputError(
+                f"{shown(word)} stands alone; expected key=value, such as "
+                f"{(keys.required or tuple(keys.names))[0]}={word}."
+            )
+        name, value = found["name"].replace("-", "_"), found["value"]
+        if value is None and name.startswith("no_") and keys.names.get(name[3:]) in keys.flags:
+            name, value = name[3:], "false"
+        first = _known(name, keys, command)
+        if first in given:
+            raise InputError(f"'{name}' sets '{first}' a second time; give it once.")
+        if first in keys.flags:
+            if value is None:
+                value = words.pop(0) if words and words[0].lower() in _TRUTH else "true"
+            given[first] = f"--{first}" if _truth(name, value) else f"--no-{first}"
         else:
-            out.append(argument)
-    return out
+            if value is None and words and not words[0].startswith("--"):
+                value = words.pop(0)
+            if not value:
+                raise InputError(f"'{name}' has no value; write {name}=value.")
+            given[first] = f"--{first}={value}"
+    missing = [name for name in keys.required if name not in given]
+    if missing:
+        raise InputError(
+            f"'{command}' needs {' and '.join(f'{name}=' for name in missing)}; see: samdeploy "
+            f"{command} --help."
+        )
+    return [command, *given.values()]
 
 
-def _flag(name: str, value: str) -> list[str]:
+def _known(name: str, keys: Keys, command: str) -> str:
+    first = keys.names.get(name)
+    if first is None:
+        close = difflib.get_close_matches(name, keys.names, 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(keys.names)}."
+        raise InputError(f"unknown key '{name}' of '{command}'; {hint}")
+    return first
+
+
+def _truth(name: str, value: str) -> bool:
     if value.lower() not in _TRUTH:
         raise InputError(f"{name}={value}; expected True or False.")
-    return [f"--{name}" if _TRUTH[value.lower()] else f"--no-{name}"]
+    return _TRUTH[value.lower()]
 
 
 def parse_numbers(text: str | None, name: str) -> Any:
-    """A number or a nested list of numbers, such as ``[[900,370],[400,300]]``; ``None`` stays.
+    """A number or a nested list of numbers, such as ``[[900,370],[400,300]]``; the outermost
+    brackets may be left out, and ``None`` stays.
 
     Raises:
         InputError: anything else.
     """
     if text is None:
         return None
-    try:
-        # NaN is refused later, with the same words as in the API.
-        value = json.loads(text.strip().replace("nan", "NaN"))
-    except ValueError:
-        if "," in text:
-            return (
-                parse_numbers(f"[{text.strip()}]", name) if "[" not in text else _refuse(text, name)
-            )
-        return _refuse(text, name)
-    if not _numeric(value):
-        return _refuse(text, name)
-    return value
+    # Not-a-number is let through: the API refuses it with the same words for everyone.
+    written = re.sub(r"\bnan\b", "NaN", text.strip(), flags=re.IGNORECASE)
+    for attempt in (written, f"[{written}]"):
+        try:
+            value = json.loads(attempt)
+        except ValueError:
+            continue
+        if _numeric(value):
+            return value
+    raise InputError(f"{name}={text}; expected numbers such as {_EXAMPLES.get(name, '[1,0]')}.")
 
 
-def _refuse(text: str, name: str) -> Any:
-    raise InputError(f"{name}={text}; expected numbers such as [[900,370],[400,300]].")
+_EXAMPLES = {"points": "[[900,370],[400,300]]", "bboxes": "[439,437,524,709]"}
 
 
 def _numeric(value: Any) -> bool:
@@ -81,8 +132,19 @@ def _numeric(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def load_mask(path: str | None) -> Any:
-    """A mask prompt from an image file: pixels brighter than half are inside."""
-    if path is None:
+def load_masks(text: str | None) -> Any:
+    """Mask prompts from image files: pixels brighter than half are inside.
+
+    ``text`` is one path, or several as ``[a.png,b.png]``; the result is bool ``[N, H, W]``.
+
+    Raises:
+        InputError: a file is missing or unreadable, or the masks differ in size.
+    """
+    if text is None:
         return None
-    return load_image(Path(path)).max(axis=2) > 127
+    listed = text.startswith("[") and text.endswith("]") and not Path(text).exists()
+    paths = text[1:-1].split(",") if listed else [text]
+    masks = [load_image(Path(path.strip())).max(axis=2) > 127 for path in paths]
+    if len({mask.shape for mask in masks}) > 1:
+        raise InputError(f"masks={text} are of different sizes; expected the image's size.")
+    return np.stack(masks)

@@ -14,7 +14,7 @@ from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Embedding:
     """One image after the encoder; prompts are decoded from it as often as wanted.
 
@@ -26,7 +26,7 @@ class Embedding:
 
     image_embeddings: NDArray[np.float32]
     transform: Transform
-    image: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     @property
     def original_size(self) -> tuple[int, int]:

@@ -12,9 +12,6 @@ from samdeploy.opening import OpenedModel
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts
 
-#: Prompts in one decoder call; more would cost memory and gain nothing.
-MAX_BATCH = 64
-
 
 class Engine:
     """Stateless: an embedding goes out of :meth:`encode` and into :meth:`decode`."""
@@ -34,8 +31,8 @@ class Engine:
     def decode(
         self, embedding: Embedding, prompts: DecoderPrompts
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Low-res logits ``[B, 4, S/4, S/4]`` and predicted IoU ``[B, 4]``; index 0 is the
-        single-mask output.
+        """One decoder call: low-res logits ``[B, 4, S/4, S/4]`` and predicted IoU ``[B, 4]``;
+        index 0 is the single-mask output.
 
         Raises:
             InputError: the embedding is of another model.
@@ -48,10 +45,7 @@ class Engine:
                 f"an embedding of {list(embedding.image_embeddings.shape)} for {self.image_size} "
                 "pixels does not fit this model; encode the image with the model that decodes it."
             )
-        logits, iou = [], []
-        for start in range(0, len(prompts), MAX_BATCH):
-            feeds = prompts[start : start + MAX_BATCH].feeds()
-            answer = self._decoder.run({"image_embeddings": embedding.image_embeddings, **feeds})
-            logits.append(answer["low_res_masks"])
-            iou.append(answer["iou_predictions"])
-        return np.concatenate(logits), np.concatenate(iou)
+        answer = self._decoder.run(
+            {"image_embeddings": embedding.image_embeddings, **prompts.feeds()}
+        )
+        return answer["low_res_masks"], answer["iou_predictions"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from samdeploy.images import is_video, iter_video, list_sources, load_image
+from samdeploy.console import progress_bar
+from samdeploy.errors import InputError
+from samdeploy.files import atomic_path
+from samdeploy.images import is_video, iter_video, load_image
 from samdeploy.masks import Masks
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
@@ -20,25 +26,43 @@ from samdeploy.sam import SAM
 
 @dataclass(frozen=True)
 class Result:
-    """One image: where it came from, what was found, which files were written."""
+    """One image or video frame: what was found, in how many seconds, and which files were
+    written."""
 
     name: str
     masks: Masks
-    pixels: int
     seconds: float
     picture: Path
     record: Path
 
 
-def next_folder(project: Path, name: str) -> Path:
-    """``project/name``, or the first of ``name2``, ``name3``... that does not exist."""
-    candidates = (project / (name if i == 1 else f"{name}{i}") for i in count(1))
-    return next(folder for folder in candidates if not folder.exists())
+@contextmanager
+def output_folder(output: str | None, project: str, name: str) -> Iterator[Path]:
+    """The folder for results: ``output``, or ``project/name``, ``project/name2``, ``name3``...,
+    the first that is free. It is removed again when nothing was written into it.
+
+    Raises:
+        InputError: it cannot be written to.
+    """
+    try:
+        folder, made = _claim(output, project, name)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"'{output or project}' cannot be written to ({error.strerror}); choose another output."
+        ) from error
+    try:
+        yield folder
+    finally:
+        if made:
+            with suppress(OSError):  # it holds results
+                folder.rmdir()
 
 
 def predict_files(
     sam: SAM,
-    source: str,
+    sources: Sequence[Path],
     folder: Path,
     prompts: Sequence[Prompt],
     settings: Mapping[str, Any],
@@ -50,26 +74,56 @@ def predict_files(
     """
     taken: set[str] = set()
     marks = _marks(prompts)
-    for name, image in _images(source):
+    for path, name, stem, image in _images(sources):
         started = time.perf_counter()
         if prompts:
             found = sam.predict(image, prompts=prompts, multimask=multimask)
         else:
-            found = sam.generate(image, **settings)
-        areas = found.areas  # computes the masks, so that the time shown includes them
+            with progress_bar(name) as progress:
+                found = sam.generate(image, progress=progress, **settings)
+        content = {"image": str(path), "model": str(sam.source), **found.to_json()}
         seconds = time.perf_counter() - started
-        # a.jpg and a.png of one folder must not overwrite each other.
-        stem = Path(name).stem
-        stem = name.replace(".", "_") if stem in taken else stem
-        taken.add(stem)
-        yield Result(
-            name,
-            found,
-            int(areas.sum()),
-            seconds,
-            found.save(folder / f"{stem}.png", **marks),
-            found.save(folder / f"{stem}.json"),
+        stem = _free_stem(stem, taken)
+        record = folder / f"{stem}.json"
+        with atomic_path(record) as temporary:
+            temporary.write_text(json.dumps(content))
+        picture = found.save(folder / f"{stem}.png", **marks)
+        yield Result(name, found, seconds, picture, record)
+
+
+def _claim(output: str | None, project: str, name: str) -> tuple[Path, bool]:
+    """The folder and whether it was made for this run."""
+    if output:
+        folder = Path(output)
+        made = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder, made
+    Path(project).mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = Path(project) / (name if number == 1 else f"{name}{number}")
+        with suppress(FileExistsError):  # taken, perhaps by another process a moment ago
+            folder.mkdir()
+            return folder, True
+        number += 1
+
+
+def check_apart(sources: Sequence[Path], folder: Path) -> None:
+    """Raise :class:`InputError` when results would overwrite a source."""
+    if any(path.parent.resolve() == folder.resolve() for path in sources):
+        raise InputError(
+            f"output '{folder}' is the folder of the source images, which results could "
+            "overwrite; choose another output."
         )
+
+
+def _free_stem(stem: str, taken: set[str]) -> str:
+    """A file name that no earlier image has: a.jpg and a.png must not overwrite each other."""
+    candidates = chain([stem], (f"{stem}_{number}" for number in count(2)))
+    # Names that differ only in case are one file on some systems.
+    free = next(candidate for candidate in candidates if candidate.lower() not in taken)
+    taken.add(free.lower())
+    return free
 
 
 def _marks(prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -86,11 +140,12 @@ def _marks(prompts: Sequence[Prompt]) -> dict[str, Any]:
     return {"points": points or None, "labels": labels or None, "boxes": boxes or None}
 
 
-def _images(source: str) -> Iterator[tuple[str, Image.Image]]:
-    """Names and pictures; a frame of a video is named after the video and its number."""
-    for path in list_sources(source):
+def _images(sources: Sequence[Path]) -> Iterator[tuple[Path, str, str, Image.Image]]:
+    """File, name to show, name for results, and picture; of every frame for a video."""
+    for path in sources:
         if is_video(path):
             for index, frame in enumerate(iter_video(path), 1):
-                yield f"{path.stem}_{index:06d}{path.suffix}", Image.fromarray(frame)
+                stem = f"{path.stem}_{index:06d}"
+                yield path, f"{path.name} {index}", stem, Image.fromarray(frame)
         else:
-            yield path.name, Image.fromarray(load_image(path))
+            yield path, path.name, path.stem, Image.fromarray(load_image(path))

@@ -16,7 +16,6 @@ from samdeploy.embedding import Embedding
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export
-from samdeploy.export_pipeline import export
 from samdeploy.images import (
     ChannelOrder,
     ImageSource,
@@ -70,7 +69,7 @@ class SAM:
         options: RuntimeOptions | None = None,
     ) -> None:
         options = options or RuntimeOptions(threads=threads, imgsz=imgsz, config=config)
-        self._options = options
+        self._model, self._options = model, options
         self._opened = open_model(model, runtime=runtime, device=device, options=options)
         self._engine = Engine(self._opened)
         self._current: Embedding | None = None
@@ -113,7 +112,7 @@ class SAM:
         labels: Nested | None = None,
         bboxes: Nested | None = None,
         masks: ArrayLike | None = None,
-        prompts: Sequence[Prompt] | None = None,
+        prompts: Prompt | Sequence[Prompt] | None = None,
         multimask: bool = False,
         channel_order: ChannelOrder = "bgr",
     ) -> Masks:
@@ -122,7 +121,7 @@ class SAM:
         Args:
             target: an :class:`Embedding`, an image, or ``None`` for the one of :meth:`set_image`.
             points, labels, bboxes, masks: see :func:`samdeploy.prompts.collect_prompts`.
-            prompts: a list of :class:`Prompt` instead, of any mixture of kinds and lengths.
+            prompts: :class:`Prompt` objects instead, of any mixture of kinds and lengths.
             multimask: three masks a prompt (for ambiguous ones, such as a single point) instead of
                 one.
 
@@ -133,6 +132,8 @@ class SAM:
             prompts = collect_prompts(points, labels, bboxes, masks)
         elif any(value is not None for value in (points, labels, bboxes, masks)):
             raise InputError("prompts= came with points, labels, bboxes or masks; give one form.")
+        elif isinstance(prompts, Prompt):
+            prompts = [prompts]
         embedding = self._embedding(target, channel_order)
         # Token 0 answers with one mask, tokens 1 to 3 with the three of an ambiguous prompt.
         chosen = slice(1, None) if multimask else slice(0, 1)
@@ -142,7 +143,7 @@ class SAM:
                 prompts[start : start + MAX_BATCH], embedding.transform, self._engine.low_res_side
             )
             batch_logits, batch_iou = self._engine.decode(embedding, batch)
-            logits.append(batch_logits[:, chosen])
+            logits.append(batch_logits[:, chosen].copy())  # lets the other masks go
             iou.append(batch_iou[:, chosen])
         scores = np.concatenate(iou)
         low_res = np.concatenate(logits)
@@ -228,6 +229,7 @@ class SAM:
         if opened.bundle is not None:
             manifest = opened.bundle.manifest
             verified = manifest.verification
+            iou = None if verified.mode == "off" else verified.mask_iou_mean
             facts |= {
                 "architecture": manifest.architecture,
                 "format": manifest.format,
@@ -236,7 +238,7 @@ class SAM:
                 "checkpoint": manifest.source.name,
                 "licence": manifest.source.licence,
                 "verified": verified.passed,
-                "mask_iou_against_torch": None if verified.mode == "off" else verified.mask_iou_mean,
+                "mask_iou_against_torch": iou,
             }
         if verbose:
             print(format_table([], [[name, plain(value)] for name, value in facts.items()]))

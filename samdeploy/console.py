@@ -1,0 +1,121 @@
+"""What surrounds every command: exit codes, errors in one sentence, signals, output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import msgspec
+import typer
+from tqdm import tqdm
+
+from samdeploy.arguments import Keys, rewrite
+from samdeploy.errors import SamDeployError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Stopped(BaseException):
+    """A signal arrived. An exception, so that temporary files are removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave through :class:`SystemExit`.
+
+    Exit codes: 0 done, 1 failed, 2 bad input, 130 and 143 stopped by a signal. An error is one
+    sentence on standard error; with ``SAMDEPLOY_DEBUG=1`` in the environment it is raised instead.
+    """
+    group = typer.main.get_command(app)
+    words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        with _signals_raise():
+            code = group.main(
+                rewrite(words, known_keys(group)), prog_name="samdeploy", standalone_mode=False
+            )
+        raise SystemExit(code if isinstance(code, int) else 0)
+    except _Stopped as stop:
+        _fail(stop, "stopped; nothing half-written was left.", 128 + stop.number)
+    except SamDeployError as error:
+        _fail(error, str(error), error.exit_code)
+    except Exception as error:
+        # Typer brings its own Click in some versions: its usage errors are known by their method.
+        usage = getattr(error, "format_message", None)
+        if usage is not None:
+            _fail(error, " ".join(usage().split()), 2)
+        _fail(error, f"unexpected {type(error).__name__}: {_one_line(error)}", 1)
+
+
+def known_keys(group: Any) -> dict[str, Keys]:
+    """What every command of ``group`` understands."""
+    return {name: _keys(command) for name, command in group.commands.items()}
+
+
+def _keys(command: Any) -> Keys:
+    options = [[name.removeprefix("--") for name in param.opts] for param in command.params]
+    pairs = list(zip(options, command.params, strict=True))
+    return Keys(
+        names={name: names[0] for names, _ in pairs for name in names},
+        flags=frozenset(names[0] for names, param in pairs if getattr(param, "is_flag", False)),
+        required=tuple(names[0] for names, param in pairs if param.required),
+    )
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    # Only the main thread may set handlers; elsewhere the host program has its own.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fail(error: BaseException, sentence: str, code: int) -> NoReturn:
+    if os.environ.get("SAMDEPLOY_DEBUG"):
+        raise error
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(code) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def print_json(value: Any) -> None:
+    """``value`` (plain or made of msgspec structs) on standard output."""
+    print(json.dumps(msgspec.to_builtins(value), indent=2))
+
+
+def say(line: str) -> None:
+    """A line of progress beside a machine-readable result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A function that takes (done, total) and shows them as a bar, on a terminal only."""
+    with tqdm(desc=label, unit="point", leave=False, disable=not sys.stderr.isatty()) as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update
