@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 
 from samdeploy.benchmarks.scene_scores import LARGE_SHARE, score_prompts, score_whole_image
-
 from samdeploy.sam import SAM
 
 

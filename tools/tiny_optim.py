@@ -50,8 +50,11 @@ class Muon(torch.optim.Optimizer):
                     p.add_(update.reshape(p.shape), alpha=-group["lr"] * size)
 
 
-def make_optimisers(sam: nn.Module, lr: float, *extra: nn.Module) -> list[torch.optim.Optimizer]:
-    """Both optimisers over the parameters of ``sam`` and of training-only modules."""
+def make_optimisers(
+    sam: nn.Module, matrix_lr: float, lr: float, *extra: nn.Module
+) -> list[torch.optim.Optimizer]:
+    """Muon at ``matrix_lr`` and AdamW at ``lr`` over the parameters of ``sam`` and of training-only
+    modules."""
     hidden, matrices, rest = [], [], []
     for name, p in sam.named_parameters():
         large = p.ndim >= 2 and min(p.shape[0], p[0].numel()) >= 16
@@ -71,6 +74,6 @@ def make_optimisers(sam: nn.Module, lr: float, *extra: nn.Module) -> list[torch.
         {"params": rest, "weight_decay": 0.0},
     ]
     return [
-        Muon(hidden, lr),
+        Muon(hidden, matrix_lr),
         torch.optim.AdamW(groups, lr, betas=(0.9, 0.98), fused=True),
     ]

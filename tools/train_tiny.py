@@ -43,11 +43,12 @@ CONFIG = SamConfig(
         iou_head_hidden_dim=128, transformer=TransformerConfig(num_heads=8, mlp_dim=512)
     ),
 )
-ROUNDS = (0.45, 0.35, 0.12, 0.08)  # how often a batch has 1, 2, 3 or 4 rounds of clicks
+ROUNDS = (0.5, 0.3, 0.12, 0.08)  # how often a batch has 1, 2, 3 or 4 rounds of clicks
 ANCHORS = 48
-WARM_UP_STEPS = 150
+WARM_UP_STEPS = 100
+GROUPING_ALONE_STEPS = 50
 SAVE_EVERY_S = 240
-REPORT_EVERY = 50
+REPORT_EVERY = 25
 
 
 def new_model() -> Sam:
@@ -106,9 +107,18 @@ class Prompts:
 
 
 def train_step(
-    sam: Sam, grouping: PixelGrouping, batch: Batch, rng: np.random.Generator, group_weight: float
+    sam: Sam,
+    grouping: PixelGrouping,
+    batch: Batch,
+    rng: np.random.Generator,
+    group_weight: float,
+    alone: bool,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one batch over all its rounds, and figures to watch."""
+    """Loss of one batch over all its rounds, and figures to watch.
+
+    With ``alone`` the grouping head learns without touching the model: its first gradients are
+    noise, which a model that was trained before should not see.
+    """
     repeat = len(batch.on_object) // len(batch.images)
     images = torch.from_numpy(batch.images).contiguous(memory_format=torch.channels_last)
     target = F.avg_pool2d(torch.from_numpy(batch.targets).float().unsqueeze(1), SIZE // FINE)
@@ -118,7 +128,7 @@ def train_step(
 
     with torch.autocast("cpu", torch.bfloat16):
         embedding = sam.encode(images)
-        group_loss = grouping(embedding, labels, anchors)
+        group_loss = grouping(embedding.detach() if alone else embedding, labels, anchors)
         embedding = embedding.repeat_interleave(repeat, 0)
         prompts = Prompts(batch)
         loss = group_weight * group_loss
@@ -184,7 +194,8 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=8000)
     parser.add_argument("--images", type=int, default=8, help="images in a batch")
     parser.add_argument("--prompts", type=int, default=8, help="prompts for each image")
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--lr", type=float, default=1.2e-3, help="of AdamW")
+    parser.add_argument("--matrix-lr", type=float, default=3e-3, help="of Muon")
     parser.add_argument("--init", type=Path, help="checkpoint to start from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -200,17 +211,20 @@ def main() -> None:
         sam.load_state_dict(torch.load(args.init, weights_only=True)["model"])
     average = copy.deepcopy(sam).eval()
     grouping = PixelGrouping(CONFIG.image_encoder.out_chans)
-    optimisers = make_optimisers(sam, args.lr, grouping)
+    optimisers = make_optimisers(sam, args.matrix_lr, args.lr, grouping)
+    peaks = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
     parameters = [*sam.parameters(), *grouping.parameters()]
     start = saved = time.monotonic()
     step, figures = 0, []
     while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
-                group["lr"] = args.lr * warm_up * (0.5 + 0.5 * math.cos(math.pi * done))
+        pace = min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * done))
+        for optimiser, peak in zip(optimisers, peaks, strict=True):
+            for group, lr in zip(optimiser.param_groups, peak, strict=True):
+                group["lr"] = lr * pace
         batch = sample_batch(rng, images, labels, args.images, args.prompts)
-        loss, numbers = train_step(sam, grouping, batch, rng, group_weight=1 - 0.8 * done)
+        loss, numbers = train_step(
+            sam, grouping, batch, rng, 1 - 0.8 * done, alone=step < GROUPING_ALONE_STEPS
+        )
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -232,6 +246,7 @@ def main() -> None:
         if time.monotonic() - saved > SAVE_EVERY_S:
             saved = time.monotonic()
             save(average, args.out / "average.pt")
+            save(sam, args.out / "raw.pt")
     save(average, args.out / "final.pt")
     save(sam, args.out / "raw.pt")
 
