@@ -115,6 +115,11 @@ def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
             f"graph_optimization='{options.graph_optimization}'; expected one of "
             f"{list(_OPTIMIZATION)}."
         )
+    if options.precision not in (None, "f32") or options.cache is not None:
+        raise InputError(
+            f"precision={options.precision!r}, cache={options.cache!r}; ONNX Runtime computes "
+            "in the graph's own precision and keeps no cache, leave both out."
+        )
     made = ort.SessionOptions()
     made.log_severity_level = 3  # errors only: warnings about folding are of no use to a user
     made.graph_optimization_level = _OPTIMIZATION[options.graph_optimization]

@@ -29,7 +29,7 @@ class TorchRuntime:
             devices.insert(0, "cuda")
         if torch.backends.mps.is_available():
             devices.insert(0, "mps")
-        return Availability(devices=tuple(devices), version=torch.__version__)
+        return Availability(devices=tuple(devices), version=str(torch.__version__))
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
         usable = self.availability().devices
@@ -37,6 +37,8 @@ class TorchRuntime:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
             )
+        if options.precision not in (None, "f32"):
+            raise InputError(f"precision={options.precision!r}; the torch runtime computes in f32.")
         if options.threads is not None:
             if options.threads < 1:
                 raise InputError(f"threads={options.threads}; expected 1 or more.")

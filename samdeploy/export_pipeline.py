@@ -90,7 +90,7 @@ def export(
     folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
     with new_bundle(folder) as temporary:
         # Torch is imported here and not above: running a bundle must not need it.
-        from samdeploy.models.load import load_sam
+        from samdeploy.models.load import load_sam, read_whole_image
 
         say(f"reading {checkpoint.name}")
         sam = load_sam(checkpoint, config=config, imgsz=imgsz)
@@ -119,7 +119,8 @@ def export(
         manifest = _manifest(
             temporary, graphs, sam_config, exporter.name, exporter.runtime, options, source, record
         )
-        write_manifest(temporary, manifest)
+        recommended = read_whole_image(checkpoint)
+        write_manifest(temporary, msgspec.structs.replace(manifest, whole_image=recommended))
     return folder
 
 
@@ -135,7 +136,9 @@ def _compare(
     tolerance: float | None,
     say: Callable[[str], None] | None,
 ) -> VerificationRecord:
-    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions())
+    # Some backends compute float32 graphs in less unless told otherwise.
+    arithmetic = "f32" if precision == "fp32" else None
+    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions(precision=arithmetic))
     reference, _ = open_graphs(
         dict.fromkeys(ROLES, checkpoint), "torch", "cpu", RuntimeOptions(imgsz=imgsz, config=config)
     )

@@ -65,6 +65,9 @@ class RuntimeOptions:
         threads: CPU threads of one inference; ``None`` leaves it to the backend.
         memory_arena: keep freed memory for the next call (faster, larger).
         graph_optimization: ``all``, ``extended``, ``basic`` or ``off``.
+        precision: arithmetic of the inference, ``f32``, ``f16`` or ``bf16``; ``None`` is what the
+            backend prefers, which may be lower than that of the weights.
+        cache: folder where a backend may keep compiled models, for a faster second start.
         imgsz: side of the encoder input when the source is a checkpoint, in pixels.
         config: architecture details when the source is a checkpoint of non-standard shape.
     """
@@ -72,6 +75,8 @@ class RuntimeOptions:
     threads: int | None = None
     memory_arena: bool = True
     graph_optimization: str = "all"
+    precision: str | None = None
+    cache: Path | None = None
     imgsz: int | None = None
     config: Mapping[str, Any] | str | Path | None = None
 

@@ -42,6 +42,14 @@ def small_bundle(
 
 
 @pytest.fixture(scope="session")
+def small_openvino_bundle(
+    small_checkpoint: Path, small_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "small_openvino"
+    return export(small_checkpoint, "openvino", output=folder, config=small_config)
+
+
+@pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model as a verified ONNX bundle. Copy it before changing anything."""
     return export("sam_tiny.pt", output=tmp_path_factory.mktemp("bundles") / "sam_tiny_onnx")

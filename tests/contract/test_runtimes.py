@@ -112,3 +112,46 @@ class TestOnnxRuntime(RuntimeContract):
             module.OnnxRuntime().open(
                 graphs[ENCODER], ENCODER, device="cuda", options=RuntimeOptions()
             )
+
+
+class TestOpenVino(RuntimeContract):
+    runtime = "openvino"
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        bundle = Bundle.open(fixture("small_openvino_bundle"))
+        return {role: bundle.graph(role) for role in ROLES}
+
+    @classmethod
+    def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
+        # Left alone, OpenVINO computes in bf16 where the processor can.
+        return RuntimeOptions(threads=1, precision="f32")
+
+    def test_provider_tells_the_precision(self, model: Model) -> None:
+        assert model[ENCODER].provider == "OpenVINO CPU f32"
+
+    def test_it_opens_onnx_as_well(
+        self, small_bundle: Path, model: Model, embedding: Array
+    ) -> None:
+        session = load_runtime(self.runtime)().open(
+            small_bundle / "decoder.onnx",
+            DECODER,
+            device="cpu",
+            options=RuntimeOptions(precision="f32"),
+        )
+        feeds = self.feeds(embedding, self.prompts(embedding))
+        expected = model[DECODER].run(feeds)["low_res_masks"]
+        found = session.run(feeds)["low_res_masks"]
+        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+    def test_a_model_cache_is_filled(self, graphs: dict[str, Path], tmp_path: Path) -> None:
+        options = RuntimeOptions(cache=tmp_path)
+        load_runtime(self.runtime)().open(graphs[DECODER], DECODER, device="cpu", options=options)
+        assert list(tmp_path.iterdir())
+
+    def test_unknown_options_are_refused(self, graphs: dict[str, Path]) -> None:
+        for options in (RuntimeOptions(graph_optimization="basic"), RuntimeOptions(threads=0)):
+            with pytest.raises(InputError):
+                load_runtime(self.runtime)().open(
+                    graphs[ENCODER], ENCODER, device="cpu", options=options
+                )
