@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version as installed_version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -32,6 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    if version:
+        print(f"samdeploy {installed_version('samdeploy')}")
+        raise typer.Exit
 
 
 def _option(*names: str, help: str) -> Any:

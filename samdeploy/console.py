@@ -38,10 +38,9 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
     group = typer.main.get_command(app)
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
+        words = rewrite(words, known_keys(group))
         with _signals_raise():
-            code = group.main(
-                rewrite(words, known_keys(group)), prog_name="samdeploy", standalone_mode=False
-            )
+            code = group.main(words, prog_name="samdeploy", standalone_mode=False)
         raise SystemExit(code if isinstance(code, int) else 0)
     except _Stopped as stop:
         _fail(stop, "stopped; nothing half-written was left.", 128 + stop.number)
@@ -51,7 +50,7 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
         # Typer brings its own Click in some versions: its usage errors are known by their method.
         usage = getattr(error, "format_message", None)
         if usage is not None:
-            _fail(error, " ".join(usage().split()), 2)
+            _fail(error, _usage_sentence(error, words), 2)
         _fail(error, f"unexpected {type(error).__name__}: {_one_line(error)}", 1)
 
 
@@ -95,7 +94,18 @@ def _fail(error: BaseException, sentence: str, code: int) -> NoReturn:
     raise SystemExit(code) from error
 
 
-def _one_line(error: Exception) -> str:
+def _usage_sentence(error: Any, words: list[str]) -> str:
+    """An error of the option parser in our words where it is about a value."""
+    option = getattr(getattr(error, "param", None), "opts", [""])[0]
+    value = next((word.partition("=")[2] for word in words if word.startswith(f"{option}=")), None)
+    message = _one_line(error.format_message())
+    if option and value is not None:  # only numbers are converted, so only they can be wrong
+        kind = "whole number" if "integer" in message else "number"
+        return f"{option.removeprefix('--')}={value}; expected a {kind}."
+    return message
+
+
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 

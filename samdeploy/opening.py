@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from samdeploy.bundle import Bundle
 from samdeploy.checkpoints import resolve_checkpoint
@@ -16,13 +17,17 @@ from samdeploy.session import RuntimeOptions
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """Sessions by role, and what they came from; ``bundle`` is ``None`` for a checkpoint."""
+    """Sessions by role, and what they came from; ``bundle`` is ``None`` for a checkpoint.
+
+    ``whole_image`` are the whole-image settings that the model recommends.
+    """
 
     sessions: Mapping[str, CheckedSession]
     source: Path
     runtime: str
     device: str
     bundle: Bundle | None
+    whole_image: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def image_size(self) -> int:
@@ -72,7 +77,15 @@ def open_model(
         graphs = dict.fromkeys(ROLES, checkpoint)
         path = checkpoint
     sessions, used = open_graphs(graphs, name, device, options)
-    return OpenedModel(sessions, path, name, used, bundle)
+    recommended: Mapping[str, Any] = {}
+    if bundle is not None:
+        recommended = bundle.manifest.whole_image
+    elif load_runtime(name).name == "torch":
+        # Here and not above: only the torch runtime has torch.
+        from samdeploy.models.load import read_whole_image
+
+        recommended = read_whole_image(path)
+    return OpenedModel(sessions, path, name, used, bundle, recommended)
 
 
 def open_graphs(

@@ -166,9 +166,10 @@ class SAM:
         """Whole-image segmentation of an image, or of the one of :meth:`set_image`.
 
         ``settings`` are those of :class:`~samdeploy.settings.WholeImageSettings`, under
-        Ultralytics' or Meta's names; ``progress(done, total)`` counts grid points.
+        Ultralytics' or Meta's names; those left out are what the model recommends, else Meta's
+        defaults. ``progress(done, total)`` counts grid points.
         """
-        chosen = WholeImageSettings.from_names(settings)
+        chosen = WholeImageSettings.from_names(settings, self._opened.whole_image)
         if image is None:
             image = self._embedding(None, channel_order)
         if isinstance(image, Embedding):
@@ -225,6 +226,7 @@ class SAM:
             "device": opened.device,
             "providers": {role: session.provider for role, session in opened.sessions.items()},
             "image_size": self.image_size,
+            "whole_image": dict(opened.whole_image),
         }
         if opened.bundle is not None:
             manifest = opened.bundle.manifest

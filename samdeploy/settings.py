@@ -111,12 +111,19 @@ class WholeImageSettings:
                 )
 
     @classmethod
-    def from_names(cls, values: Mapping[str, Any]) -> WholeImageSettings:
-        """Settings from Ultralytics' or Meta's names.
+    def from_names(
+        cls, values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+    ) -> WholeImageSettings:
+        """Settings from Ultralytics' or Meta's names; ``defaults`` (a model's own, by the same
+        names) stand where ``values`` say nothing.
 
         Raises:
             InputError: an unknown name, or a value out of range.
         """
+        return cls(**{**cls._renamed(defaults or {}), **cls._renamed(values)})
+
+    @classmethod
+    def _renamed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         known = {field.name for field in fields(cls)}
         chosen: dict[str, Any] = {}
         for name, value in values.items():
@@ -128,7 +135,7 @@ class WholeImageSettings:
             if target in chosen:
                 raise InputError(f"'{name}' sets '{target}' a second time; give it once.")
             chosen[target] = value
-        return cls(**chosen)
+        return chosen
 
 
 def _is_number(value: Any) -> bool:

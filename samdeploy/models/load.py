@@ -88,6 +88,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, own_config
 
 
+def read_whole_image(path: Path) -> dict[str, Any]:
+    """The whole-image settings that a checkpoint recommends beside its weights; most have none."""
+    if path.suffix == ".safetensors":
+        return {}
+    # Memory-mapped, so that the weights themselves are not read.
+    content = _read(path, mmap=zipfile.is_zipfile(path))
+    stored = content.get("whole_image") if isinstance(content, Mapping) else None
+    return dict(stored) if isinstance(stored, Mapping) else {}
+
+
 def read_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
     if config is None:
         return {}
@@ -104,13 +114,13 @@ def read_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any]
     return content
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, mmap: bool = False) -> Any:
     if not path.is_file():
         raise CheckpointError(f"checkpoint '{path}' does not exist; expected a file.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"'{path}' is not a plain checkpoint: it is damaged or holds objects other than "
