@@ -55,9 +55,9 @@ def output_folder(output: str | None, project: str, name: str) -> Iterator[Path]
     try:
         yield folder
     finally:
-        if made:
+        for path in made:
             with suppress(OSError):  # it holds results
-                folder.rmdir()
+                path.rmdir()
 
 
 def predict_files(
@@ -91,21 +91,19 @@ def predict_files(
         yield Result(name, found, seconds, picture, record)
 
 
-def _claim(output: str | None, project: str, name: str) -> tuple[Path, bool]:
-    """The folder and whether it was made for this run."""
-    if output:
-        folder = Path(output)
-        made = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder, made
-    Path(project).mkdir(parents=True, exist_ok=True)
+def _claim(output: str | None, project: str, name: str) -> tuple[Path, list[Path]]:
+    """The folder, and what was made for it, innermost first."""
+    folder = Path(output or project)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     number = 1
-    while True:
+    while not output:
         folder = Path(project) / (name if number == 1 else f"{name}{number}")
         with suppress(FileExistsError):  # taken, perhaps by another process a moment ago
             folder.mkdir()
-            return folder, True
+            return folder, [folder, *made]
         number += 1
+    return folder, made
 
 
 def check_apart(sources: Sequence[Path], folder: Path) -> None:
