@@ -1,0 +1,77 @@
+"""Every command and every Python block of the README runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from samdeploy.scenes import generate_scene
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+#: These make an environment of their own; CI runs them itself.
+IN_CI = ("make demo", "make test", "pip install")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = "".join(blocks("bash")).splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader would be, with a picture of their own."""
+    folder = tmp_path_factory.mktemp("reader")
+    Image.fromarray(generate_scene(11, (480, 640)).image).save(folder / "scene.png")
+    return folder
+
+
+def test_commands(folder: Path) -> None:
+    found = [command for command in commands() if not command.startswith(IN_CI)]
+    assert len(found) >= 7
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in found:
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert (folder / "sam_tiny_onnx" / "bundle.json").is_file()
+    assert len(list(folder.glob("runs/predict*/scene.png"))) == 3
+
+
+def test_python(folder: Path) -> None:
+    code = "\n".join(blocks("python"))
+    assert "samdeploy.export" in code
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "masks.png").is_file()
+
+
+@pytest.mark.parametrize("command", ["make demo", "make test"])
+def test_ci_runs_the_rest(command: str) -> None:
+    assert command in commands()
+    assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
