@@ -60,7 +60,11 @@ def demo() -> None:
     run("predict", *given, f"bboxes={box}".replace(" ", ""), f"output={FOLDER / 'box'}")
     run("predict", *given, f"masks={mask_file}", f"output={FOLDER / 'mask'}")
     run("predict", *given, f"output={FOLDER / 'whole'}")
-    print("\nPictures:", *sorted(str(path) for path in FOLDER.glob("*/scene.png")), sep="\n  ")
+    ways = ("point", "box", "mask", "whole")
+    panels = [np.asarray(Image.open(FOLDER / way / "scene.png")) for way in ways]
+    rows = [np.concatenate(panels[i : i + 2], axis=1) for i in (0, 2)]
+    Image.fromarray(np.concatenate(rows)).save(FOLDER / "all.png")
+    print("\nPictures:", *sorted(str(path) for path in FOLDER.rglob("*.png")), sep="\n  ")
 
 
 if __name__ == "__main__":
