@@ -79,7 +79,9 @@ def _signals_raise() -> Iterator[None]:
     def stop(number: int, frame: object) -> NoReturn:
         raise _Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    # A signal that the caller ignores (nohup, background jobs) stays ignored.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     finally:

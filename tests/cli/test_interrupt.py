@@ -1,0 +1,53 @@
+"""A command that is stopped leaves nothing half-written."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+@pytest.mark.parametrize("step", ["exporting", "verifying"])
+def test_stopped_export(
+    tmp_path: Path,
+    small_checkpoint: Path,
+    small_config: Path,
+    number: signal.Signals,
+    code: int,
+    step: str,
+) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "samdeploy", "export", f"model={small_checkpoint}",
+            f"config={small_config}", "output=bundle",
+        ],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Whoever started the tests may ignore interrupts, as shells do for background jobs.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(step):
+            break
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert not (tmp_path / "bundle").exists()
+    if number != signal.SIGKILL:  # nobody can tidy up after that one
+        assert list(tmp_path.iterdir()) == []
+        assert errors == "error: stopped; nothing half-written was left.\n"
+
+
+def test_handlers_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    from samdeploy.cli import main
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit):
+        main(["formats"])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
