@@ -45,7 +45,7 @@ def load_sam(
     """
     state, own_config = read_checkpoint(Path(path))
     sam_config = infer_config(state, {**own_config, **read_config(config)})
-    wanted = imgsz or sam_config.image_size
+    wanted = sam_config.image_size if imgsz is None else imgsz
     sam_config = sam_config.with_image_size(stored_image_size(state) or sam_config.image_size)
     if wanted != sam_config.image_size:
         sam_config, state = resize_positions(sam_config, state, wanted)
