@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,26 @@ class Embedding:
         Raises:
             InputError: the file is missing or not an embedding.
         """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"embedding '{path}' does not exist; expected a file.")
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here: NumPy leaves a damaged archive open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                features, side = stored["image_embeddings"], stored["image_size"].item()
                 height, width = stored["original_size"].tolist()
-                transform = Transform.fit((height, width), int(stored["image_size"]))
-                return cls(stored["image_embeddings"], transform)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            if features.ndim != 4 or features.dtype != np.float32 or min(height, width, side) < 1:
+                raise ValueError("not what save writes")
+            return cls(features, Transform.fit((height, width), side))
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            TypeError,
+            BadZipFile,
+        ) as e:
             raise InputError(
                 f"'{path}' is not a saved embedding; expected a file written by Embedding.save."
-            ) from error
+            ) from e

@@ -11,9 +11,13 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("number", "code", "step"),
+    [
+        (signal.SIGINT, 130, "verifying"),
+        (signal.SIGTERM, 143, "exporting"),
+        (signal.SIGKILL, -9, "exporting"),
+    ],
 )
-@pytest.mark.parametrize("step", ["exporting", "verifying"])
 def test_stopped_export(
     tmp_path: Path,
     small_checkpoint: Path,

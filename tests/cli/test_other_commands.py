@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from samdeploy import __version__, registry
+from samdeploy import __version__, export_pipeline, registry
+from samdeploy.bundle import VerificationRecord
 from samdeploy.errors import RuntimeUnavailableError
 
 Cli = Callable[..., Any]
@@ -50,9 +51,8 @@ class TestExport:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(
-            "samdeploy.verify.mask_iou", lambda a, b: 0.5 * (a > 0).any(axis=(-2, -1))
-        )
+        poor = VerificationRecord(passed=False, mode="error", mask_iou_mean=0.5, tolerance=0.999)
+        monkeypatch.setattr(export_pipeline, "verify_sessions", lambda *_, **__: poor)
         words = ("export", f"model={small_checkpoint}", f"config={small_config}", "output=b")
         outcome = cli(*words)
         assert outcome.code == 1

@@ -1,0 +1,81 @@
+"""Embeddings on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samdeploy import SAM, Embedding, InputError
+
+
+@pytest.fixture
+def embedding() -> Embedding:
+    image = np.random.default_rng(0).integers(0, 255, (50, 90, 3), np.uint8)
+    return SAM("anything", runtime="fake").encode(image)
+
+
+def test_sizes(embedding: Embedding) -> None:
+    assert embedding.original_size == (50, 90)
+    assert embedding.input_size == (36, 64)
+    assert embedding.image_embeddings.shape == (1, 3, 4, 4)
+    assert embedding.low_res_side == 16
+
+
+@pytest.mark.parametrize("name", ["a.npz", "without_suffix", "new/folder/a.npz"])
+def test_round_trip(embedding: Embedding, tmp_path: Path, name: str) -> None:
+    embedding.save(tmp_path / name)
+    loaded = Embedding.load(tmp_path / name)
+    np.testing.assert_array_equal(loaded.image_embeddings, embedding.image_embeddings)
+    assert loaded.transform == embedding.transform
+    assert loaded.image is None
+    assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
+
+
+def test_nothing_executable_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", image_embeddings=np.array([print], object))
+    with pytest.raises(InputError, match=r"bad\.npz"):
+        Embedding.load(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04broken"])
+def test_not_an_embedding(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match="not a saved embedding"):
+        Embedding.load(tmp_path / "a.npz")
+
+
+def test_truncated(embedding: Embedding, tmp_path: Path) -> None:
+    embedding.save(tmp_path / "a.npz")
+    content = (tmp_path / "a.npz").read_bytes()
+    for share in (0.3, 0.7, 0.99):
+        (tmp_path / "a.npz").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match="not a saved embedding"):
+            Embedding.load(tmp_path / "a.npz")
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        Embedding.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_embeddings": np.zeros((4, 4), np.float32)},
+        {"image_embeddings": np.zeros((1, 3, 4, 4), np.float64)},
+        {"original_size": np.array([1, 2, 3])},
+        {"original_size": np.array([0, 0])},
+        {"image_size": np.array([1, 2])},
+    ],
+)
+def test_wrong_content(embedding: Embedding, tmp_path: Path, change: dict[str, np.ndarray]) -> None:
+    good = {
+        "image_embeddings": embedding.image_embeddings,
+        "original_size": np.array([50, 90]),
+        "image_size": np.array(64),
+    }
+    np.savez(tmp_path / "a.npz", **{**good, **change})
+    with pytest.raises(InputError, match="not a saved embedding"):
+        Embedding.load(tmp_path / "a.npz")
