@@ -123,7 +123,9 @@ def fetch(checkpoint: Checkpoint) -> Path:
         _download(url, mine, checkpoint.name)
     except (OSError, HTTPException, ValueError) as error:
         _give_back(mine, partial)
-        reason = getattr(error, "reason", None) or error
+        # A URLError is about its reason; an HTTPError says its code only as a whole.
+        http = isinstance(error, urllib.error.HTTPError)
+        reason = error if http else getattr(error, "reason", error)
         raise DownloadError(
             f"'{checkpoint.name}' could not be downloaded from {url} ({reason}); {by_hand}."
         ) from error
