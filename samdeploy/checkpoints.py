@@ -172,6 +172,7 @@ def _download(url: str, path: Path, name: str) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416:  # nothing after what we have: complete, or not the same file
             return
         raise
