@@ -44,7 +44,7 @@ def load_sam(
         CheckpointError: not a readable checkpoint, or a key is missing, extra or mis-shaped.
     """
     state, own_config = read_checkpoint(Path(path))
-    sam_config = infer_config(state, {**own_config, **read_config(config)})
+    sam_config = infer_config(state, _combine(own_config, read_config(config)))
     wanted = sam_config.image_size if imgsz is None else imgsz
     sam_config = sam_config.with_image_size(stored_image_size(state) or sam_config.image_size)
     if wanted != sam_config.image_size:
@@ -137,6 +137,16 @@ def _read(path: Path, mmap: bool = False) -> Any:
             f"'{path}' cannot be read as a checkpoint; it is truncated or not a "
             ".pt / .pth / .safetensors file, fetch it again."
         ) from error
+
+
+def _combine(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings in one; ``given`` wins entry by entry."""
+    combined = dict(stored)
+    for name, value in given.items():
+        below = combined.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        combined[name] = _combine(below, value) if both else value
+    return combined
 
 
 def _check_keys(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
