@@ -144,8 +144,9 @@ def _combine(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     combined = dict(stored)
     for name, value in given.items():
         below = combined.get(name)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        combined[name] = _combine(below, value) if both else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _combine(below, value)
+        combined[name] = value
     return combined
 
 
