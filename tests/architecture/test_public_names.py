@@ -1,0 +1,103 @@
+"""The public surface: what ``import samdeploy`` offers, and what it costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+
+import samdeploy
+from samdeploy import registry
+
+NAMES = [
+    "SAM",
+    "BundleError",
+    "CheckpointError",
+    "DownloadError",
+    "Embedding",
+    "ExportError",
+    "InputError",
+    "Masks",
+    "Prompt",
+    "RuntimeUnavailableError",
+    "SamDeployError",
+    "VerificationError",
+    "__version__",
+    "export",
+]
+
+SIGNATURES = {
+    "SAM": "model runtime device threads imgsz config options",
+    "SAM.encode": "self image channel_order",
+    "SAM.predict": "self target points labels bboxes masks prompts multimask channel_order",
+    "SAM.generate": "self image channel_order progress settings",
+    "SAM.__call__": "self source bboxes points labels masks multimask channel_order settings",
+    "SAM.set_image": "self image channel_order",
+    "SAM.reset_image": "self",
+    "SAM.info": "self verbose",
+    "SAM.export": "self options",
+    "SAM.close": "self",
+    "export": "model format output imgsz opset simplify half config verify tolerance device "
+    "progress",
+}
+
+
+def test_names() -> None:
+    assert samdeploy.__all__ == NAMES
+    assert all(hasattr(samdeploy, name) for name in NAMES)
+    assert samdeploy.__version__ == version("samdeploy")
+
+
+def test_parameters() -> None:
+    for path, expected in SIGNATURES.items():
+        thing: object = samdeploy
+        for name in path.split("."):
+            thing = getattr(thing, name)
+        assert " ".join(inspect.signature(thing).parameters) == expected, path  # type: ignore[arg-type]
+
+
+def test_public_things_are_explained() -> None:
+    for path in SIGNATURES:
+        thing: object = samdeploy
+        for name in path.split("."):
+            thing = getattr(thing, name)
+        assert len(inspect.getdoc(thing) or "") > 20, path
+
+
+def test_spokes_are_found_by_entry_points_alone() -> None:
+    for group, names in (
+        (registry.EXPORTERS, registry.exporter_names()),
+        (registry.RUNTIMES, registry.runtime_names()),
+    ):
+        assert names == sorted(point.name for point in entry_points(group=group))
+
+
+def test_one_error_family() -> None:
+    for name in NAMES:
+        if name.endswith("Error"):
+            assert issubclass(getattr(samdeploy, name), samdeploy.SamDeployError)
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    return done.stdout
+
+
+def test_import_is_quick() -> None:
+    """Under 0.3 s of processor time beyond NumPy and OpenCV, the best of three."""
+    code = (
+        "import time, numpy, cv2; start = time.process_time(); import samdeploy; "
+        "print(time.process_time() - start)"
+    )
+    assert min(float(run(code)) for _ in range(3)) < 0.3
+
+
+def test_import_brings_no_backend() -> None:
+    code = "import sys, samdeploy; print(*sorted(sys.modules))"
+    loaded = set(run(code).split())
+    heavy = {"torch", "onnx", "onnxruntime", "openvino", "coremltools", "tensorrt", "supervision"}
+    assert loaded.isdisjoint(heavy | {"typer", "matplotlib", "scipy"})
+    assert not any(name.startswith("samdeploy.models") for name in loaded)
