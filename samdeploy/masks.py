@@ -227,7 +227,9 @@ class Masks:
                 "segmentation": rle,
             }
             if self.stability is not None:
-                entry["stability"] = round(float(self.stability[i]), 6)
+                # Undefined for an empty mask; JSON knows no "not a number".
+                known = np.isfinite(self.stability[i])
+                entry["stability"] = round(float(self.stability[i]), 6) if known else None
             if self.points is not None:
                 entry["point"] = self.points[i].tolist()
             masks.append(entry)
