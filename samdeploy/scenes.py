@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_MIN_VISIBLE = 40  # pixels at 256 x 256; smaller remains are repainted as part of nothing
+_MIN_VISIBLE = 100  # pixels at 256 x 256: the slivers that covering leaves are nobody's object
 _MIN_CONTRAST = 55.0  # mean RGB distance between a shape and what it covers
 
 

@@ -44,7 +44,7 @@ def test_shapes_and_types(size: int | tuple[int, int], shape: tuple[int, int]) -
 def test_masks_are_disjoint_visible_parts_and_not_tiny(scenes: Sequence[Scene]) -> None:
     for scene in scenes:
         assert scene.masks.sum(axis=0).max() <= 1
-        assert scene.masks.sum(axis=(1, 2)).min() >= 40
+        assert scene.masks.sum(axis=(1, 2)).min() >= 100
 
 
 def test_scenes_hold_a_sensible_number_of_objects_of_many_sizes(scenes: Sequence[Scene]) -> None:
