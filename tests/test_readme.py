@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from samdeploy import registry
 from samdeploy.scenes import generate_scene
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +72,27 @@ def test_python(folder: Path) -> None:
 def test_ci_runs_the_rest(command: str) -> None:
     assert command in commands()
     assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_what_is_installed_exists() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [line for line in commands() if line.startswith("pip install")]
+    assert wanted
+    for extra in re.findall(r"\[(\w+)\]", " ".join(wanted)):
+        assert extra in project["optional-dependencies"]
+
+
+def test_modules_named_in_the_text_exist() -> None:
+    for name in re.findall(r"python -m ([\w.]+)", README):
+        assert importlib.util.find_spec(name), name
+
+
+def test_every_format_and_runtime_is_in_the_table() -> None:
+    for name in registry.exporter_names():
+        assert f"`format={name}`" in README
+    named = README.lower().replace(" ", "")
+    assert all(name in named for name in registry.runtime_names() if name != "fake")
 
 
 def test_links_lead_somewhere() -> None:

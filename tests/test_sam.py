@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samdeploy import SAM, Embedding, InputError, Prompt, RuntimeUnavailableError
+from samdeploy.engine import Engine
+from samdeploy.prompts import DecoderPrompts
 
 Photo = NDArray[np.uint8]
 
@@ -26,6 +31,20 @@ def fake() -> Iterator[SAM]:
 def small(small_bundle: Path) -> Iterator[SAM]:
     with SAM(small_bundle, threads=1) as sam:
         yield sam
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of every decoder call from here on."""
+    sizes: list[int] = []
+    decode = Engine.decode
+
+    def counted(self: Engine, embedding: Embedding, prompts: DecoderPrompts) -> Any:
+        sizes.append(len(prompts))
+        return decode(self, embedding, prompts)
+
+    monkeypatch.setattr(Engine, "decode", counted)
+    return sizes
 
 
 class TestImages:
@@ -120,13 +139,23 @@ class TestPrompts:
         found = fake.predict(photo, masks=mask).data[0]
         assert (found & mask).sum() / (found | mask).sum() > 0.9
 
-    def test_many_prompts_go_in_bounded_batches(self, fake: SAM, photo: Photo) -> None:
+    def test_many_prompts_go_in_bounded_batches(
+        self, fake: SAM, photo: Photo, batches: list[int]
+    ) -> None:
         points = np.random.default_rng(0).uniform(0, 180, (150, 2))
         found = fake.predict(photo, points=points)
+        assert batches == [64, 64, 22]
         assert len(found) == 150
         np.testing.assert_array_equal(
             found[140].data[0], fake.predict(photo, points=points[140]).data[0]
         )
+
+    def test_the_caller_chooses_the_batches_of_whole_image_mode(
+        self, photo: Photo, batches: list[int]
+    ) -> None:
+        with SAM("anything", runtime="fake") as sam:
+            sam.generate(photo, points_stride=10, points_batch_size=80)
+        assert batches == [80, 20]
 
     def test_two_forms_at_once(self, fake: SAM, photo: Photo) -> None:
         with pytest.raises(InputError, match="one form"):
@@ -135,6 +164,19 @@ class TestPrompts:
     def test_settings_do_not_go_with_prompts(self, fake: SAM, photo: Photo) -> None:
         with pytest.raises(InputError, match="points_stride"):
             fake(photo, points=[1, 1], points_stride=4)
+
+    def test_multimask_needs_prompts(self, fake: SAM, photo: Photo) -> None:
+        with pytest.raises(InputError, match="three masks a prompt"):
+            fake(photo, multimask=True)
+
+    def test_one_prompt_needs_no_list(self, fake: SAM, photo: Photo) -> None:
+        found = fake.predict(photo, prompts=Prompt(points=[60, 60]))
+        np.testing.assert_array_equal(found.data, fake.predict(photo, points=[60, 60]).data)
+
+    @pytest.mark.parametrize("prompts", [[], [Prompt()]])
+    def test_no_prompt_at_all(self, fake: SAM, photo: Photo, prompts: list[Prompt]) -> None:
+        with pytest.raises(InputError, match=r"no prompt given|an empty Prompt"):
+            fake.predict(photo, prompts=prompts)
 
     def test_unknown_setting(self, fake: SAM, photo: Photo) -> None:
         with pytest.raises(InputError, match="points_stride"):
@@ -171,8 +213,13 @@ class TestModels:
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
         assert np.count_nonzero(found.data != expected.data) <= 3
 
-    def test_info(self, small: SAM, fake: SAM) -> None:
+    def test_info(self, small: SAM, fake: SAM, capsys: pytest.CaptureFixture[str]) -> None:
         facts = small.info()
+        printed = capsys.readouterr().out
+        assert "vit_48x4" in printed
+        assert all(name in printed for name in facts)
+        assert small.info(verbose=False) == facts
+        assert capsys.readouterr().out == ""
         assert facts["architecture"] == "vit_48x4"
         assert facts["providers"]["encoder"] == "CPUExecutionProvider"
         assert facts["mask_iou_against_torch"] >= 0.999
@@ -187,6 +234,37 @@ class TestModels:
             # The architecture given on opening is that of the export.
             folder = sam.export(output=tmp_path / "b", verify="off")
         assert (folder / "encoder.onnx").is_file()
+
+    def test_settings_that_a_model_recommends(
+        self, small_bundle: Path, photo: Photo, tmp_path: Path
+    ) -> None:
+        bundle = shutil.copytree(small_bundle, tmp_path / "bundle")
+        manifest = json.loads((bundle / "bundle.json").read_text())
+        own = {"points_stride": 3, "conf_thres": 0.3, "stability_score_thresh": 0.3}
+        (bundle / "bundle.json").write_text(json.dumps(manifest | {"whole_image": own}))
+        with SAM(bundle, threads=1) as sam, SAM(small_bundle, threads=1) as plain:
+            assert sam.info(verbose=False)["whole_image"] == own
+            expected = plain.generate(photo, **own)
+            assert len(expected)
+            np.testing.assert_array_equal(sam.generate(photo).data, expected.data)
+            # What the caller says wins, under any of its names.
+            assert len(sam.generate(photo, pred_iou_thresh=1.0)) == 0
+
+    def test_a_checkpoint_and_its_bundle_recommend_the_same(self, tiny_bundle: Path) -> None:
+        with SAM("sam_tiny.pt") as checkpoint, SAM(tiny_bundle) as bundle:
+            own = checkpoint.info(verbose=False)["whole_image"]
+            assert own
+            assert bundle.info(verbose=False)["whole_image"] == own
+
+    def test_closing_twice(self, small_bundle: Path, photo: Photo) -> None:
+        sam = SAM(small_bundle, threads=1)
+        sam.set_image(photo)
+        sam.close()
+        sam.close()
+        with pytest.raises(InputError, match="set_image"):
+            sam.predict(points=[60, 60])
+        with pytest.raises(InputError, match="closed"):
+            sam.encode(photo)
 
     @pytest.mark.parametrize("device", ["cuda", "mps"])
     def test_a_device_that_is_not_here(self, small_bundle: Path, device: str) -> None:
