@@ -33,7 +33,7 @@ FIRST_CLICK_SLOT = 3
 SLOTS = 6
 
 _CLICK, _BOX, _MASK, _BACKGROUND = range(4)
-_KINDS = (0.50, 0.25, 0.10, 0.15)
+_KINDS = (0.45, 0.30, 0.10, 0.15)
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,23 @@ def _scene_arrays(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def augment(
-    rng: np.random.Generator, image: NDArray[np.uint8], label: NDArray[np.uint8]
+    rng: np.random.Generator,
+    image: NDArray[np.uint8],
+    label: NDArray[np.uint8],
+    strength: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """One of the eight symmetries, and colours changed; the image becomes ``[3, S, S]``."""
+    """One of the eight symmetries, and colours changed; the image becomes ``[3, S, S]``.
+
+    ``strength`` 1 changes contrast by up to a quarter, 0 only swaps colours.
+    """
     if rng.random() < 0.5:
         image, label = image[:, ::-1], label[:, ::-1]
     if rng.random() < 0.5:
         image, label = image[::-1], label[::-1]
     if rng.random() < 0.5:
         image, label = image.swapaxes(0, 1), label.swapaxes(0, 1)
-    gain = rng.uniform(0.75, 1.25, 3) * (1 if rng.random() < 0.85 else -1)
-    offset = 128 + rng.uniform(-20, 20)
+    gain = (1 + strength * rng.uniform(-0.25, 0.25, 3)) * (1 if rng.random() < 0.85 else -1)
+    offset = 128 + strength * rng.uniform(-20, 20)
     pixels = (image[..., rng.permutation(3)] - np.float32(128)) * gain.astype(np.float32)
     pixels = np.clip(pixels + np.float32(offset), 0, 255)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)), np.ascontiguousarray(label)
@@ -104,8 +110,10 @@ def sample_batch(
     labels: NDArray[np.uint8],
     image_count: int,
     prompt_count: int,
+    strength: float = 1.0,
 ) -> Batch:
-    """Random scenes, and random first prompts on their objects and beside them."""
+    """Random scenes, and random first prompts on their objects and beside them; ``strength``
+    scales the changes of colour and the inexactness of boxes."""
     rows = image_count * prompt_count
     batch = Batch(
         images=np.zeros((image_count, 3, SIZE, SIZE), np.float32),
@@ -120,20 +128,24 @@ def sample_batch(
     for i in range(image_count):
         while True:
             index = int(rng.integers(len(images)))
-            pixels, label = augment(rng, images[index], labels[index])
+            pixels, label = augment(rng, images[index], labels[index], strength)
             areas = np.bincount(label.ravel(), minlength=1)
             if len(areas) > 1:
                 break
         batch.images[i], batch.labels[i] = pixels, label
-        weights = np.where(areas[1:] > 0, areas[1:].astype(np.float64) ** 0.25, 0)
-        chosen = rng.choice(len(weights), prompt_count, p=weights / weights.sum()) + 1
+        chosen = rng.choice(np.flatnonzero(areas[1:]) + 1, prompt_count)
         for j in range(prompt_count):
-            _first_prompt(rng, batch, i * prompt_count + j, label, int(chosen[j]))
+            _first_prompt(rng, batch, i * prompt_count + j, label, int(chosen[j]), strength)
     return batch
 
 
 def _first_prompt(
-    rng: np.random.Generator, batch: Batch, row: int, label: NDArray[np.uint8], instance: int
+    rng: np.random.Generator,
+    batch: Batch,
+    row: int,
+    label: NDArray[np.uint8],
+    instance: int,
+    strength: float,
 ) -> None:
     kind = int(rng.choice(4, p=_KINDS))
     target = label == instance
@@ -148,7 +160,7 @@ def _first_prompt(
     if kind == _CLICK:
         _put_click(rng, batch, row, target)
     elif kind == _BOX:
-        _put_box(rng, batch, row, target)
+        _put_box(rng, batch, row, target, strength)
     else:
         batch.masks[row, 0] = _rough_mask(rng, target)
         batch.has_mask[row] = 1
@@ -162,11 +174,17 @@ def _put_click(rng: np.random.Generator, batch: Batch, row: int, region: NDArray
     batch.point_labels[row, 1] = LABEL_PADDING
 
 
-def _put_box(rng: np.random.Generator, batch: Batch, row: int, target: NDArray[np.bool_]) -> None:
+def _put_box(
+    rng: np.random.Generator,
+    batch: Batch,
+    row: int,
+    target: NDArray[np.bool_],
+    strength: float,
+) -> None:
     x, y = np.flatnonzero(target.any(0)), np.flatnonzero(target.any(1))
     box = np.array([x[0], y[0], x[-1] + 1, y[-1] + 1], np.float64)
     sides = np.tile(box[2:] - box[:2], 2)
-    jitter = np.clip(rng.normal(0, 1, 4) * 0.07 * sides, -12, 12) * (rng.random() < 0.7)
+    jitter = np.clip(rng.normal(0, 0.07 * strength, 4) * sides, -12, 12) * (rng.random() < 0.7)
     batch.coords[row, :2] = np.clip(box + jitter, 0, SIZE).reshape(2, 2)
     batch.point_labels[row, :2] = LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT
 

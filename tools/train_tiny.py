@@ -14,6 +14,7 @@ import math
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from tiny_data import FIRST_CLICK_SLOT, SIZE, Batch, load_cache, random_pixel, sample_batch
@@ -45,10 +46,10 @@ CONFIG = SamConfig(
 )
 ROUNDS = (0.5, 0.3, 0.12, 0.08)  # how often a batch has 1, 2, 3 or 4 rounds of clicks
 ANCHORS = 48
-WARM_UP_STEPS = 100
-GROUPING_ALONE_STEPS = 50
+WARM_UP_STEPS = 60
+GROUPING_ALONE_STEPS = 40
 SAVE_EVERY_S = 240
-REPORT_EVERY = 25
+REPORT_EVERY = 50
 
 
 def new_model() -> Sam:
@@ -180,9 +181,14 @@ def update_average(average: Sam, sam: Sam, step: int) -> None:
             a.copy_(b)
 
 
-def save(sam: Sam, path: Path) -> None:
+def save(sam: Sam, grouping: PixelGrouping, path: Path) -> None:
     temporary = path.with_suffix(".part")
-    torch.save({"model": sam.state_dict(), "config": sam.config.to_mapping()}, temporary)
+    content = {
+        "model": sam.state_dict(),
+        "config": sam.config.to_mapping(),
+        "grouping": grouping.state_dict(),
+    }
+    torch.save(content, temporary)
     temporary.replace(path)
 
 
@@ -197,20 +203,25 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1.2e-3, help="of AdamW")
     parser.add_argument("--matrix-lr", type=float, default=3e-3, help="of Muon")
     parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    parser.add_argument("--strength", type=float, default=1.0, help="of augmentation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
+    cv2.setNumThreads(0)  # its threads and those of torch get in each other's way
     rng = np.random.Generator(np.random.PCG64(args.seed))
     images, labels = load_cache(args.cache or args.out, args.scenes)
 
     sam = new_model().train()
-    if args.init:
-        sam.load_state_dict(torch.load(args.init, weights_only=True)["model"])
-    average = copy.deepcopy(sam).eval()
     grouping = PixelGrouping(CONFIG.image_encoder.out_chans)
+    if args.init:
+        start_from = torch.load(args.init, weights_only=True)
+        sam.load_state_dict(start_from["model"])
+        if "grouping" in start_from:
+            grouping.load_state_dict(start_from["grouping"])
+    average = copy.deepcopy(sam).eval()
     optimisers = make_optimisers(sam, args.matrix_lr, args.lr, grouping)
     peaks = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
     parameters = [*sam.parameters(), *grouping.parameters()]
@@ -221,7 +232,7 @@ def main() -> None:
         for optimiser, peak in zip(optimisers, peaks, strict=True):
             for group, lr in zip(optimiser.param_groups, peak, strict=True):
                 group["lr"] = lr * pace
-        batch = sample_batch(rng, images, labels, args.images, args.prompts)
+        batch = sample_batch(rng, images, labels, args.images, args.prompts, args.strength)
         loss, numbers = train_step(
             sam, grouping, batch, rng, 1 - 0.8 * done, alone=step < GROUPING_ALONE_STEPS
         )
@@ -245,10 +256,10 @@ def main() -> None:
             )
         if time.monotonic() - saved > SAVE_EVERY_S:
             saved = time.monotonic()
-            save(average, args.out / "average.pt")
-            save(sam, args.out / "raw.pt")
-    save(average, args.out / "final.pt")
-    save(sam, args.out / "raw.pt")
+            save(average, grouping, args.out / "average.pt")
+            save(sam, grouping, args.out / "raw.pt")
+    save(average, grouping, args.out / "final.pt")
+    save(sam, grouping, args.out / "raw.pt")
 
 
 if __name__ == "__main__":
