@@ -33,7 +33,8 @@ SIDE_FILE_BYTES = 2**31 - 2**24
 
 class OnnxExporter:
     name: ClassVar[str] = "onnx"
-    runtime: ClassVar[str] = "onnxruntime"
+    runtimes: ClassVar[tuple[str, ...]] = ("onnxruntime", "openvino")
+    options: ClassVar[frozenset[str]] = frozenset({"opset", "simplify"})
 
     @classmethod
     def availability(cls) -> Availability:
@@ -44,8 +45,6 @@ class OnnxExporter:
             raise InputError(
                 f"opset={options.opset}; expected {MIN_OPSET} to {MAX_OPSET} for format=onnx."
             )
-        if options.half:
-            raise InputError("half=True; format=onnx is written in float32 only, drop half.")
         config = model.config
         size, channels = config.image_size, config.image_encoder.out_chans
         outputs = config.mask_decoder.num_multimask_outputs + 1

@@ -23,7 +23,8 @@ from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
 
 class OpenVinoExporter:
     name: ClassVar[str] = "openvino"
-    runtime: ClassVar[str] = "openvino"
+    runtimes: ClassVar[tuple[str, ...]] = ("openvino",)
+    options: ClassVar[frozenset[str]] = frozenset({"half"})
 
     @classmethod
     def availability(cls) -> Availability:

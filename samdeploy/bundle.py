@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from samdeploy.errors import BundleError, InputError
+from samdeploy.files import atomic_path
 from samdeploy.graphs import ROLES
 
 SCHEMA_VERSION = 1
@@ -58,10 +59,15 @@ class SourceRecord(msgspec.Struct, frozen=True):
 
 
 class VerificationRecord(msgspec.Struct, frozen=True):
-    """Distance from the torch reference; see :mod:`samdeploy.verify` for the inputs used."""
+    """Distance from the torch reference; see :mod:`samdeploy.verify` for the inputs used.
+
+    ``mode`` is ``error``, ``warn``, ``off``, or ``not run`` with the reason in ``note`` when no
+    runtime for the format works on the machine of the export.
+    """
 
     passed: bool
     mode: str
+    note: str = ""
     images: int = 0
     prompts: int = 0
     seed: int = 0
@@ -202,7 +208,8 @@ def file_record(folder: Path, relative: Path) -> FileRecord:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    (folder / MANIFEST).write_bytes(encoded)
+    with atomic_path(folder / MANIFEST) as temporary:
+        temporary.write_bytes(encoded)
 
 
 @contextmanager

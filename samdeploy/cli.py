@@ -74,12 +74,23 @@ def export(
     format: Annotated[str, _option("format", help="see: samdeploy formats")] = "onnx",
     output: Annotated[str | None, _option("output", help="default: ./<name>_<format>")] = None,
     imgsz: Imgsz = None,
-    opset: Annotated[int, _option("opset", help="ONNX operator set")] = 17,
-    simplify: Annotated[bool, _flag("simplify", help="fold constants out of the graphs")] = True,
-    half: Annotated[bool, _flag("half", help="float16 where the format can")] = False,
     config: Config = None,
     verify: Annotated[str, _option("verify", help="error, warn or off")] = "error",
     tolerance: Tolerance = None,
+    half: Annotated[bool, _flag("half", help="float16 where it does not overflow")] = False,
+    opset: Annotated[int, _option("opset", help="onnx: operator set")] = 17,
+    simplify: Annotated[bool, _flag("simplify", help="onnx: fold constants")] = True,
+    tf32: Annotated[bool, _flag("tf32", help="tensorrt: TF32 products")] = False,
+    workspace: Annotated[float | None, _option("workspace", help="tensorrt: scratch, GiB")] = None,
+    max_prompts: Annotated[int, _option("max_prompts", help="prompts in a decoder call")] = 64,
+    max_points: Annotated[int, _option("max_points", help="tokens of a prompt")] = 16,
+    compute_capability: Annotated[
+        str, _option("compute_capability", help="tensorrt: GPUs to build for, as 8.6,8.9")
+    ] = "",
+    timing_cache: Annotated[str, _option("timing_cache", help="tensorrt: file to keep")] = "",
+    minimum_deployment_target: Annotated[
+        str, _option("minimum_deployment_target", help="coreml: oldest system, as iOS16")
+    ] = "iOS16",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -89,14 +100,21 @@ def export(
         format,
         output=output,
         imgsz=imgsz,
-        opset=opset,
-        simplify=simplify,
-        half=half,
         config=config,
         verify=verify,
         tolerance=tolerance,
         device=device,
         progress=_progress(as_json),
+        half=half,
+        opset=opset,
+        simplify=simplify,
+        tf32=tf32,
+        workspace=workspace,
+        max_prompts=max_prompts,
+        max_points=max_points,
+        compute_capability=compute_capability,
+        timing_cache=timing_cache,
+        minimum_deployment_target=minimum_deployment_target,
     )
     manifest = read_manifest(folder)
     record = manifest.verification
@@ -106,7 +124,7 @@ def export(
     print(_verification_table(record))
     size = sum(file.bytes for graph in manifest.graphs for file in graph.files)
     print(f"wrote {folder} ({size / 1e6:.1f} MB)")
-    if record.mode != "off" and not record.passed:
+    if record.mode == "warn" and not record.passed:
         say(f"warning: {folder} missed its tolerance and was kept because of verify={verify}.")
 
 
@@ -256,8 +274,10 @@ def verify(
     model: Annotated[str, _option("model", help="bundle folder")],
     reference: Annotated[str, _option("reference", help="the checkpoint it was made from")],
     config: Config = None,
+    runtime: Runtime = None,
     device: Device = "auto",
     tolerance: Tolerance = None,
+    save: Annotated[bool, _flag("save", help="record the result in the bundle")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a bundle with its checkpoint in torch; exit code 1 when it misses its tolerance."""
@@ -265,8 +285,10 @@ def verify(
         model,
         reference,
         config=config,
+        runtime=runtime,
         device=device,
         tolerance=tolerance,
+        save=save,
         progress=_progress(as_json),
     )
     if as_json:
@@ -310,6 +332,8 @@ def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
 def _verification_table(record: VerificationRecord) -> str:
     if record.mode == "off":
         return "not verified (verify=off)"
+    if record.mode == "not run":
+        return f"not verified: {record.note}"
     return format_table(
         ["against torch", "value"],
         [

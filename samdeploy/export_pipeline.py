@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import platform
 from collections.abc import Callable, Mapping
@@ -28,15 +29,19 @@ from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.graphs import ROLES
 from samdeploy.opening import open_graphs
-from samdeploy.registry import load_exporter
-from samdeploy.session import ExportOptions, Graph, RuntimeOptions, TensorSpec
+from samdeploy.registry import RUNTIMES, availability, load_exporter
+from samdeploy.session import Exporter, ExportOptions, Graph, RuntimeOptions, TensorSpec
 from samdeploy.verify import check, verify_sessions
 
 if TYPE_CHECKING:
     from samdeploy.models import SamConfig
 
 _MODES = ("error", "warn", "off")
-_TOOLS = ("samdeploy", "torch", "onnx", "onnxsim", "onnxruntime", "numpy")
+#: Distributions whose versions the manifest records when they are installed.
+_TOOLS = (
+    "samdeploy", "torch", "numpy", "onnx", "onnxsim", "onnxruntime", "openvino", "coremltools",
+    "tensorrt", "tensorrt_rtx_cu13_libs",
+)  # fmt: skip
 
 
 def export(
@@ -45,14 +50,12 @@ def export(
     *,
     output: str | Path | None = None,
     imgsz: int | None = None,
-    opset: int = 17,
-    simplify: bool = True,
-    half: bool = False,
     config: Mapping[str, Any] | str | Path | None = None,
     verify: str = "error",
     tolerance: float | None = None,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> Path:
     """Write the bundle of a checkpoint and return its folder.
 
@@ -61,14 +64,14 @@ def export(
         format: what to export to; ``samdeploy formats`` lists them.
         output: folder of the bundle; by default ``<name>_<format>`` in the current folder.
         imgsz: side of the encoder input in pixels; by default the checkpoint's.
-        opset: ONNX operator set.
-        simplify: fold constants and shape arithmetic out of the graphs.
-        half: store and compute in float16 where the format can.
         config: architecture details that tensor shapes cannot tell.
         verify: ``error`` (a bundle that misses its tolerance is not written), ``warn`` or ``off``.
+            Where no runtime for the format works on this machine, the manifest says so.
         tolerance: smallest mean mask IoU against torch; by default 0.999 for float32.
         device: device that the verification runs on.
         progress: called with a line of text at every step.
+        options: ``opset``, ``simplify``, ``half`` and what else the format heeds; see
+            :class:`samdeploy.session.ExportOptions`.
 
     Raises:
         SamDeployError: any subclass; nothing is left behind.
@@ -83,6 +86,7 @@ def export(
         raise RuntimeUnavailableError(
             f"format '{format}' cannot be exported here: {state.reason}; {state.install}"
         )
+    chosen = _chosen_options(exporter, options)
     say = progress or (lambda line: None)
     if Path(model).is_dir():
         raise InputError(f"'{model}' is a folder; export takes a checkpoint file or a known name.")
@@ -95,18 +99,21 @@ def export(
         say(f"reading {checkpoint.name}")
         sam = load_sam(checkpoint, config=config, imgsz=imgsz)
         source = _source(model, checkpoint)
-        options = ExportOptions(opset, simplify, half, _metadata(sam.config, source))
+        chosen = dataclasses.replace(chosen, metadata=_metadata(sam.config, source))
         say(f"exporting {sam.config.architecture} to {exporter.name}")
-        graphs = exporter().export(sam, temporary, options)
+        graphs = exporter().export(sam, temporary, chosen)
         sam_config = sam.config
         del sam  # the reference below reads the checkpoint again: one copy at a time
         record = VerificationRecord(passed=False, mode="off")
-        if verify != "off":
+        runtime, why_none = _usable_runtime(exporter.runtimes)
+        if verify != "off" and runtime is None:
+            record = VerificationRecord(passed=False, mode="not run", note=why_none)
+        elif verify != "off" and runtime is not None:
             record = _compare(
                 checkpoint,
                 {graph.role: temporary / graph.files[0] for graph in graphs},
-                exporter.runtime,
-                precision="fp16" if half else "fp32",
+                runtime,
+                precision=chosen.precision,
                 config=config,
                 imgsz=imgsz,
                 device=device,
@@ -116,12 +123,36 @@ def export(
             record = msgspec.structs.replace(record, mode=verify)
             if verify == "error":
                 check(record)
-        manifest = _manifest(
-            temporary, graphs, sam_config, exporter.name, exporter.runtime, options, source, record
-        )
+        manifest = _manifest(temporary, graphs, sam_config, exporter, chosen, source, record)
         recommended = read_whole_image(checkpoint)
         write_manifest(temporary, msgspec.structs.replace(manifest, whole_image=recommended))
     return folder
+
+
+def _chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> ExportOptions:
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(ExportOptions)
+        if field.name != "metadata"
+    }
+    for name, value in given.items():
+        if name not in defaults:
+            raise InputError(f"unknown option '{name}'; expected one of {', '.join(defaults)}.")
+        if value != defaults[name] and name not in exporter.options:
+            raise InputError(
+                f"{name}={value}; format={exporter.name} has no use for it, leave it out."
+            )
+    return ExportOptions(**given)
+
+
+def _usable_runtime(names: tuple[str, ...]) -> tuple[str | None, str]:
+    """The first runtime that works here, or why not even the preferred one does."""
+    states = {name: availability(RUNTIMES, name) for name in names}
+    for name, state in states.items():
+        if state.usable:
+            return name, ""
+    first = states[names[0]]
+    return None, f"built, not executed: runtime '{names[0]}' is not usable here ({first.reason})"
 
 
 def _compare(
@@ -156,19 +187,25 @@ def verify_bundle(
     reference: str | Path,
     *,
     config: Mapping[str, Any] | str | Path | None = None,
+    runtime: str | None = None,
     device: str = "auto",
     tolerance: float | None = None,
+    save: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> VerificationRecord:
-    """Compare a bundle with a checkpoint in torch; a difference is in the record, not raised."""
+    """Compare a bundle with a checkpoint in torch; a difference is in the record, not raised.
+
+    With ``save`` the record replaces the one in the bundle's manifest: an engine that was built
+    on another machine is then known to be right on this one.
+    """
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     checkpoint = resolve_checkpoint(reference)
     paths = {role: opened.graph(role) for role in ROLES}
-    return _compare(
+    record = _compare(
         checkpoint,
         paths,
-        manifest.runtime,
+        runtime or manifest.runtime,
         precision=manifest.precision,
         # The manifest knows the whole architecture, also where the checkpoint does not tell it.
         config=manifest.config if config is None else config,
@@ -177,6 +214,9 @@ def verify_bundle(
         tolerance=tolerance,
         say=progress,
     )
+    if save:
+        write_manifest(opened.folder, msgspec.structs.replace(manifest, verification=record))
+    return record
 
 
 def _source(model: str | Path, checkpoint: Path) -> SourceRecord:
@@ -203,8 +243,7 @@ def _manifest(
     folder: Path,
     graphs: tuple[Graph, ...],
     config: SamConfig,
-    format: str,
-    runtime: str,
+    exporter: type[Exporter],
     options: ExportOptions,
     source: SourceRecord,
     verification: VerificationRecord,
@@ -214,9 +253,9 @@ def _manifest(
         architecture=config.architecture,
         image_size=config.image_size,
         embedding_channels=config.image_encoder.out_chans,
-        format=format,
-        runtime=runtime,
-        precision="fp16" if options.half else "fp32",
+        format=exporter.name,
+        runtime=exporter.runtimes[0],
+        precision=options.precision,
         graphs=tuple(
             GraphRecord(
                 graph.role,
@@ -229,7 +268,7 @@ def _manifest(
         ),
         source=source,
         config=config.to_mapping(),
-        options={"opset": options.opset, "simplify": options.simplify, "half": options.half},
+        options={name: getattr(options, name) for name in sorted(exporter.options)},
         tools={
             "python": platform.python_version(),
             **{name: found for name in _TOOLS if (found := _version(name))},

@@ -231,7 +231,7 @@ class SAM:
         if opened.bundle is not None:
             manifest = opened.bundle.manifest
             verified = manifest.verification
-            iou = None if verified.mode == "off" else verified.mask_iou_mean
+            iou = None if verified.mode in ("off", "not run") else verified.mask_iou_mean
             facts |= {
                 "architecture": manifest.architecture,
                 "format": manifest.format,

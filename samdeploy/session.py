@@ -83,12 +83,39 @@ class RuntimeOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What an exporter may be asked; see :func:`samdeploy.export` for the meaning of each."""
+    """What an exporter may be asked. An exporter names those it heeds in ``Exporter.options``; any
+    other that is not at its default is refused before it is called.
+
+    Attributes:
+        opset: ONNX operator set.
+        simplify: fold constants and shape arithmetic out of the graphs.
+        half: float16, with float32 where float16 overflows.
+        tf32: let GPU tensor cores round float32 products to 10 bits of mantissa.
+        workspace: most scratch memory of a GPU engine, in GiB; by default what the builder likes.
+        max_prompts: largest number of prompts in one decoder call, where a format fixes it.
+        max_points: largest number of tokens of one prompt, where a format fixes it.
+        compute_capability: GPU generations an engine is for, such as ``8.6,8.9``.
+        timing_cache: file in which the engine builder keeps its measurements for the next build.
+        minimum_deployment_target: oldest system an app must run on, such as ``iOS16``.
+        metadata: facts about the source, written into the artifacts; always heeded.
+    """
 
     opset: int = 17
     simplify: bool = True
     half: bool = False
+    tf32: bool = False
+    workspace: float | None = None
+    max_prompts: int = 64
+    max_points: int = 16
+    compute_capability: str = ""
+    timing_cache: str = ""
+    minimum_deployment_target: str = "iOS16"
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic of the artifacts: ``fp16``, ``tf32`` or ``fp32``."""
+        return "fp16" if self.half else "tf32" if self.tf32 else "fp32"
 
 
 @dataclass(frozen=True)
@@ -152,10 +179,16 @@ class Runtime(Protocol):
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writes the graphs of one format."""
+    """Writes the graphs of one format.
+
+    ``runtimes`` open what it writes: the first is the one that the bundle is for, the others can
+    check it on machines where that one cannot run. ``options`` are the names of the
+    :class:`ExportOptions` that it heeds.
+    """
 
     name: ClassVar[str]
-    runtime: ClassVar[str]  # the runtime that opens what this exporter writes
+    runtimes: ClassVar[tuple[str, ...]]
+    options: ClassVar[frozenset[str]]
 
     @classmethod
     def availability(cls) -> Availability:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib.metadata import EntryPoint
 from types import ModuleType
 
@@ -11,7 +12,7 @@ import pytest
 from samdeploy import registry
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.runtimes.fake import FakeRuntime
-from samdeploy.session import Exporter, Runtime
+from samdeploy.session import Exporter, ExportOptions, Runtime
 
 
 def test_built_in_names() -> None:
@@ -31,7 +32,8 @@ def test_every_built_in_keeps_its_protocol() -> None:
     for name in registry.exporter_names():
         exporter = registry.load_exporter(name)
         assert isinstance(exporter(), Exporter)
-        assert exporter.runtime in registry.runtime_names()
+        assert set(exporter.runtimes) <= set(registry.runtime_names())
+        assert exporter.options <= {field.name for field in fields(ExportOptions)}
 
 
 def test_unknown_names_suggest() -> None:

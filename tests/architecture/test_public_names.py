@@ -38,8 +38,7 @@ SIGNATURES = {
     "SAM.info": "self verbose",
     "SAM.export": "self options",
     "SAM.close": "self",
-    "export": "model format output imgsz opset simplify half config verify tolerance device "
-    "progress",
+    "export": "model format output imgsz config verify tolerance device progress options",
 }
 
 
