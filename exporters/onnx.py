@@ -19,7 +19,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
-from samdeploy.graphs import DECODER, ENCODER, decoder_specs, encoder_specs
+from samdeploy.graphs import DECODER, ENCODER, MEANING, decoder_specs, encoder_specs
 from samdeploy.models import Sam, SamDecoder, SamEncoder
 from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
 
@@ -150,7 +150,7 @@ def _describe(
                 spec.name, onnx.TensorProto.FLOAT, list(spec.shape)
             )
             value.type.CopyFrom(made.type)
-            value.doc_string = _MEANING[spec.name]
+            value.doc_string = MEANING[spec.name]
     model.producer_name = "samdeploy"
     model.producer_version = metadata.get("version", "")
     model.doc_string = f"Segment Anything {role}; coordinates are in encoder-input pixels."
@@ -166,17 +166,3 @@ def _save(model: onnx.ModelProto, folder: Path, role: str) -> tuple[Path, ...]:
     convert_model_to_external_data(model, location=side.name, size_threshold=1024)
     onnx.save(model, folder / path)
     return path, side
-
-
-_MEANING = {
-    "image": "RGB in 0-255, longer side resized to S, padded right and bottom with the pixel mean",
-    "image_embeddings": "features of the image at a sixteenth of the input",
-    "point_coords": "(x, y) in encoder-input pixels",
-    "point_labels": "1 foreground, 0 background, 2 and 3 box corners, -1 SAM's padding point "
-    "(with points without a box), -2 no token",
-    "mask_input": "logits of an earlier answer",
-    "has_mask_input": "1 where mask_input is to be used, else 0",
-    "low_res_masks": "logits in the padded frame at a quarter of the input; index 0 is the "
-    "single-mask output; a pixel is inside when its logit is above 0",
-    "iou_predictions": "predicted IoU of each mask",
-}

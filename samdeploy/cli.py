@@ -91,6 +91,9 @@ def export(
     minimum_deployment_target: Annotated[
         str, _option("minimum_deployment_target", help="coreml: oldest system, as iOS16")
     ] = "iOS16",
+    image_input: Annotated[
+        bool, _flag("image_input", help="coreml: also an encoder that takes an image type")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -115,6 +118,7 @@ def export(
         compute_capability=compute_capability,
         timing_cache=timing_cache,
         minimum_deployment_target=minimum_deployment_target,
+        image_input=image_input,
     )
     manifest = read_manifest(folder)
     record = manifest.verification

@@ -21,6 +21,20 @@ CONTRACT = {
     ),
 }
 
+#: What each of them holds, for the descriptions inside the artifacts.
+MEANING = {
+    "image": "RGB in 0-255, longer side resized to S, padded right and bottom with the pixel mean",
+    "image_embeddings": "features of the image at a sixteenth of the input",
+    "point_coords": "(x, y) in encoder-input pixels",
+    "point_labels": "1 foreground, 0 background, 2 and 3 box corners, -1 SAM's padding point "
+    "(with points without a box), -2 no token",
+    "mask_input": "logits of an earlier answer",
+    "has_mask_input": "1 where mask_input is to be used, else 0",
+    "low_res_masks": "logits in the padded frame at a quarter of the input; index 0 is the "
+    "single-mask output; a pixel is inside when its logit is above 0",
+    "iou_predictions": "predicted IoU of each mask",
+}
+
 
 def encoder_specs(
     image_size: int, channels: int

@@ -65,8 +65,8 @@ class RuntimeOptions:
         threads: CPU threads of one inference; ``None`` leaves it to the backend.
         memory_arena: keep freed memory for the next call (faster, larger).
         graph_optimization: ``all``, ``extended``, ``basic`` or ``off``.
-        precision: arithmetic of the inference, ``f32``, ``f16`` or ``bf16``; ``None`` is what the
-            backend prefers, which may be lower than that of the weights.
+        precision: arithmetic of the inference: ``f16`` or ``bf16``, or ``f32`` for that of the
+            artifact; ``None`` is what the backend prefers, which may be lower than the artifact's.
         cache: folder where a backend may keep compiled models, for a faster second start.
         imgsz: side of the encoder input when the source is a checkpoint, in pixels.
         config: architecture details when the source is a checkpoint of non-standard shape.
@@ -97,6 +97,7 @@ class ExportOptions:
         compute_capability: GPU generations an engine is for, such as ``8.6,8.9``.
         timing_cache: file in which the engine builder keeps its measurements for the next build.
         minimum_deployment_target: oldest system an app must run on, such as ``iOS16``.
+        image_input: write an encoder that takes an image type (``CVPixelBuffer``) as well.
         metadata: facts about the source, written into the artifacts; always heeded.
     """
 
@@ -110,6 +111,7 @@ class ExportOptions:
     compute_capability: str = ""
     timing_cache: str = ""
     minimum_deployment_target: str = "iOS16"
+    image_input: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property

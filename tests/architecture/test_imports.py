@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SPOKES = ("exporters", "runtimes", "benchmarks")
 
 #: Where torch may stand at the top of a module.
-TORCH_HOMES = ("samdeploy/models/", "exporters/", "runtimes/torch.py")
+TORCH_HOMES = ("samdeploy/models/", "exporters/", "runtimes/torch.py", "runtimes/mil.py")
 #: Where it may also be imported inside a function: benchmarks measure against torch.
 TORCH_VISITS = (*TORCH_HOMES, "benchmarks/")
 

@@ -1,0 +1,207 @@
+"""Core ML: encoder and decoder as ML Programs (``.mlpackage``), converted on any system.
+
+The program comes from ``torch.export``: coremltools cannot read ``torch.jit.trace`` graphs beside
+NumPy 2. The decoder has fixed shapes, because the Neural Engine runs no others: a prompt always has
+``max_points`` token slots, of which label -2 fills the unused ones without changing the answer. It
+is written for one prompt (``decoder``) and for ``max_prompts`` (``decoder_batch``).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from samdeploy.errors import ExportError, InputError
+from samdeploy.graphs import DECODER, ENCODER, MEANING, decoder_specs, encoder_specs
+from samdeploy.models import Sam, SamDecoder, SamEncoder
+from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
+
+# Away from macOS coremltools warns at import that it cannot predict; the availability says so.
+logging.getLogger("coremltools").setLevel(logging.ERROR)
+import coremltools as ct  # noqa: E402
+
+#: Nodes that torch.export leaves behind and that mean nothing once nothing is trained.
+_IDENTITIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
+
+
+class CoreMlExporter:
+    name: ClassVar[str] = "coreml"
+    runtimes: ClassVar[tuple[str, ...]] = ("coreml", "mil")
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"half", "max_prompts", "max_points", "minimum_deployment_target", "image_input"}
+    )
+
+    @classmethod
+    def availability(cls) -> Availability:
+        return Availability(devices=("any",), version=ct.__version__)
+
+    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+        target = _target(options.minimum_deployment_target)
+        for name in ("max_prompts", "max_points"):
+            if getattr(options, name) < 1:
+                raise InputError(f"{name}={getattr(options, name)}; expected 1 or more.")
+        config = model.config
+        size, channels = config.image_size, config.image_encoder.out_chans
+        outputs = config.mask_decoder.num_multimask_outputs + 1
+        encoder, decoder = encoder_specs(size, channels), decoder_specs(size, channels, outputs)
+
+        def write(name: str, module: nn.Module, specs: tuple[Sequence[TensorSpec], ...]) -> Path:
+            path = Path(f"{name}.mlpackage")
+            _write_package(folder / path, module, specs, target, options)
+            return path
+
+        encoders = [write("encoder", SamEncoder(model), encoder)]
+        if options.image_input:
+            encoders.append(write("encoder_image", SamEncoder(model), encoder))
+        variants = {"decoder": 1, "decoder_batch": options.max_prompts}
+        if options.max_prompts == 1:
+            del variants["decoder_batch"]
+        decoders = [
+            write(name, SamDecoder(model), _fixed(decoder, prompts, options.max_points))
+            for name, prompts in variants.items()
+        ]
+        shapes = {"prompts": list(variants.values()), "points": options.max_points}
+        return (
+            Graph(ENCODER, tuple(encoders), *encoder),
+            Graph(DECODER, tuple(decoders), *decoder, options=shapes),
+        )
+
+
+def _target(name: str) -> Any:
+    found = getattr(ct.target, name, None)
+    # Packages exist from iOS 15 on; SAM needs operators of iOS 16.
+    usable = [t.name for t in ct.target if t.name.startswith("iOS") and t >= ct.target.iOS16]
+    if not isinstance(found, ct.target) or found < ct.target.iOS16:
+        raise InputError(
+            f"minimum_deployment_target={name}; expected one of {', '.join(usable)} or the macOS, "
+            "tvOS or watchOS of the same year."
+        )
+    return found
+
+
+def _fixed(
+    specs: tuple[Sequence[TensorSpec], ...], prompts: int, points: int
+) -> tuple[Sequence[TensorSpec], ...]:
+    """The specs of the decoder with its dynamic dimensions replaced by numbers."""
+    numbers: dict[int | str, int] = {"prompts": prompts, "points": points}
+    return tuple(
+        tuple(
+            TensorSpec(spec.name, tuple(numbers.get(side, side) for side in spec.shape), spec.dtype)
+            for spec in each
+        )
+        for each in specs
+    )
+
+
+def _write_package(
+    path: Path,
+    module: nn.Module,
+    specs: tuple[Sequence[TensorSpec], ...],
+    target: Any,
+    options: ExportOptions,
+) -> None:
+    inputs, outputs = specs
+    name = path.stem
+    try:
+        with _quiet():
+            converted = ct.convert(
+                _capture(module, inputs),
+                convert_to="mlprogram",
+                minimum_deployment_target=target,
+                compute_precision=_precision(options.half),
+                inputs=[_input_type(spec, image=name == "encoder_image") for spec in inputs],
+                outputs=[ct.TensorType(name=s.name, dtype=np.float32) for s in outputs],
+                skip_model_load=True,
+            )
+    except Exception as error:  # the converter raises a family of unrelated types
+        raise ExportError(f"coremltools could not convert the {name}: {error}") from error
+    _describe(converted, name, inputs, outputs, options)
+    with _quiet():
+        converted.save(str(path))
+    for extra in path.glob("*.json"):
+        if extra.name != "Manifest.json":  # debug handles, of no use to an app
+            extra.unlink()
+    for file in path.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's and coremltools' warnings about each other, and with the progress bars of the
+    conversion on a terminal only."""
+    with warnings.catch_warnings(), ExitStack() as stack:
+        warnings.simplefilter("ignore")
+        if not sys.stderr.isatty():
+            stack.enter_context(redirect_stderr(io.StringIO()))
+        yield
+
+
+def _capture(module: nn.Module, inputs: Sequence[TensorSpec]) -> Any:
+    example = tuple(torch.zeros([int(side) for side in spec.shape]) for spec in inputs)
+    with torch.no_grad():
+        captured: Any = torch.export.export(module.eval(), example).run_decompositions({})
+    graph = captured.graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in _IDENTITIES:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    captured.graph_module.recompile()
+    return captured
+
+
+def _precision(half: bool) -> Any:
+    """float16 everywhere but in what turns coordinates into sines and cosines: at 1024 pixels
+    float16 knows whole pixels only, and the half pixel that SAM adds would be lost."""
+    if not half:
+        return ct.precision.FLOAT32
+    return ct.transform.FP16ComputePrecision(op_selector=lambda op: not _leads_to_angles(op))
+
+
+def _leads_to_angles(op: Any) -> bool:
+    if op.op_type in ("sin", "cos"):
+        return True
+    # The walk is short: any other operator than these ends it.
+    return op.op_type in _ANGLE_PATH and any(
+        _leads_to_angles(child) for output in op.outputs for child in output.child_ops
+    )
+
+
+_ANGLE_PATH = frozenset({"add", "sub", "mul", "real_div", "linear", "matmul", "const", "cast"})
+
+
+def _input_type(spec: TensorSpec, *, image: bool) -> Any:
+    shape = tuple(int(side) for side in spec.shape)
+    if image:
+        # Mean and deviation per channel are in the graph: Core ML's own scale has one for all.
+        return ct.ImageType(name=spec.name, shape=shape, color_layout=ct.colorlayout.RGB)
+    return ct.TensorType(name=spec.name, shape=shape, dtype=np.float32)
+
+
+def _describe(
+    converted: Any,
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    options: ExportOptions,
+) -> None:
+    facts = options.metadata
+    converted.author = "Segment Anything (arXiv:2304.02643), converted by samdeploy"
+    converted.license = facts.get("licence", "unknown")
+    converted.version = facts.get("version", "")
+    converted.short_description = f"Segment Anything, {name.replace('_', ' ')}"
+    for field, value in facts.items():
+        converted.user_defined_metadata[f"samdeploy.{field}"] = value
+    for spec in inputs:
+        converted.input_description[spec.name] = MEANING[spec.name]
+    for spec in outputs:
+        converted.output_description[spec.name] = MEANING[spec.name]

@@ -1,0 +1,97 @@
+"""Core ML, on macOS: ML Programs on the CPU, the GPU and the Neural Engine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.fixed_shapes import FixedShapeDecoder
+from samdeploy.graphs import CONTRACT, DECODER
+from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
+
+# Away from macOS coremltools warns at import that it cannot predict; the availability says so.
+logging.getLogger("coremltools").setLevel(logging.ERROR)
+import coremltools as ct  # noqa: E402
+
+#: Devices to compute units. Core ML decides operator by operator within what is allowed.
+COMPUTE_UNITS = {
+    "all": ct.ComputeUnit.ALL,
+    "npu": ct.ComputeUnit.CPU_AND_NE,
+    "gpu": ct.ComputeUnit.CPU_AND_GPU,
+    "cpu": ct.ComputeUnit.CPU_ONLY,
+}
+
+
+class CoreMlRuntime:
+    name: ClassVar[str] = "coreml"
+    suffixes: ClassVar[tuple[str, ...]] = (".mlpackage",)
+
+    @classmethod
+    def availability(cls) -> Availability:
+        if sys.platform != "darwin":
+            return Availability(
+                reason="Core ML predicts on macOS only",
+                install="runtime=mil evaluates a package on any system, for checking",
+                version=ct.__version__,
+            )
+        return Availability(devices=tuple(COMPUTE_UNITS), version=ct.__version__)
+
+    def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
+        # Compute units are accepted under Apple's own names as well.
+        names = {**COMPUTE_UNITS, **{unit.name.lower(): unit for unit in COMPUTE_UNITS.values()}}
+        if device not in names:
+            raise RuntimeUnavailableError(
+                f"device '{device}' is not one of Core ML; expected one of {list(names)}."
+            )
+        if options.precision not in (None, "f32") or options.threads or options.cache:
+            raise InputError(
+                f"precision={options.precision!r}, threads={options.threads}, "
+                f"cache={options.cache!r}; Core ML decides these itself, leave them out."
+            )
+        if role != DECODER:
+            return CoreMlSession(graph, role, names[device])
+        batched = graph.with_name(f"{graph.stem}_batch{graph.suffix}")
+        variants = [graph, batched] if batched.exists() else [graph]
+        return FixedShapeDecoder([CoreMlSession(path, role, names[device]) for path in variants])
+
+
+class CoreMlSession:
+    def __init__(self, package: Path, role: str, units: Any) -> None:
+        try:
+            self._model: Any = ct.models.MLModel(str(package), compute_units=units)
+            # Loading only warns when this system is too old for the package; this raises.
+            self._model.get_compiled_model_path()
+        except Exception as error:  # the framework's errors come in several types
+            raise BundleError(
+                f"Core ML cannot load '{package}' ({error}); export it again with an older "
+                "minimum_deployment_target, or update macOS."
+            ) from error
+        self._provider = f"Core ML {units.name}"
+        description = self._model.get_spec().description
+        found = {value.name: value for value in (*description.input, *description.output)}
+        names = CONTRACT[role]
+        self.inputs = tuple(_spec(found[name]) for name in names[0])
+        self.outputs = tuple(_spec(found[name]) for name in names[1])
+
+    @property
+    def provider(self) -> str:
+        return self._provider
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._model is None:
+            raise InputError("the session is closed; open the model again.")
+        answer = self._model.predict(dict(feeds))
+        return {spec.name: np.array(answer[spec.name], np.float32) for spec in self.outputs}
+
+    def close(self) -> None:
+        self._model = None
+
+
+def _spec(value: Any) -> TensorSpec:
+    return TensorSpec(value.name, tuple(value.type.multiArrayType.shape))
