@@ -30,6 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	rm -rf samdeploy.egg-info  # of an earlier build: its entry points would hide the new ones
 	touch $(READY)
 
 clean:

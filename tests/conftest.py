@@ -50,6 +50,14 @@ def small_openvino_bundle(
 
 
 @pytest.fixture(scope="session")
+def small_coreml_bundle(
+    small_checkpoint: Path, small_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "small_coreml"
+    return export(small_checkpoint, "coreml", output=folder, config=small_config, max_prompts=8)
+
+
+@pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model as a verified ONNX bundle. Copy it before changing anything."""
     return export("sam_tiny.pt", output=tmp_path_factory.mktemp("bundles") / "sam_tiny_onnx")

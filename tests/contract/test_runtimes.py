@@ -155,3 +155,26 @@ class TestOpenVino(RuntimeContract):
                 load_runtime(self.runtime)().open(
                     graphs[ENCODER], ENCODER, device="cpu", options=options
                 )
+
+
+class TestMil(RuntimeContract):
+    """Core ML packages through the evaluator, on every system."""
+
+    runtime = "mil"
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        bundle = Bundle.open(fixture("small_coreml_bundle"))
+        return {role: bundle.graph(role) for role in ROLES}
+
+    @classmethod
+    def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
+        return RuntimeOptions()
+
+
+@pytest.mark.skipif(sys.platform != "darwin", reason="Core ML predicts on macOS only")
+class TestCoreMl(TestMil):
+    """The same packages on Core ML itself."""
+
+    runtime = "coreml"
+    tolerance = 1e-3
