@@ -1,9 +1,9 @@
 """Core ML: encoder and decoder as ML Programs (``.mlpackage``), converted on any system.
 
 The program comes from ``torch.export``: coremltools cannot read ``torch.jit.trace`` graphs beside
-NumPy 2. The decoder has fixed shapes, because the Neural Engine runs no others: a prompt always has
-``max_points`` token slots, of which label -2 fills the unused ones without changing the answer. It
-is written for one prompt (``decoder``) and for ``max_prompts`` (``decoder_batch``).
+NumPy 2. All shapes are fixed, because the Neural Engine runs no others: a prompt always has
+``max_points`` token slots, of which label -2 fills the unused ones without changing the answer.
+What takes prompts is written for one (``decoder``) and for ``max_prompts`` (``decoder_batch``).
 """
 
 from __future__ import annotations
@@ -12,23 +12,26 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
-from samdeploy.graphs import DECODER, ENCODER, MEANING, decoder_specs, encoder_specs
-from samdeploy.models import Sam, SamDecoder, SamEncoder
-from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
+from samdeploy.graphs import DYNAMIC, ENCODER, MEANING, SCORER
+from samdeploy.models import GraphModule, Sam, graph_modules
+from samdeploy.session import Availability, ExportOptions, Graph
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
 logging.getLogger("coremltools").setLevel(logging.ERROR)
 import coremltools as ct  # noqa: E402
+
+#: The encoder once more, for apps that hold an image rather than an array.
+_IMAGE_ENCODER = "encoder_image"
 
 #: Nodes that torch.export leaves behind and that mean nothing once nothing is trained.
 _IDENTITIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
@@ -50,31 +53,35 @@ class CoreMlExporter:
         for name in ("max_prompts", "max_points"):
             if getattr(options, name) < 1:
                 raise InputError(f"{name}={getattr(options, name)}; expected 1 or more.")
-        config = model.config
-        size, channels = config.image_size, config.image_encoder.out_chans
-        outputs = config.mask_decoder.num_multimask_outputs + 1
-        encoder, decoder = encoder_specs(size, channels), decoder_specs(size, channels, outputs)
-
-        def write(name: str, module: nn.Module, specs: tuple[Sequence[TensorSpec], ...]) -> Path:
-            path = Path(f"{name}.mlpackage")
-            _write_package(folder / path, module, specs, target, options)
-            return path
-
-        encoders = [write("encoder", SamEncoder(model), encoder)]
-        if options.image_input:
-            encoders.append(write("encoder_image", SamEncoder(model), encoder))
-        variants = {"decoder": 1, "decoder_batch": options.max_prompts}
-        if options.max_prompts == 1:
-            del variants["decoder_batch"]
-        decoders = [
-            write(name, SamDecoder(model), _fixed(decoder, prompts, options.max_points))
-            for name, prompts in variants.items()
-        ]
-        shapes = {"prompts": list(variants.values()), "points": options.max_points}
-        return (
-            Graph(ENCODER, tuple(encoders), *encoder),
-            Graph(DECODER, tuple(decoders), *decoder, options=shapes),
+        return tuple(
+            _export(graph, folder, target, options) for graph in graph_modules(model).values()
         )
+
+
+def _export(graph: GraphModule, folder: Path, target: Any, options: ExportOptions) -> Graph:
+    """One package, and those of its variants; the spec that is recorded is the dynamic one."""
+    shapes = _variants(graph, options)
+    for name, (prompts, points) in shapes.items():
+        _write_package(folder / f"{name}.mlpackage", graph, prompts, points, target, options)
+    files = tuple(Path(f"{name}.mlpackage") for name in shapes)
+    recorded = {name: list(numbers) for name, numbers in shapes.items()}
+    dynamic = any(DYNAMIC[spec.name] for spec in graph.inputs)
+    return Graph(
+        graph.role, files, graph.inputs, graph.outputs,
+        {"prompts_and_points": recorded} if dynamic else {},
+    )  # fmt: skip
+
+
+def _variants(graph: GraphModule, options: ExportOptions) -> dict[str, tuple[int, int]]:
+    """Names of the packages of a graph, and the numbers of prompts and points of each."""
+    shapes = {graph.role: (1, options.max_points)}
+    if graph.role == ENCODER and options.image_input:
+        shapes[_IMAGE_ENCODER] = shapes[ENCODER]
+    if any(DYNAMIC[spec.name] for spec in graph.inputs) and options.max_prompts > 1:
+        # Whole-image mode rates clicks, which are two tokens: the point and SAM's padding.
+        points = 2 if graph.role == SCORER else options.max_points
+        shapes[f"{graph.role}_batch"] = (options.max_prompts, points)
+    return shapes
 
 
 def _target(name: str) -> Any:
@@ -89,43 +96,28 @@ def _target(name: str) -> Any:
     return found
 
 
-def _fixed(
-    specs: tuple[Sequence[TensorSpec], ...], prompts: int, points: int
-) -> tuple[Sequence[TensorSpec], ...]:
-    """The specs of the decoder with its dynamic dimensions replaced by numbers."""
-    numbers: dict[int | str, int] = {"prompts": prompts, "points": points}
-    return tuple(
-        tuple(
-            TensorSpec(spec.name, tuple(numbers.get(side, side) for side in spec.shape), spec.dtype)
-            for spec in each
-        )
-        for each in specs
-    )
-
-
 def _write_package(
-    path: Path,
-    module: nn.Module,
-    specs: tuple[Sequence[TensorSpec], ...],
-    target: Any,
-    options: ExportOptions,
+    path: Path, graph: GraphModule, prompts: int, points: int, target: Any, options: ExportOptions
 ) -> None:
-    inputs, outputs = specs
-    name = path.stem
+    example = graph.example(prompts, points)
+    image = path.stem == _IMAGE_ENCODER
     try:
         with _quiet():
             converted = ct.convert(
-                _capture(module, inputs),
+                _capture(graph.module, example),
                 convert_to="mlprogram",
                 minimum_deployment_target=target,
                 compute_precision=_precision(options.half),
-                inputs=[_input_type(spec, image=name == "encoder_image") for spec in inputs],
-                outputs=[ct.TensorType(name=s.name, dtype=np.float32) for s in outputs],
+                inputs=[
+                    _input_type(spec.name, tuple(tensor.shape), image)
+                    for spec, tensor in zip(graph.inputs, example, strict=True)
+                ],
+                outputs=[ct.TensorType(name=s.name, dtype=np.float32) for s in graph.outputs],
                 skip_model_load=True,
             )
     except Exception as error:  # the converter raises a family of unrelated types
-        raise ExportError(f"coremltools could not convert the {name}: {error}") from error
-    _describe(converted, name, inputs, outputs, options)
+        raise ExportError(f"coremltools could not convert the {path.stem}: {error}") from error
+    _describe(converted, path.stem, graph, options)
     with _quiet():
         converted.save(str(path))
     for extra in path.glob("*.json"):
@@ -146,10 +138,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _capture(module: nn.Module, inputs: Sequence[TensorSpec]) -> Any:
-    example = tuple(torch.zeros([int(side) for side in spec.shape]) for spec in inputs)
+def _capture(module: nn.Module, example: tuple[Tensor, ...]) -> Any:
     with torch.no_grad():
-        captured: Any = torch.export.export(module.eval(), example).run_decompositions({})
+        captured: Any = torch.export.export(module, example).run_decompositions({})
     graph = captured.graph_module.graph
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target in _IDENTITIES:
@@ -179,21 +170,14 @@ def _leads_to_angles(op: Any) -> bool:
 _ANGLE_PATH = frozenset({"add", "sub", "mul", "real_div", "linear", "matmul", "const", "cast"})
 
 
-def _input_type(spec: TensorSpec, *, image: bool) -> Any:
-    shape = tuple(int(side) for side in spec.shape)
+def _input_type(name: str, shape: tuple[int, ...], image: bool) -> Any:
     if image:
         # Mean and deviation per channel are in the graph: Core ML's own scale has one for all.
-        return ct.ImageType(name=spec.name, shape=shape, color_layout=ct.colorlayout.RGB)
-    return ct.TensorType(name=spec.name, shape=shape, dtype=np.float32)
+        return ct.ImageType(name=name, shape=shape, color_layout=ct.colorlayout.RGB)
+    return ct.TensorType(name=name, shape=shape, dtype=np.float32)
 
 
-def _describe(
-    converted: Any,
-    name: str,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    options: ExportOptions,
-) -> None:
+def _describe(converted: Any, name: str, graph: GraphModule, options: ExportOptions) -> None:
     facts = options.metadata
     converted.author = "Segment Anything (arXiv:2304.02643), converted by samdeploy"
     converted.license = facts.get("licence", "unknown")
@@ -201,7 +185,7 @@ def _describe(
     converted.short_description = f"Segment Anything, {name.replace('_', ' ')}"
     for field, value in facts.items():
         converted.user_defined_metadata[f"samdeploy.{field}"] = value
-    for spec in inputs:
+    for spec in graph.inputs:
         converted.input_description[spec.name] = MEANING[spec.name]
-    for spec in outputs:
+    for spec in graph.outputs:
         converted.output_description[spec.name] = MEANING[spec.name]

@@ -16,11 +16,10 @@ import onnx
 import onnxsim
 import torch
 from onnx.external_data_helper import convert_model_to_external_data
-from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
-from samdeploy.graphs import DECODER, ENCODER, MEANING, decoder_specs, encoder_specs
-from samdeploy.models import Sam, SamDecoder, SamEncoder
+from samdeploy.graphs import MEANING
+from samdeploy.models import GraphModule, Sam, graph_modules
 from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
 
 #: 17 is the first with LayerNormalization as one operator; it is what current ONNX Runtime,
@@ -45,41 +44,13 @@ class OnnxExporter:
             raise InputError(
                 f"opset={options.opset}; expected {MIN_OPSET} to {MAX_OPSET} for format=onnx."
             )
-        config = model.config
-        size, channels = config.image_size, config.image_encoder.out_chans
-        outputs = config.mask_decoder.num_multimask_outputs + 1
-        grid, low = config.grid, 4 * config.grid
-        example_decoder = (
-            torch.zeros(1, channels, grid, grid),
-            torch.zeros(2, 3, 2),
-            torch.ones(2, 3),
-            torch.zeros(2, 1, low, low),
-            torch.zeros(2),
-        )
-        example_encoder = (torch.zeros(1, 3, size, size),)
-        return (
-            _export_graph(
-                ENCODER, SamEncoder(model), example_encoder, encoder_specs(size, channels),
-                folder, options,
-            ),
-            _export_graph(
-                DECODER, SamDecoder(model), example_decoder,
-                decoder_specs(size, channels, outputs), folder, options,
-            ),
-        )  # fmt: skip
+        return tuple(_export(graph, folder, options) for graph in graph_modules(model).values())
 
 
-def _export_graph(
-    role: str,
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    specs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]],
-    folder: Path,
-    options: ExportOptions,
-) -> Graph:
-    inputs, outputs = specs
+def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+    role, inputs, outputs = graph.role, graph.inputs, graph.outputs
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        traced = _trace(module.eval(), example, inputs, outputs, Path(work), options.opset)
+        traced = _trace(graph, Path(work), options.opset)
         if options.simplify and traced.ByteSize() < SIDE_FILE_BYTES:
             traced = _simplify(traced, role)
         _describe(traced, role, inputs, outputs, options.metadata)
@@ -88,14 +59,8 @@ def _export_graph(
     return Graph(role, files, inputs, outputs, {"opset": options.opset})
 
 
-def _trace(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    work: Path,
-    opset: int,
-) -> onnx.ModelProto:
+def _trace(graph: GraphModule, work: Path, opset: int) -> onnx.ModelProto:
+    inputs, outputs = graph.inputs, graph.outputs
     path = work / "traced.onnx"
     dynamic = {spec.name: axes for spec in (*inputs, *outputs) if (axes := _dynamic_axes(spec))}
     with warnings.catch_warnings():
@@ -104,8 +69,8 @@ def _trace(
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         try:
             torch.onnx.export(
-                module,
-                example,
+                graph.module,
+                graph.example(),
                 path,
                 dynamo=False,
                 opset_version=opset,

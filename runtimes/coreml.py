@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.fixed_shapes import FixedShapeDecoder
-from samdeploy.graphs import CONTRACT, DECODER
+from samdeploy.fixed_shapes import FixedShapes, variant_paths
+from samdeploy.graphs import CONTRACT
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
@@ -54,11 +54,9 @@ class CoreMlRuntime:
                 f"precision={options.precision!r}, threads={options.threads}, "
                 f"cache={options.cache!r}; Core ML decides these itself, leave them out."
             )
-        if role != DECODER:
-            return CoreMlSession(graph, role, names[device])
-        batched = graph.with_name(f"{graph.stem}_batch{graph.suffix}")
-        variants = [graph, batched] if batched.exists() else [graph]
-        return FixedShapeDecoder([CoreMlSession(path, role, names[device]) for path in variants])
+        return FixedShapes(
+            [CoreMlSession(path, role, names[device]) for path in variant_paths(graph)]
+        )
 
 
 class CoreMlSession:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from samdeploy.errors import RuntimeUnavailableError
-from samdeploy.graphs import DECODER, ENCODER, decoder_specs, encoder_specs
+from samdeploy.graphs import DECODER, ENCODER, graph_specs
 from samdeploy.session import Array, Availability, RuntimeOptions, Session
 
 IMAGE_SIZE, CHANNELS = 64, 3
@@ -39,7 +39,7 @@ class FakeRuntime:
 
 class FakeEncoder:
     provider = "NumPy"
-    inputs, outputs = encoder_specs(IMAGE_SIZE, CHANNELS)
+    inputs, outputs = graph_specs(IMAGE_SIZE, CHANNELS)[ENCODER]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         grid = IMAGE_SIZE // 16
@@ -52,7 +52,7 @@ class FakeEncoder:
 
 class FakeDecoder:
     provider = "NumPy"
-    inputs, outputs = decoder_specs(IMAGE_SIZE, CHANNELS)
+    inputs, outputs = graph_specs(IMAGE_SIZE, CHANNELS)[DECODER]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         side = IMAGE_SIZE // 4

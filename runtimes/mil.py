@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.fixed_shapes import FixedShapeDecoder
-from samdeploy.graphs import CONTRACT, DECODER
+from samdeploy.fixed_shapes import FixedShapes, variant_paths
+from samdeploy.graphs import CONTRACT
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
@@ -52,14 +52,7 @@ class MilRuntime:
                 f"precision={options.precision!r}, cache={options.cache!r}; runtime 'mil' computes "
                 "in the package's own precision and keeps no cache, leave both out."
             )
-        if role != DECODER:
-            return MilSession(graph, role)
-        return FixedShapeDecoder([MilSession(path, role) for path in _variants(graph)])
-
-
-def _variants(graph: Path) -> list[Path]:
-    batched = graph.with_name(f"{graph.stem}_batch{graph.suffix}")
-    return [graph, batched] if batched.exists() else [graph]
+        return FixedShapes([MilSession(path, role) for path in variant_paths(graph)])
 
 
 class MilSession:

@@ -9,10 +9,9 @@ from typing import ClassVar
 import torch
 
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.graphs import DECODER, ENCODER, decoder_specs, encoder_specs
-from samdeploy.models import Sam, SamDecoder, SamEncoder
+from samdeploy.models import GraphModule, Sam, graph_modules
 from samdeploy.models.load import load_sam
-from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
+from samdeploy.session import Array, Availability, RuntimeOptions, Session
 
 
 class TorchRuntime:
@@ -43,28 +42,19 @@ class TorchRuntime:
             if options.threads < 1:
                 raise InputError(f"threads={options.threads}; expected 1 or more.")
             torch.set_num_threads(options.threads)
-        # Both graphs of a model are halves of one checkpoint: it is read once.
+        # All graphs of a model are parts of one checkpoint: it is read once.
         if self._loaded is None or self._loaded[0] != graph:
             sam = load_sam(graph, config=options.config, imgsz=options.imgsz)
             self._loaded = graph, sam.to(device)
-        return TorchSession(self._loaded[1], role, device)
+        return TorchSession(graph_modules(self._loaded[1])[role], device)
 
 
 class TorchSession:
-    """One half of a :class:`Sam` under the contract of a graph."""
+    """One graph of a :class:`Sam`."""
 
-    def __init__(self, sam: Sam, role: str, device: str) -> None:
-        size, channels = sam.config.image_size, sam.config.image_encoder.out_chans
-        outputs = sam.config.mask_decoder.num_multimask_outputs + 1
-        specs = {
-            ENCODER: encoder_specs(size, channels),
-            DECODER: decoder_specs(size, channels, outputs),
-        }
-        modules = {ENCODER: SamEncoder, DECODER: SamDecoder}
-        self.inputs: tuple[TensorSpec, ...]
-        self.outputs: tuple[TensorSpec, ...]
-        self.inputs, self.outputs = specs[role]
-        self._module = modules[role](sam)
+    def __init__(self, graph: GraphModule, device: str) -> None:
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        self._module = graph.module
         self._device = device
 
     @property

@@ -125,12 +125,9 @@ class Bundle:
                 _check_file(folder, record, check_hashes)
         return bundle
 
-    def graph(self, role: str) -> Path:
-        """The artifact to open for ``role``."""
-        for graph in self.manifest.graphs:
-            if graph.role == role:
-                return self.folder / graph.files[0].path
-        raise BundleError(f"bundle '{self.folder}' has no {role} graph; export it again.")
+    def graphs(self) -> dict[str, Path]:
+        """The artifact to open, by role."""
+        return {graph.role: self.folder / graph.files[0].path for graph in self.manifest.graphs}
 
     @property
     def bytes(self) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.decoding import Answer, Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.errors import InputError
-from samdeploy.graphs import DECODER, ENCODER
+from samdeploy.graphs import ENCODER
 from samdeploy.opening import OpenedModel
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts
@@ -18,7 +19,7 @@ class Engine:
 
     def __init__(self, model: OpenedModel) -> None:
         self._encoder = model.sessions[ENCODER]
-        self._decoder = model.sessions[DECODER]
+        self._decoding = Decoding(model.sessions)
         self.image_size = model.image_size
         self.low_res_side = model.low_res_side
 
@@ -28,11 +29,8 @@ class Engine:
         features = self._encoder.run({"image": pixels})["image_embeddings"]
         return Embedding(features, transform, image)
 
-    def decode(
-        self, embedding: Embedding, prompts: DecoderPrompts
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One decoder call: low-res logits ``[B, 4, S/4, S/4]`` and predicted IoU ``[B, 4]``;
-        index 0 is the single-mask output.
+    def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
+        """One decoder call for a batch of prompts.
 
         Raises:
             InputError: the embedding is of another model.
@@ -45,7 +43,4 @@ class Engine:
                 f"an embedding of {list(embedding.image_embeddings.shape)} for {self.image_size} "
                 "pixels does not fit this model; encode the image with the model that decodes it."
             )
-        answer = self._decoder.run(
-            {"image_embeddings": embedding.image_embeddings, **prompts.feeds()}
-        )
-        return answer["low_res_masks"], answer["iou_predictions"]
+        return self._decoding(embedding, prompts)

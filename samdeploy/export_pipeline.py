@@ -201,10 +201,9 @@ def verify_bundle(
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     checkpoint = resolve_checkpoint(reference)
-    paths = {role: opened.graph(role) for role in ROLES}
     record = _compare(
         checkpoint,
-        paths,
+        opened.graphs(),
         runtime or manifest.runtime,
         precision=manifest.precision,
         # The manifest knows the whole architecture, also where the checkpoint does not tell it.

@@ -1,83 +1,111 @@
-"""A decoder of fixed shapes, used like one of dynamic shapes.
+"""Graphs of fixed shapes, used like one of dynamic shapes.
 
-Some accelerators run only graphs whose every shape is a number. Such a decoder still answers any
-prompt: unused token slots carry label -2, which changes nothing, and unused rows are cut off.
+Some accelerators run only graphs whose every shape is a number. They still answer any prompt:
+unused token slots carry label -2, which changes nothing, and unused rows are cut off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from samdeploy.constants import LABEL_ABSENT
 from samdeploy.errors import InputError
-from samdeploy.graphs import fixed_shape
+from samdeploy.graphs import DYNAMIC
 from samdeploy.session import Array, Session, TensorSpec
 
-_PER_PROMPT = ("point_coords", "point_labels", "mask_input", "has_mask_input")
-_OUTPUTS = ("low_res_masks", "iou_predictions")
+#: Tokens that the decoder adds to those of a prompt: four masks and their ratings.
+OUTPUT_TOKENS = 5
 
 
-class FixedShapeDecoder:
-    """One :class:`~samdeploy.session.Session` over variants that differ in their number of prompts.
+def variant_paths(graph: Path) -> list[Path]:
+    """The artifact itself and, where it exists, the one for many prompts beside it."""
+    batched = graph.with_name(f"{graph.stem}_batch{graph.suffix}")
+    return [graph, batched] if batched.exists() else [graph]
 
-    A call goes to the smallest variant that holds all its prompts, or to the largest one several
-    times.
+
+class FixedShapes:
+    """One :class:`~samdeploy.session.Session` over variants of a graph that differ in their numbers
+    of prompts and points.
+
+    A call goes to the variant that computes least in vain, several times if need be.
     """
 
     def __init__(self, variants: Sequence[Session]) -> None:
-        self._variants = sorted(variants, key=_prompts)
+        self._variants = list(variants)
         first = self._variants[0]
-        self._points = fixed_shape(first, "point_labels")[1]
-        self.inputs = tuple(
-            _dynamic(spec) if spec.name in _PER_PROMPT else spec for spec in first.inputs
-        )
-        self.outputs = tuple(_dynamic(spec) for spec in first.outputs)
+        self.inputs = tuple(map(_dynamic, first.inputs))
+        self.outputs = tuple(map(_dynamic, first.outputs))
 
     @property
     def provider(self) -> str:
         return self._variants[0].provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        prompts, points = feeds["point_labels"].shape
-        if points > self._points:
-            raise InputError(
-                f"a prompt has {points} tokens (points, box corners, padding); this bundle takes "
-                f"{self._points} at most, export it again with max_points={points}."
-            )
-        fits = [v for v in self._variants if _prompts(v) >= prompts]
-        session = fits[0] if fits else self._variants[-1]
-        step = _prompts(session)
+        needed: dict[str, int] = {}
+        for name, array in feeds.items():
+            needed.update(zip(DYNAMIC[name], array.shape, strict=False))
+        session = self._choose(needed)
+        if not needed:
+            return session.run(feeds)
+        prompts, step = needed["prompts"], _numbers(session)["prompts"]
         parts = [
-            session.run(self._padded(feeds, slice(start, min(start + step, prompts)), step))
+            session.run(_padded(session, feeds, slice(start, min(start + step, prompts))))
             for start in range(0, prompts, step)
         ]
-        return {name: np.concatenate([p[name] for p in parts])[:prompts] for name in _OUTPUTS}
+        return {
+            spec.name: np.concatenate([part[spec.name] for part in parts])[:prompts]
+            for spec in self.outputs
+        }
 
     def close(self) -> None:
         for session in self._variants:
             session.close()
 
-    def _padded(self, feeds: Mapping[str, Array], rows: slice, size: int) -> dict[str, Array]:
-        padded = {"image_embeddings": feeds["image_embeddings"]}
-        for name in _PER_PROMPT:
-            part = feeds[name][rows]
-            shape = (size, self._points) if name.startswith("point") else (size,)
-            whole = np.zeros((*shape, *part.shape[len(shape) :]), part.dtype)
-            if name == "point_labels":
-                whole[:] = LABEL_ABSENT
-            whole[tuple(slice(side) for side in part.shape)] = part
-            padded[name] = whole
-        return padded
+    def _choose(self, needed: Mapping[str, int]) -> Session:
+        points = needed.get("points", 0)
+        holding = [v for v in self._variants if _numbers(v).get("points", 0) >= points]
+        if not holding:
+            most = max(_numbers(v)["points"] for v in self._variants)
+            raise InputError(
+                f"a prompt has {points} tokens (points, box corners, padding); this bundle takes "
+                f"{most} at most, export it again with max_points={points}."
+            )
+        return min(holding, key=lambda variant: _work(variant, needed))
 
 
-def _prompts(session: Session) -> int:
-    return fixed_shape(session, "has_mask_input")[0]
+def _padded(session: Session, feeds: Mapping[str, Array], rows: slice) -> dict[str, Array]:
+    padded = {}
+    for spec in session.inputs:
+        array = feeds[spec.name]
+        if DYNAMIC[spec.name]:
+            part = array[rows]
+            array = np.zeros([int(side) for side in spec.shape], part.dtype)
+            if spec.name == "point_labels":
+                array[:] = LABEL_ABSENT
+            array[tuple(slice(side) for side in part.shape)] = part
+        padded[spec.name] = array
+    return padded
+
+
+def _numbers(session: Session) -> dict[str, int]:
+    """What the dynamic dimensions are in a variant."""
+    numbers: dict[str, int] = {}
+    for spec in session.inputs:
+        numbers.update(zip(DYNAMIC[spec.name], map(int, spec.shape), strict=False))
+    return numbers
+
+
+def _work(variant: Session, needed: Mapping[str, int]) -> int:
+    """How many tokens a call computes, those that only fill up included."""
+    numbers = _numbers(variant)
+    prompts = numbers.get("prompts", 1)
+    rounds = -(-needed.get("prompts", 1) // prompts)
+    return rounds * prompts * (numbers.get("points", 0) + OUTPUT_TOKENS)
 
 
 def _dynamic(spec: TensorSpec) -> TensorSpec:
-    names: tuple[int | str, ...] = ("prompts",)
-    if spec.name.startswith("point"):
-        names = ("prompts", "points")
+    names = DYNAMIC[spec.name]
     return TensorSpec(spec.name, (*names, *spec.shape[len(names) :]), spec.dtype)

@@ -10,16 +10,11 @@ from samdeploy.errors import BundleError, InputError
 from samdeploy.session import Array, Session, TensorSpec
 
 ENCODER, DECODER = "encoder", "decoder"
+#: The same decoder for many prompts on one image: once per image, per prompt, per mask wanted.
+PREPARE, SCORER, MASK_HEAD = "prepare", "scorer", "mask_head"
+#: Every bundle has these graphs; the others make it faster.
 ROLES = (ENCODER, DECODER)
-
-#: Names of the inputs and outputs that every backend must offer.
-CONTRACT = {
-    ENCODER: (("image",), ("image_embeddings",)),
-    DECODER: (
-        ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input"),
-        ("low_res_masks", "iou_predictions"),
-    ),
-}
+ALL_ROLES = (*ROLES, PREPARE, SCORER, MASK_HEAD)
 
 #: What each of them holds, for the descriptions inside the artifacts.
 MEANING = {
@@ -33,39 +28,63 @@ MEANING = {
     "low_res_masks": "logits in the padded frame at a quarter of the input; index 0 is the "
     "single-mask output; a pixel is inside when its logit is above 0",
     "iou_predictions": "predicted IoU of each mask",
+    "image_tokens": "image embedding plus SAM's no-mask embedding, token by token",
+    "first_keys": "keys of the decoder's first attention to the image, head by head",
+    "first_values": "values of the decoder's first attention to the image, head by head",
+    "first_queries": "queries of the decoder's first attention from the image, scaled",
+    "mask_tokens": "one vector for each output mask",
+    "mask_features": "image tokens as the prompt has changed them",
 }
 
 
-def encoder_specs(
-    image_size: int, channels: int
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of the encoder graph."""
-    grid = image_size // 16
-    return (
-        (TensorSpec("image", (1, 3, image_size, image_size)),),
-        (TensorSpec("image_embeddings", (1, channels, grid, grid)),),
-    )
+Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
 
-def decoder_specs(
-    image_size: int, channels: int, outputs: int = 4
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of the decoder graph; the dynamic dimensions are ``prompts`` and
-    ``points``."""
+def graph_specs(
+    image_size: int, channels: int, *, outputs: int = 4, heads: int = 8, inner: int = 128
+) -> dict[str, Specs]:
+    """Inputs and outputs of the graph of every role. Dynamic dimensions are ``prompts`` and
+    ``points``; ``heads`` and ``inner`` are those of the decoder's attention to the image."""
     grid, low = image_size // 16, image_size // 4
-    return (
-        (
-            TensorSpec("image_embeddings", (1, channels, grid, grid)),
-            TensorSpec("point_coords", ("prompts", "points", 2)),
-            TensorSpec("point_labels", ("prompts", "points")),
-            TensorSpec("mask_input", ("prompts", 1, low, low)),
-            TensorSpec("has_mask_input", ("prompts",)),
-        ),
-        (
-            TensorSpec("low_res_masks", ("prompts", outputs, low, low)),
-            TensorSpec("iou_predictions", ("prompts", outputs)),
-        ),
+    tokens, width = grid * grid, inner // heads
+    embeddings = TensorSpec("image_embeddings", (1, channels, grid, grid))
+    coords = TensorSpec("point_coords", ("prompts", "points", 2))
+    labels = TensorSpec("point_labels", ("prompts", "points"))
+    masks = TensorSpec("low_res_masks", ("prompts", outputs, low, low))
+    iou = TensorSpec("iou_predictions", ("prompts", outputs))
+    prepared = (
+        TensorSpec("image_tokens", (1, tokens, channels)),
+        TensorSpec("first_keys", (heads, width, tokens)),
+        TensorSpec("first_values", (heads, tokens, width)),
+        TensorSpec("first_queries", (1, tokens, inner)),
     )
+    wanted = (
+        TensorSpec("mask_tokens", ("prompts", outputs, channels)),
+        TensorSpec("mask_features", ("prompts", tokens, channels)),
+    )
+    mask_input = TensorSpec("mask_input", ("prompts", 1, low, low))
+    has_mask_input = TensorSpec("has_mask_input", ("prompts",))
+    return {
+        ENCODER: ((TensorSpec("image", (1, 3, image_size, image_size)),), (embeddings,)),
+        DECODER: ((embeddings, coords, labels, mask_input, has_mask_input), (masks, iou)),
+        PREPARE: ((embeddings,), prepared),
+        SCORER: ((*prepared, coords, labels), (iou, *wanted)),
+        MASK_HEAD: (wanted, (masks,)),
+    }
+
+
+#: Names of the inputs and outputs that every backend must offer.
+CONTRACT = {
+    role: (tuple(spec.name for spec in inputs), tuple(spec.name for spec in outputs))
+    for role, (inputs, outputs) in graph_specs(64, 8).items()
+}
+
+#: Names of the leading dimensions that are dynamic, by tensor.
+DYNAMIC = {
+    spec.name: tuple(side for side in spec.shape if isinstance(side, str))
+    for specs in graph_specs(64, 8).values()
+    for spec in (*specs[0], *specs[1])
+}
 
 
 class CheckedSession:

@@ -10,7 +10,7 @@ from typing import Any
 from samdeploy.bundle import Bundle
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.graphs import DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
+from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
 from samdeploy.registry import load_runtime
 from samdeploy.session import RuntimeOptions
 
@@ -69,12 +69,13 @@ def open_model(
             )
         bundle = Bundle.open(path)
         name = runtime or bundle.manifest.runtime
-        graphs = {role: bundle.graph(role) for role in ROLES}
+        graphs = bundle.graphs()
     else:
         bundle = None
         name = runtime or "torch"
         checkpoint = path if runtime == "fake" else resolve_checkpoint(model)
-        graphs = dict.fromkeys(ROLES, checkpoint)
+        roles = ALL_ROLES if load_runtime(name).name == "torch" else ROLES
+        graphs = dict.fromkeys(roles, checkpoint)
         path = checkpoint
     sessions, used = open_graphs(graphs, name, device, options)
     recommended: Mapping[str, Any] = {}

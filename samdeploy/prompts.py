@@ -59,7 +59,7 @@ class DecoderPrompts:
     def __len__(self) -> int:
         return len(self.point_coords)
 
-    def __getitem__(self, index: slice) -> DecoderPrompts:
+    def __getitem__(self, index: slice | NDArray[np.intp]) -> DecoderPrompts:
         return DecoderPrompts(
             self.point_coords[index],
             self.point_labels[index],

@@ -142,9 +142,10 @@ class SAM:
             batch = encode_prompts(
                 prompts[start : start + MAX_BATCH], embedding.transform, self._engine.low_res_side
             )
-            batch_logits, batch_iou = self._engine.decode(embedding, batch)
-            logits.append(batch_logits[:, chosen].copy())  # lets the other masks go
-            iou.append(batch_iou[:, chosen])
+            answer = self._engine.decode(embedding, batch)
+            masks_of_all = answer.masks(np.arange(len(batch)))
+            logits.append(masks_of_all[:, chosen].copy())  # lets the other masks go
+            iou.append(answer.iou_predictions[:, chosen])
         scores = np.concatenate(iou)
         low_res = np.concatenate(logits)
         return Masks.from_logits(

@@ -2,7 +2,8 @@
 
 Both are just sessions, so the comparison is NumPy and serves every backend. It runs end to end on
 procedural scenes: each side encodes the image itself, then decodes prompts of every kind from its
-own embedding, mixed in one call with absent tokens, and one prompt alone.
+own embedding, mixed in one call with absent tokens, and one prompt alone. A split decoder is
+compared with the reference's plain one as well.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from samdeploy.bundle import VerificationRecord
 from samdeploy.constants import MASK_THRESHOLD
+from samdeploy.decoding import Decoding
+from samdeploy.embedding import Embedding
 from samdeploy.errors import VerificationError
 from samdeploy.geometry import Transform
-from samdeploy.graphs import DECODER, ENCODER, fixed_shape
+from samdeploy.graphs import DECODER, ENCODER, ROLES, SCORER, fixed_shape
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
 from samdeploy.scenes import generate_scene
@@ -56,11 +59,15 @@ def verify_sessions(
         for batch in _prompt_batches(rng, transform, 4 * expected.shape[-1]):
             prompts += len(batch)
             a = reference[DECODER].run({"image_embeddings": expected, **batch.feeds()})
-            b = candidate[DECODER].run({"image_embeddings": found, **batch.feeds()})
-            logit_errors.append(_relative_error(a["low_res_masks"], b["low_res_masks"]))
-            difference = np.abs(a["iou_predictions"] - b["iou_predictions"])
-            iou_errors.append(float(difference.max()))
-            overlaps.append(mask_iou(a["low_res_masks"], b["low_res_masks"]).ravel())
+            for way in _ways(candidate):
+                rows = np.flatnonzero(batch.has_mask_input == 0) if SCORER in way else slice(None)
+                answer = Decoding(way)(Embedding(found, transform), batch[rows])
+                logits = answer.masks(np.arange(len(answer.iou_predictions)))
+                expected_logits = a["low_res_masks"][rows]
+                logit_errors.append(_relative_error(expected_logits, logits))
+                difference = np.abs(a["iou_predictions"][rows] - answer.iou_predictions)
+                iou_errors.append(float(difference.max()))
+                overlaps.append(mask_iou(expected_logits, logits).ravel())
     iou = np.concatenate(overlaps)
     passed = bool(iou.mean() >= gate and min(cosines) >= _COSINE[precision])
     return VerificationRecord(
@@ -78,6 +85,12 @@ def verify_sessions(
         tolerance=gate,
         provider=candidate[ENCODER].provider,
     )
+
+
+def _ways(sessions: Sessions) -> list[Sessions]:
+    """The plain decoder, and the split one where the model has it."""
+    plain = {role: session for role, session in sessions.items() if role in ROLES}
+    return [plain, sessions] if SCORER in sessions else [plain]
 
 
 def check(record: VerificationRecord) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.constants import LABEL_FOREGROUND, LABEL_PADDING, MASK_THRESHOLD
+from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform, iter_resized_logits
 from samdeploy.grids import Crop, make_crops
@@ -35,8 +36,10 @@ Progress = Callable[[int, int], None]
 
 #: RGB uint8 ``[h, w, 3]`` (a crop of the image) -> its embedding.
 Encode = Callable[[NDArray[np.uint8]], Embedding]
-#: -> low-res logits ``[B, 4, S/4, S/4]`` and predicted IoU ``[B, 4]``.
-Decode = Callable[[Embedding, DecoderPrompts], tuple[Floats, Floats]]
+Decode = Callable[[Embedding, DecoderPrompts], Answer]
+
+
+_NO_LOGITS = np.zeros((0, 1, 1), np.float32)
 
 
 @dataclass(frozen=True)
@@ -146,16 +149,14 @@ def _process_batch(
     """Candidates of some grid points of a crop that pass the filters on single masks."""
     transform = embedding.transform
     prompts = grid_prompts(points, transform, embedding.low_res_side)
-    logits, iou = decode(embedding, prompts)
+    answer = decode(embedding, prompts)
     # The single-mask output is for prompts that leave no doubt; one point does.
-    outputs = logits.shape[1] - 1
-    logits = logits[:, 1:].reshape(-1, *logits.shape[2:])
-    iou = iou[:, 1:].reshape(-1)
-    owners = np.repeat(np.arange(len(points)), outputs)
-    confident = (
-        np.flatnonzero(iou > settings.conf_thres) if settings.conf_thres > 0 else slice(None)
-    )
-    logits, iou, owners = logits[confident], iou[confident], owners[confident]
+    iou = answer.iou_predictions[:, 1:]
+    confident = iou > settings.conf_thres if settings.conf_thres > 0 else np.ones(iou.shape, bool)
+    # Masks are made only for prompts that have a confident one.
+    rows = np.flatnonzero(confident.any(axis=1))
+    logits = answer.masks(rows)[:, 1:][confident[rows]] if len(rows) else _NO_LOGITS
+    iou, owners = iou[confident], np.nonzero(confident)[0]
 
     offset = np.array([crop.box[0], crop.box[1]])
     # In float32 like the scores: a threshold of 0.95 keeps a score of 0.95.

@@ -18,7 +18,7 @@ from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.export_pipeline import export, verify_bundle
-from samdeploy.graphs import DECODER, ENCODER
+from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER
 from samdeploy.registry import load_runtime
 from samdeploy.runtimes import mil
 from samdeploy.scenes import Scene
@@ -44,8 +44,10 @@ def test_manifest(small_coreml_bundle: Path) -> None:
     manifest = Bundle.open(small_coreml_bundle).manifest
     assert (manifest.format, manifest.runtime, manifest.precision) == ("coreml", "coreml", "fp32")
     files = [[record.path for record in graph.files] for graph in manifest.graphs]
-    assert files == [["encoder.mlpackage"], ["decoder.mlpackage", "decoder_batch.mlpackage"]]
-    assert manifest.graphs[1].options == {"prompts": [1, 8], "points": 16}
+    assert files[:2] == [["encoder.mlpackage"], ["decoder.mlpackage", "decoder_batch.mlpackage"]]
+    assert [graph.role for graph in manifest.graphs] == list(ALL_ROLES)
+    shapes = {"scorer": [1, 16], "scorer_batch": [8, 2]}
+    assert manifest.graphs[3].options == {"prompts_and_points": shapes}
     assert manifest.verification.passed
     assert manifest.verification.provider == "MIL evaluator" or sys.platform == "darwin"
     assert manifest.verification.logits_max_error < 1e-4

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
 from samdeploy.grids import make_crops
@@ -39,11 +40,11 @@ def model() -> Model:
         with torch.no_grad():
             return Embedding(sam.encode(torch.from_numpy(array)).numpy(), transform)
 
-    def decode(embedding: Embedding, prompts: DecoderPrompts) -> tuple[Any, Any]:
+    def decode(embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         feeds = {name: torch.from_numpy(value) for name, value in prompts.feeds().items()}
         with torch.no_grad():
             masks, iou = sam.decode(torch.from_numpy(embedding.image_embeddings), **feeds)
-        return masks.numpy(), iou.numpy()
+        return Answer(iou.numpy(), lambda rows: masks.numpy()[rows])
 
     return encode, decode
 

@@ -1,6 +1,16 @@
 """SAM in torch, written for export. The only part of the hub that imports torch."""
 
 from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
+from samdeploy.models.graph_modules import GraphModule, graph_modules
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
 
-__all__ = ["Sam", "SamConfig", "SamDecoder", "SamEncoder", "TinyVitConfig", "VitConfig"]
+__all__ = [
+    "GraphModule",
+    "Sam",
+    "SamConfig",
+    "SamDecoder",
+    "SamEncoder",
+    "TinyVitConfig",
+    "VitConfig",
+    "graph_modules",
+]

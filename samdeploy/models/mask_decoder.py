@@ -157,12 +157,15 @@ class MaskDecoder(nn.Module):
         flat = image.flatten(2).transpose(1, 2)
         queries, keys = self.transformer(tokens, flat, image_pe.flatten(2).transpose(1, 2), bias)
 
-        grid = keys.transpose(1, 2).reshape(-1, image.shape[1], side, side)
-        upscaled: Tensor = self.output_upscaling(grid)
-        weights = torch.stack(
-            [head(queries[:, i + 1]) for i, head in enumerate(self.output_hypernetworks_mlps)],
-            dim=1,
-        )
-        masks = (weights @ upscaled.flatten(2)).reshape(-1, outputs, 4 * side, 4 * side)
+        masks = self.masks(queries[:, 1 : outputs + 1], keys, side)
         iou: Tensor = self.iou_prediction_head(queries[:, 0])
         return masks, iou
+
+    def masks(self, tokens: Tensor, features: Tensor, side: int) -> Tensor:
+        """Mask tokens ``[B, M, C]`` and image tokens ``[B, side * side, C]`` after the transformer
+        -> logits ``[B, M, 4 side, 4 side]``."""
+        grid = features.transpose(1, 2).reshape(-1, features.shape[-1], side, side)
+        upscaled: Tensor = self.output_upscaling(grid)
+        heads = self.output_hypernetworks_mlps
+        weights = torch.stack([head(tokens[:, i]) for i, head in enumerate(heads)], dim=1)
+        return (weights @ upscaled.flatten(2)).reshape(-1, len(heads), 4 * side, 4 * side)

@@ -47,8 +47,9 @@ class PromptEncoder(nn.Module):
 
     def dense_positions(self) -> Tensor:
         """Positional encoding of the embedding grid, ``[1, C, grid, grid]``."""
-        device = self.no_mask_embed.weight.device
-        centre = (torch.arange(self.grid, device=device, dtype=torch.float32) + 0.5) / self.grid
+        weight = self.no_mask_embed.weight
+        steps = torch.arange(self.grid, device=weight.device, dtype=weight.dtype)
+        centre = (steps + 0.5) / self.grid
         y, x = torch.meshgrid(centre, centre, indexing="ij")
         positions: Tensor = self.pe_layer(torch.stack([x, y], dim=-1))
         return positions.permute(2, 0, 1).unsqueeze(0)

@@ -12,7 +12,7 @@ from samdeploy.models.vit import ImageEncoderViT
 
 # Added to the attention scores of absent tokens: its exponential is exactly 0 beside any real
 # score, and it still fits float16.
-_ABSENT_BIAS = -3.0e4
+ABSENT_BIAS = -3.0e4
 
 
 class Sam(nn.Module):
@@ -65,7 +65,7 @@ class Sam(nn.Module):
         """
         prompts = self.prompt_encoder
         image = image_embeddings + prompts.dense(mask_input, has_mask_input)
-        bias = (point_labels == LABEL_ABSENT).to(image.dtype) * _ABSENT_BIAS
+        bias = (point_labels == LABEL_ABSENT).to(image.dtype) * ABSENT_BIAS
         masks, iou = self.mask_decoder(
             image, prompts.dense_positions(), prompts.sparse(point_coords, point_labels), bias
         )
@@ -74,9 +74,6 @@ class Sam(nn.Module):
 
 class SamEncoder(nn.Module):
     """The ``encoder`` graph: ``image`` -> ``image_embeddings``."""
-
-    input_names = ("image",)
-    output_names = ("image_embeddings",)
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
@@ -88,15 +85,6 @@ class SamEncoder(nn.Module):
 
 class SamDecoder(nn.Module):
     """The ``decoder`` graph: embeddings and prompts -> ``low_res_masks``, ``iou_predictions``."""
-
-    input_names = (
-        "image_embeddings",
-        "point_coords",
-        "point_labels",
-        "mask_input",
-        "has_mask_input",
-    )
-    output_names = ("low_res_masks", "iou_predictions")
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()

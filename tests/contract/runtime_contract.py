@@ -9,9 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from samdeploy.decoding import Decoding
+from samdeploy.embedding import Embedding
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.geometry import Transform
-from samdeploy.graphs import CONTRACT, DECODER, ENCODER, CheckedSession, fixed_shape
+from samdeploy.graphs import (
+    CONTRACT,
+    DECODER,
+    ENCODER,
+    ROLES,
+    SCORER,
+    CheckedSession,
+    fixed_shape,
+)
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import load_runtime
 from samdeploy.session import Array, RuntimeOptions
@@ -88,12 +98,32 @@ class RuntimeContract:
         assert "cpu" in state.devices
         assert state.version
 
-    @pytest.mark.parametrize("role", [ENCODER, DECODER])
-    def test_names_and_dtypes_are_those_of_the_contract(self, model: Model, role: str) -> None:
-        inputs, outputs = CONTRACT[role]
-        assert tuple(spec.name for spec in model[role].inputs) == inputs
-        assert tuple(spec.name for spec in model[role].outputs) == outputs
-        assert {spec.dtype for spec in (*model[role].inputs, *model[role].outputs)} == {"float32"}
+    def test_names_and_dtypes_are_those_of_the_contract(self, model: Model) -> None:
+        assert set(model) >= set(ROLES)
+        for role, session in model.items():
+            inputs, outputs = CONTRACT[role]
+            assert tuple(spec.name for spec in session.inputs) == inputs
+            assert tuple(spec.name for spec in session.outputs) == outputs
+            assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"float32"}
+
+    def test_the_split_decoder_answers_like_the_plain_one(
+        self, model: Model, embedding: Array
+    ) -> None:
+        if SCORER not in model:
+            assert self.runtime == "fake", "only the fake model has no split decoder"
+            return
+        prompts = [p for p in self.prompts(embedding) if p.mask is None]
+        size = embedding.shape[-1] * 16
+        transform = Transform.fit((size, size), size)
+        encoded = encode_prompts(prompts, transform, size // 4)
+        plain = model[DECODER].run({"image_embeddings": embedding, **encoded.feeds()})
+        answer = Decoding(model)(Embedding(embedding, transform), encoded)
+        rows = np.array([2, 0])  # masks in any order, and not of all
+        for found, expected in (
+            (answer.iou_predictions, plain["iou_predictions"]),
+            (answer.masks(rows), plain["low_res_masks"][rows]),
+        ):
+            assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
     def test_provider_says_what_runs(self, model: Model) -> None:
         assert all(session.provider for session in model.values())

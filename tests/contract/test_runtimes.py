@@ -16,7 +16,7 @@ from runtime_contract import Model, RuntimeContract
 
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import DECODER, ENCODER, ROLES
+from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES
 from samdeploy.registry import load_runtime
 from samdeploy.session import Array, RuntimeOptions
 
@@ -34,7 +34,7 @@ class TestTorch(RuntimeContract):
 
     @classmethod
     def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
-        return dict.fromkeys(ROLES, fixture("small_checkpoint"))
+        return dict.fromkeys(ALL_ROLES, fixture("small_checkpoint"))
 
     @classmethod
     def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
@@ -46,8 +46,7 @@ class TestOnnxRuntime(RuntimeContract):
 
     @classmethod
     def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
-        bundle = Bundle.open(fixture("small_bundle"))
-        return {role: bundle.graph(role) for role in ROLES}
+        return Bundle.open(fixture("small_bundle")).graphs()
 
     def test_it_matches_torch(
         self, model: Model, embedding: Array, small_checkpoint: Path, small_config: Path
@@ -119,8 +118,7 @@ class TestOpenVino(RuntimeContract):
 
     @classmethod
     def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
-        bundle = Bundle.open(fixture("small_openvino_bundle"))
-        return {role: bundle.graph(role) for role in ROLES}
+        return Bundle.open(fixture("small_openvino_bundle")).graphs()
 
     @classmethod
     def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
@@ -164,8 +162,7 @@ class TestMil(RuntimeContract):
 
     @classmethod
     def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
-        bundle = Bundle.open(fixture("small_coreml_bundle"))
-        return {role: bundle.graph(role) for role in ROLES}
+        return Bundle.open(fixture("small_coreml_bundle")).graphs()
 
     @classmethod
     def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:

@@ -1,0 +1,55 @@
+"""A bundle's graphs as torch modules: what every exporter writes and the torch runtime runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER, graph_specs
+from samdeploy.models.restructured import MaskHead, Prepare, Scorer
+from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
+from samdeploy.session import TensorSpec
+
+_MODULES = {
+    ENCODER: SamEncoder,
+    DECODER: SamDecoder,
+    PREPARE: Prepare,
+    SCORER: Scorer,
+    MASK_HEAD: MaskHead,
+}
+
+
+@dataclass(frozen=True)
+class GraphModule:
+    """One graph: ``module`` takes ``inputs`` in order and returns ``outputs``."""
+
+    role: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def example(self, prompts: int = 2, points: int = 3) -> tuple[Tensor, ...]:
+        """Inputs of zeros to trace with."""
+        numbers: dict[int | str, int] = {"prompts": prompts, "points": points}
+        return tuple(
+            torch.zeros([int(numbers.get(side, side)) for side in spec.shape])
+            for spec in self.inputs
+        )
+
+
+def graph_modules(sam: Sam) -> dict[str, GraphModule]:
+    """The graph of every role, in evaluation mode."""
+    config = sam.config
+    transformer, channels = config.mask_decoder.transformer, config.image_encoder.out_chans
+    specs = graph_specs(
+        config.image_size,
+        channels,
+        outputs=config.mask_decoder.num_multimask_outputs + 1,
+        heads=transformer.num_heads,
+        inner=channels // transformer.attention_downsample_rate,
+    )
+    return {
+        role: GraphModule(role, build(sam).eval(), *specs[role]) for role, build in _MODULES.items()
+    }
