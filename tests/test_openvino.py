@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.export_pipeline import export, verify_bundle
+from samdeploy.graphs import ALL_ROLES
 from samdeploy.session import RuntimeOptions
 
 
@@ -20,7 +21,7 @@ def test_manifest(small_openvino_bundle: Path) -> None:
         "openvino", "openvino", "fp32",
     )  # fmt: skip
     files = [[record.path for record in graph.files] for graph in manifest.graphs]
-    assert files == [["encoder.xml", "encoder.bin"], ["decoder.xml", "decoder.bin"]]
+    assert files == [[f"{role}.xml", f"{role}.bin"] for role in ALL_ROLES]
     assert manifest.verification.passed
     assert manifest.verification.provider == "OpenVINO CPU f32"
     assert manifest.verification.logits_max_error < 1e-4

@@ -102,7 +102,7 @@ class Discs:
         transform = Transform.fit(image.shape[:2], self.size)
         return Embedding(np.zeros((1, 8, 8, 8), np.float32), transform)
 
-    def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> tuple[Any, Any]:
+    def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.batches.append(len(prompts))
         np.testing.assert_array_equal(prompts.point_labels, [[1, -1]] * len(prompts))
         y, x = np.mgrid[:32, :32].astype(np.float32)
@@ -112,7 +112,12 @@ class Discs:
         scores = (
             np.array([1.0, 0.9, 0.8, 0.7]) - prompts.point_coords[:, 0].sum(axis=1)[:, None] / 1e5
         )
-        return (64 * (radii - distance)).astype(np.float32), scores.astype(np.float32)
+        logits = self.draw((64 * (radii - distance)).astype(np.float32), where)
+        return Answer(scores.astype(np.float32), lambda rows: logits[rows])
+
+    def draw(self, logits: NDArray[np.float32], where: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The discs ``[B, 4, 32, 32]`` around ``where`` ``[B, 2, 1, 1]``, in cells."""
+        return logits
 
 
 def discs(image: NDArray[np.uint8], model: Discs | None = None, **settings: Any) -> Masks:
@@ -202,13 +207,13 @@ def test_masks_cut_off_by_a_crop_are_left_to_another() -> None:
 
 def test_small_regions_are_cleaned() -> None:
     class Speckled(Discs):
-        def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> tuple[Any, Any]:
-            logits, scores = super().decode(embedding, prompts)
+        def draw(
+            self, logits: NDArray[np.float32], where: NDArray[np.float32]
+        ) -> NDArray[np.float32]:
             logits[:, :, 0, 0] = 1e4  # an island
-            cells = np.round(prompts.point_coords[:, 0] / 4 - 0.5).astype(int)
-            for mask, (x, y) in zip(logits, cells, strict=True):
+            for mask, (x, y) in zip(logits, np.round(where[..., 0, 0]).astype(int), strict=True):
                 mask[:, y, x] = -1e4  # a hole
-            return logits, scores
+            return logits
 
     options: dict[str, Any] = {"conf_thres": 0.85, "stability_score_thresh": 0}
     grid = [[[0.5, 0.5]]]

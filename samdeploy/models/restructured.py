@@ -180,7 +180,9 @@ def _folded_scores(attention: Attention, keys: Tensor, placed: Tensor) -> Tensor
 def _block_diagonal(k: Tensor) -> Tensor:
     """``[B, h, T, d]`` -> ``[B, h d, h T]``, so that one product serves all heads."""
     heads = k.shape[1]
-    apart = torch.eye(heads, dtype=k.dtype, device=k.device).reshape(1, heads, 1, heads, 1)
+    # Compared and not torch.eye, for which tracing leaves an operator that nobody folds.
+    head = torch.arange(heads, device=k.device)
+    apart = (head[:, None] == head).to(k.dtype).reshape(1, heads, 1, heads, 1)
     spread = k.transpose(2, 3).unsqueeze(3) * apart  # [B, h, d, h, T]
     return spread.flatten(3).flatten(1, 2)
 
