@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+#: Emulated bfloat16 is ten times slower than float32.
+HAS_BFLOAT16: bool = torch.cpu._is_avx512_bf16_supported()
+DTYPE = torch.bfloat16 if HAS_BFLOAT16 else torch.float32
+
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices to ``[B, m, n]``, roughly, by a quintic Newton-Schulz
@@ -14,7 +18,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
+    x = (matrices.mT if tall else matrices).to(DTYPE)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT

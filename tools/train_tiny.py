@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tiny_data import FIRST_CLICK_SLOT, SIZE, Batch, load_cache, random_pixel, sample_batch
 from tiny_losses import FINE, PixelGrouping, prompt_loss
-from tiny_optim import make_optimisers
+from tiny_optim import HAS_BFLOAT16, make_optimisers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -127,7 +127,7 @@ def train_step(
     labels = torch.from_numpy(batch.labels[:, 2::4, 2::4].reshape(len(images), -1)).long()
     anchors = torch.from_numpy(sample_anchors(rng, labels.numpy()))
 
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BFLOAT16):
         embedding = sam.encode(images)
         group_loss = grouping(embedding.detach() if alone else embedding, labels, anchors)
         embedding = embedding.repeat_interleave(repeat, 0)
