@@ -55,7 +55,8 @@ def _flag(name: str, help: str) -> Any:
 def _setting(*names: str, help: str) -> Any:
     """An option of whole-image mode; left out, it is ``None`` and the default holds."""
     default = getattr(WholeImageSettings, names[0])
-    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {default:.4g}]")
+    shown = f"{default:.4g}" if isinstance(default, float) else default
+    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {shown}]")
 
 
 Model = Annotated[str, _option("model", help="bundle folder, checkpoint file or known name")]
@@ -186,6 +187,10 @@ def predict(
     min_mask_region_area: Annotated[
         int | None, _setting("min_mask_region_area", help="smaller holes and islands go")
     ] = None,
+    exact: Annotated[
+        bool | None, _flag("exact", help="judge masks at full size, as the reference does")
+    ] = None,
+    mode: Annotated[str | None, _setting("mode", help="grid, or adaptive: faster")] = None,
     as_json: Json = False,
 ) -> None:
     """Segment by points, boxes or masks; without any of them, the whole image."""
@@ -201,6 +206,8 @@ def predict(
         "crop_overlap_ratio": crop_overlap_ratio,
         "crop_downscale_factor": crop_downscale_factor,
         "min_mask_region_area": min_mask_region_area,
+        "exact": exact,
+        "mode": mode,
     }
     settings = {name: value for name, value in whole_image.items() if value is not None}
     prompts = _prompts(points, labels, bboxes, masks)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from samdeploy.benchmarks.scene_scores import pairwise_iou
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
@@ -65,7 +66,7 @@ def test_list_matches_the_official_generator(
     given = {k: v for k, v in SETTINGS[name]["settings"].items() if v is not None}
     expected = json.loads((GOLDEN / f"amg/{name}.json").read_text())["masks"]
 
-    found = generate(*model, picture, WholeImageSettings.from_names(given))
+    found = generate(*model, picture, WholeImageSettings.from_names({**given, "exact": True}))
 
     assert len(found) == len(expected)
     reference = np.stack([Rle.from_coco(mask["segmentation"]).decode() for mask in expected])
@@ -83,6 +84,24 @@ def test_list_matches_the_official_generator(
     np.testing.assert_allclose(
         found.stability, [mask["stability_score"] for mask in expected], atol=3e-3
     )
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_low_res_filters_find_the_same_masks(
+    name: str, model: Model, picture: NDArray[np.uint8]
+) -> None:
+    given = {k: v for k, v in SETTINGS[name]["settings"].items() if v is not None}
+    exact, default = (
+        generate(*model, picture, WholeImageSettings.from_names({**given, "exact": exact}))
+        for exact in (True, False)
+    )
+    matched = [share_matched(a.data, b.data) for a, b in ((exact, default), (default, exact))]
+    assert min(matched) >= 0.98, matched
+
+
+def share_matched(masks: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
+    """Share of ``masks`` that one of ``others`` overlaps with an IoU of 0.95 or more."""
+    return float((pairwise_iou(masks, others).max(axis=1, initial=0) >= 0.95).mean())
 
 
 class Discs:
