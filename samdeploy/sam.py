@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from samdeploy.embedding import Embedding
+from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export
@@ -49,6 +50,8 @@ class SAM:
         imgsz, config: for a checkpoint only: another input size, and architecture details that its
             tensor shapes do not tell.
         options: further :class:`RuntimeOptions`, instead of the three above.
+        embedding_cache: folder in which embeddings are kept, so that an image that was encoded
+            before opens at once.
 
     Raises:
         SamDeployError: any subclass, with one sentence on what to do.
@@ -67,11 +70,17 @@ class SAM:
         imgsz: int | None = None,
         config: Mapping[str, Any] | str | Path | None = None,
         options: RuntimeOptions | None = None,
+        embedding_cache: str | Path | None = None,
     ) -> None:
         options = options or RuntimeOptions(threads=threads, imgsz=imgsz, config=config)
         self._model, self._options = model, options
         self._opened = open_model(model, runtime=runtime, device=device, options=options)
         self._engine = Engine(self._opened)
+        self._cache = (
+            None
+            if embedding_cache is None
+            else EmbeddingCache(embedding_cache, self._opened.encoder_key)
+        )
         self._current: Embedding | None = None
 
     def __enter__(self) -> SAM:
@@ -102,7 +111,10 @@ class SAM:
 
     def encode(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> Embedding:
         """Run the image encoder once; any number of prompts can then be decoded."""
-        return self._engine.encode(load_image(image, channel_order))
+        pixels = load_image(image, channel_order)
+        if self._cache is None:
+            return self._engine.encode(pixels)
+        return self._cache.get(pixels, self._engine.encode)
 
     def predict(
         self,

@@ -140,6 +140,8 @@ class _Walk:
         for level in self._levels():
             wanted = level[~self._is_covered(self._points[level])]
             done += len(level) - len(wanted)
+            if not len(wanted):
+                yield done
             for start in range(0, len(wanted), batch):
                 indices = wanted[start : start + batch]
                 self._submit(self._decode_points(indices, before))

@@ -224,6 +224,38 @@ def test_masks_cut_off_by_a_crop_are_left_to_another() -> None:
             assert edge in (0, 400) or abs(side - edge) > 20
 
 
+def test_adaptive_mode_asks_less_and_finds_as_much() -> None:
+    grid, adaptive = Discs(), Discs()
+    settings = {"points_stride": 16, "conf_thres": 0.6, "stability_score_thresh": 0.5}
+    every = discs(BLANK, grid, **settings)
+    fewer = discs(BLANK, adaptive, **settings, mode="adaptive")
+    assert sum(adaptive.batches) < 0.7 * sum(grid.batches)
+    # What is left out lies inside something found.
+    found = fewer.data.any(axis=0)
+    assert np.count_nonzero(found) >= 0.98 * np.count_nonzero(every.data.any(axis=0))
+    assert set(fewer.prompt_index) <= set(range(16 * 16))
+    np.testing.assert_allclose(fewer.points[0] % 8, [4, 3], atol=1e-9)
+
+
+def test_adaptive_progress_reaches_the_end() -> None:
+    model, seen = Discs(), []
+    settings = WholeImageSettings(points_stride=8, mode="adaptive", conf_thres=0.6)
+    generate(model.encode, model.decode, BLANK, settings, lambda *at: seen.append(at))
+    assert seen[-1][1] == 64
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+def test_memory_of_waiting_logits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    import samdeploy.whole_image as module
+
+    settings = {"points_stride": 8, "conf_thres": 0.6, "stability_score_thresh": 0.5}
+    expected = discs(BLANK, **settings)
+    monkeypatch.setattr(module, "_MOST_LOGIT_BYTES", 0)
+    found = discs(BLANK, **settings)
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
 def test_small_regions_are_cleaned() -> None:
     class Speckled(Discs):
         def draw(

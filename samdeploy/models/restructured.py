@@ -135,7 +135,7 @@ class MaskHead(nn.Module):
         first, norm, activation, second, _ = self.decoder.output_upscaling
         assert isinstance(norm, LayerNorm2d)
         x = _to_four(first, mask_features)
-        x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+        x = activation(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
         x = activation(_to_four(second, x))  # [B, 16 N, C / 8]
         filters = self.decoder.mask_filters(mask_tokens)
         return self._place(x @ filters.transpose(1, 2))
@@ -143,7 +143,7 @@ class MaskHead(nn.Module):
     def _place(self, logits: Tensor) -> Tensor:
         """``[B, 16 N, M]``, with rows ordered by y, x, and four bits: the half of y and of x, then
         the quarter of y and of x -> ``[B, M, 4g, 4g]``. In steps, so that no rank is above 5."""
-        side, masks = self.side, logits.shape[-1]
+        side, masks = self.side, len(self.decoder.output_hypernetworks_mlps)
         halves = logits.reshape(-1, 2, 2, 2 * masks).transpose(1, 2)
         rows = halves.reshape(-1, side, 4, 4 * masks).transpose(1, 2)
         return rows.reshape(-1, 4 * side, 4 * side, masks).permute(0, 3, 1, 2)
@@ -155,7 +155,7 @@ def _to_four(convolution: nn.Module, x: Tensor) -> Tensor:
     assert convolution.bias is not None
     width = convolution.out_channels
     weight = convolution.weight.permute(0, 2, 3, 1).reshape(-1, 4 * width)
-    return (x @ weight + convolution.bias.repeat(4)).reshape(x.shape[0], -1, width)
+    return (x @ weight + torch.cat([convolution.bias] * 4)).reshape(x.shape[0], -1, width)
 
 
 def _among_tokens(block: TwoWayBlock, queries: Tensor, tokens: Tensor, bias: Tensor) -> Tensor:
