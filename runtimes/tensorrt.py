@@ -149,7 +149,7 @@ class TensorRtSession:
             return self._run(profile, feeds)
         step = profile.most["prompts"]
         parts = [
-            self._run(profile, self._rows(feeds, slice(start, start + step)))
+            self._run(profile, _rows(feeds, slice(start, start + step)))
             for start in range(0, needed["prompts"], step)
         ]
         if len(parts) == 1:
@@ -180,10 +180,6 @@ class TensorRtSession:
             )
         return next((profile for profile in self._profiles if profile.holds(needed)), largest)
 
-    def _rows(self, feeds: Mapping[str, Array], rows: slice) -> dict[str, Array]:
-        """The prompts of a call; what they share stays the same array."""
-        return {name: array[rows] if DYNAMIC[name] else array for name, array in feeds.items()}
-
     def _run(self, profile: _Profile, feeds: Mapping[str, Array]) -> dict[str, Array]:
         assert self._device is not None
         for spec in self.inputs:
@@ -200,10 +196,15 @@ class TensorRtSession:
         last = self._resident.get(name)
         if last is not None and last() is array:
             return
-        self._device.upload(self._buffers[name], array)
         self._resident.pop(name, None)
+        self._device.upload(self._buffers[name], array)
         if not array.flags.writeable:
             self._resident[name] = weakref.ref(array)
+
+
+def _rows(feeds: Mapping[str, Array], rows: slice) -> dict[str, Array]:
+    """The prompts of one call; what they share stays the same array."""
+    return {name: array[rows] if DYNAMIC[name] else array for name, array in feeds.items()}
 
 
 class _Profile:
@@ -273,7 +274,7 @@ class _Profile:
     def close(self) -> None:
         if self._graph is not None:
             self._graph.close()
-        if self._store is not None:
+        if self._store is not None and self._warm:
             self._store()
         self._context = None
 
