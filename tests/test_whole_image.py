@@ -44,7 +44,7 @@ def model() -> Model:
     def decode(embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         feeds = {name: torch.from_numpy(value) for name, value in prompts.feeds().items()}
         with torch.no_grad():
-            masks, iou = sam.decode(torch.from_numpy(embedding.image_embeddings), **feeds)
+            masks, iou = sam.decode(torch.from_numpy(embedding.image_embeddings.copy()), **feeds)
         return Answer(iou.numpy(), lambda rows: masks.numpy()[rows])
 
     return encode, decode

@@ -97,6 +97,7 @@ def test_import_is_quick() -> None:
 def test_import_brings_no_backend() -> None:
     code = "import sys, samdeploy; print(*sorted(sys.modules))"
     loaded = set(run(code).split())
-    heavy = {"torch", "onnx", "onnxruntime", "openvino", "coremltools", "tensorrt", "supervision"}
+    heavy = {"torch", "onnx", "onnxruntime", "openvino", "coremltools", "supervision"}
+    heavy |= {"tensorrt", "tensorrt_rtx_bindings"}
     assert loaded.isdisjoint(heavy | {"typer", "matplotlib", "scipy"})
     assert not any(name.startswith("samdeploy.models") for name in loaded)
