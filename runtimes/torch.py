@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.models import GraphModule, Sam, graph_modules
 from samdeploy.models.load import load_sam
 from samdeploy.session import Array, Availability, RuntimeOptions, Session
@@ -36,11 +36,8 @@ class TorchRuntime:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
             )
-        if options.precision not in (None, "f32"):
-            raise InputError(f"precision={options.precision!r}; the torch runtime computes in f32.")
+        options.refuse_all_but("threads", "imgsz", "config", runtime=self.name)
         if options.threads is not None:
-            if options.threads < 1:
-                raise InputError(f"threads={options.threads}; expected 1 or more.")
             torch.set_num_threads(options.threads)
         # All graphs of a model are parts of one checkpoint: it is read once.
         if self._loaded is None or self._loaded[0] != graph:

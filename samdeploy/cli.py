@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -22,7 +23,7 @@ from samdeploy.images import list_sources
 from samdeploy.predict_files import Result, check_apart, output_folder, predict_files
 from samdeploy.prompts import Prompt, collect_prompts
 from samdeploy.sam import SAM, check_mode
-from samdeploy.session import Availability
+from samdeploy.session import Availability, RuntimeOptions
 from samdeploy.settings import WholeImageSettings
 from samdeploy.table import format_table
 
@@ -65,6 +66,9 @@ Runtime = Annotated[str | None, _option("runtime", help="default: what the bundl
 Threads = Annotated[int | None, _option("threads", help="CPU threads of one inference")]
 Imgsz = Annotated[int | None, _option("imgsz", help="input side in pixels (checkpoints only)")]
 Config = Annotated[str | None, _option("config", help="JSON with architecture details")]
+Precision = Annotated[
+    str | None, _option("precision", help="f32, bf16 or f16; default: what the backend prefers")
+]
 Tolerance = Annotated[float | None, _option("tolerance", help="smallest mean mask IoU")]
 Json = Annotated[bool, _flag("json", help="print JSON for machines")]
 
@@ -148,6 +152,10 @@ def predict(
     runtime: Runtime = None,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = None,
+    cache: Annotated[
+        Path | None, _option("cache", help="folder for compiled models: a faster second start")
+    ] = None,
     imgsz: Imgsz = None,
     config: Config = None,
     points_stride: Annotated[
@@ -215,11 +223,12 @@ def predict(
     check_mode(bool(prompts), multimask, settings)
     WholeImageSettings.from_names(settings)
     sources = list_sources(source)
+    options = RuntimeOptions(
+        threads=threads, precision=precision, cache=cache, imgsz=imgsz, config=config
+    )
     with output_folder(output, project, name) as folder:
         check_apart(sources, folder)
-        with SAM(
-            model, runtime=runtime, device=device, threads=threads, imgsz=imgsz, config=config
-        ) as sam:
+        with SAM(model, runtime=runtime, device=device, options=options) as sam:
             facts = sam.info(verbose=False)
             written = []
             for result in predict_files(sam, sources, folder, prompts, settings, multimask):
@@ -269,12 +278,14 @@ def info(
     model: Model,
     runtime: Runtime = None,
     device: Device = "auto",
+    precision: Precision = None,
     imgsz: Imgsz = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say what a bundle or checkpoint is and what would run it."""
-    with SAM(model, runtime=runtime, device=device, imgsz=imgsz, config=config) as sam:
+    options = RuntimeOptions(precision=precision, imgsz=imgsz, config=config)
+    with SAM(model, runtime=runtime, device=device, options=options) as sam:
         facts = sam.info(verbose=not as_json)
     if as_json:
         print_json(facts)
@@ -287,6 +298,9 @@ def verify(
     config: Config = None,
     runtime: Runtime = None,
     device: Device = "auto",
+    precision: Annotated[
+        str, _option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
+    ] = "f32",
     tolerance: Tolerance = None,
     save: Annotated[bool, _flag("save", help="record the result in the bundle")] = False,
     as_json: Json = False,
@@ -298,6 +312,7 @@ def verify(
         config=config,
         runtime=runtime,
         device=device,
+        precision=precision,
         tolerance=tolerance,
         save=save,
         progress=_progress(as_json),
@@ -331,12 +346,16 @@ def formats(as_json: Json = False) -> None:
 
 def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
     header = ["kind", "name", "state", "devices or reason", "version or remedy"]
-    cells = [
-        [kind, name, "usable", ", ".join(state.devices), state.version]
-        if state.usable
-        else [kind, name, "not usable", state.reason, state.install]
-        for kind, name, state in rows
-    ]
+    cells = []
+    for kind, name, state in rows:
+        if state.usable:
+            cells.append([kind, name, "usable", ", ".join(state.devices), state.version])
+        else:
+            cells.append([kind, name, "not usable", state.reason, state.install])
+        cells += [
+            ["device", f"{name}:{device}", "not usable", absent.reason, absent.install]
+            for device, absent in state.absent.items()
+        ]
     return format_table(header, cells)
 
 

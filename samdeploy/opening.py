@@ -9,9 +9,9 @@ from typing import Any
 
 from samdeploy.bundle import Bundle, sha256
 from samdeploy.checkpoints import resolve_checkpoint
-from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
-from samdeploy.registry import load_runtime
+from samdeploy.registry import load_runtime, runtime_names
 from samdeploy.session import RuntimeOptions
 
 
@@ -80,6 +80,7 @@ def open_model(
             )
         bundle = Bundle.open(path)
         name = runtime or bundle.manifest.runtime
+        check_known(name, bundle)
         graphs = bundle.graphs()
     else:
         bundle = None
@@ -98,6 +99,21 @@ def open_model(
 
         recommended = read_whole_image(path)
     return OpenedModel(sessions, path, name, used, bundle, recommended)
+
+
+def check_known(runtime: str, bundle: Bundle) -> None:
+    """A bundle may come from a machine that has plugins which this one lacks.
+
+    Raises:
+        BundleError: nothing here provides the runtime that it was made for.
+    """
+    manifest = bundle.manifest
+    if runtime == manifest.runtime and runtime not in runtime_names():
+        raise BundleError(
+            f"bundle '{bundle.folder}' (format {manifest.format}) is for runtime '{runtime}', "
+            "which nothing installed here provides; install its plugin or export the checkpoint to "
+            "another format."
+        )
 
 
 def open_graphs(
