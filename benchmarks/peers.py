@@ -53,7 +53,7 @@ def peers(
         architecture = _architecture(checkpoint)
         tasks = tasks_of_formats(bench, checkpoint, formats, ["cpu"], folder, say)
         for name in peers or PEERS:
-            tasks += _tasks(bench, name, checkpoint, architecture, malloc, say)
+            tasks += tasks_of_peer(bench, name, checkpoint, architecture, malloc, say)
         return measured(bench, "peers", model, tasks, bench.reference(checkpoint), output, say)
 
 
@@ -76,7 +76,7 @@ def _architecture(checkpoint: Path) -> str:
     return found
 
 
-def _tasks(
+def tasks_of_peer(
     bench: Workbench,
     name: str,
     checkpoint: Path,

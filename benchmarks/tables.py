@@ -205,7 +205,7 @@ def _short(value: float) -> str:
 
 
 def _ratio(a: Statistics | None, b: Statistics | None) -> str:
-    return _over(a and a.median, b and b.median)
+    return _over(a.median, b.median) if a and b else _NONE
 
 
 def _over(a: float | None, b: float | None) -> str:
