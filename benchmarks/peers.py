@@ -19,7 +19,7 @@ from .environment import installed
 from .peer_registry import PEERS
 from .processes import MALLOCS, MeasurementError, prepare_in_process
 from .records import Case
-from .results import Result
+from .results import Result, check_output
 from .suite import check_format, measured, tasks_of_formats
 from .workbench import Say, Settings, Task, Workbench, workbench
 
@@ -38,6 +38,7 @@ def peers(
     """See :func:`samdeploy.benchmarking.benchmark_peers`."""
     say = progress or (lambda line: None)
     chosen = Settings(**settings)
+    check_output(Path(output))
     for name in peers:
         if name not in PEERS:
             raise InputError(f"peers={name}; expected one or more of {', '.join(PEERS)}.")

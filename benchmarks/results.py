@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
+from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 
 from .html import html_page
 from .records import Report, encode
 from .tables import markdown, text_tables
+
+
+def check_output(folder: Path) -> None:
+    """Find out before hours of measuring that there is no place for the report.
+
+    Raises:
+        InputError: ``folder`` is a file, or cannot be made or written to.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"'{folder}' cannot be written to; choose another output.")
 
 
 @dataclass(frozen=True)

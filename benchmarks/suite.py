@@ -17,7 +17,7 @@ from samdeploy.registry import RUNTIMES, availability, load_exporter
 from .devices import base_name, check_device, why_not
 from .jobs import Job
 from .records import Case
-from .results import Result
+from .results import Result, check_output
 from .workbench import Say, Settings, Task, Workbench, workbench
 
 #: The format that needs no export: the checkpoint itself, run by torch.
@@ -38,6 +38,7 @@ def benchmark(
 ) -> Result:
     """See :func:`samdeploy.benchmark`."""
     chosen = Settings(**settings)
+    check_output(Path(output))
     say = progress or (lambda line: None)
     for name in device:
         check_device(name)
@@ -106,11 +107,20 @@ def tasks_of_formats(
         source: Bundle | Path | SamDeployError = checkpoint
         if format != TORCH:
             try:
+                _check_runnable(format, devices)
                 source = _exported(bench, checkpoint, format, kept, say)
             except SamDeployError as error:
                 source = error
         tasks += [_task(bench, name, source, device) for device in devices]
     return tasks
+
+
+def _check_runnable(format: str, devices: Sequence[str]) -> None:
+    """Raise :class:`RuntimeUnavailableError` when an export would be for nothing."""
+    runtime = load_exporter(format).runtimes[0]
+    state = availability(RUNTIMES, runtime)
+    if not any(base_name(device) in state.devices for device in devices):
+        raise RuntimeUnavailableError(why_not(runtime, state))
 
 
 def _exported(bench: Workbench, checkpoint: Path, format: str, kept: Path, say: Say) -> Bundle:

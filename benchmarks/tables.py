@@ -64,12 +64,10 @@ _ONLY_IN_FILES = ("Conditions", "Devices", "What is timed")
 
 
 def _narrow(table: Table) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Without the last column, which is for files, where a table is too wide for a terminal."""
+    """What is long in the published figures is left to the files."""
     if not table.title.startswith("Published"):
         return table.header, table.rows
-    return table.header[:3], [
-        [*row[:2], f"{row[2]}  {row[4]}; {row[3].partition(':')[2].strip()}"] for row in table.rows
-    ]
+    return table.header[:5], [[*row[:3], row[3].rpartition(": ")[2], row[4]] for row in table.rows]
 
 
 def markdown(report: Report) -> str:

@@ -115,6 +115,8 @@ def refused(cli: Callable[..., Any], tmp_path: Path) -> Callable[..., None]:
         (["model=sam_tiny.pt", "image=nowhere.png"], "'nowhere.png' does not exist"),
         (["model=sam_tiny.pt", "rounds=0"], "rounds=0; expected 1 or more"),
         (["model=sam_tiny.pt", "points_stride=0"], "points_stride=0"),
+        (["model=sam_tiny.pt", "output=scene.png"], "'scene.png' cannot be written to"),
+        (["peers", "model=sam_b.pt", "output=scene.png/in"], "cannot be written to"),
         (["model=sam_tiny.pt", "weights=best"], "weights='best'"),
         (["model=sam_tiny.pt", "weights=random"], "expected one of sam_b.pt"),
         (["model=sam_tiny.pt", "reference=sam_tiny.pt"], "is its own reference"),
