@@ -19,7 +19,7 @@ from .environment import installed
 from .peer_registry import PEERS
 from .processes import MALLOCS, MeasurementError, prepare_in_process
 from .records import Case
-from .results import Result, check_output
+from .result import Result, check_output
 from .suite import check_format, measured, tasks_of_formats
 from .workbench import Say, Settings, Task, Workbench, workbench
 

@@ -17,7 +17,7 @@ from samdeploy.registry import RUNTIMES, availability, load_exporter
 from .devices import base_name, check_device, why_not
 from .jobs import Job
 from .records import Case
-from .results import Result, check_output
+from .result import Result, check_output
 from .workbench import Say, Settings, Task, Workbench, workbench
 
 #: The format that needs no export: the checkpoint itself, run by torch.

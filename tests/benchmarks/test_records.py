@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samdeploy.benchmarks.records import SCHEMA_VERSION, Report, Statistics, encode, read_report
-from samdeploy.benchmarks.results import Result
+from samdeploy.benchmarks.result import Result
 from samdeploy.errors import InputError
 
 
