@@ -61,7 +61,8 @@ class Ours:
         return logits.reshape(len(points), -1, *logits.shape[1:])
 
     def click(self, point: Points) -> NDArray[np.bool_]:
-        return self._sam.predict(self._embedding, points=point).data[0]
+        mask: NDArray[np.bool_] = self._sam.predict(self._embedding, points=point).data[0]
+        return mask
 
     def generate(self, image: Pixels, settings: dict[str, Any]) -> int:
         if self._substitution is None:

@@ -36,11 +36,14 @@ class MetaPeer:
         install_stand_ins()
         import torch
 
-        library: Any
         if job.architecture == "mobile_sam":
-            import mobile_sam as library
+            import mobile_sam
+
+            library: Any = mobile_sam
         else:
-            import segment_anything as library
+            import segment_anything
+
+            library = segment_anything
         if job.threads:
             torch.set_num_threads(job.threads)
         model = library.sam_model_registry[_TYPES[job.architecture]](checkpoint=job.model)

@@ -13,7 +13,7 @@ from .peer_transformers import TransformersPeer
 from .peer_ultralytics import UltralyticsPeer
 
 
-class Peer(Protocol):
+class Peer(Subject, Protocol):
     """How another tool is brought to the same measurements; it imports its library when called.
 
     ``title`` is its name for people, ``architectures`` the published ones that it runs.
@@ -22,7 +22,7 @@ class Peer(Protocol):
     title: ClassVar[str]
     architectures: ClassVar[tuple[str, ...]]
 
-    def __call__(self, job: Job) -> Subject:
+    def __init__(self, job: Job) -> None:
         """Open what ``prepare`` made; timed as ``load``."""
         ...
 
@@ -37,7 +37,7 @@ class Peer(Protocol):
         ...
 
 
-PEERS: dict[str, Peer] = {
+PEERS: dict[str, type[Peer]] = {
     "meta": MetaPeer,
     "ultralytics": UltralyticsPeer,
     "transformers": TransformersPeer,

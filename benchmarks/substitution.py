@@ -43,7 +43,8 @@ class Substitution:
         self._iou = rng.uniform(0, 1, count).astype(np.float32)
         low = np.array([width, height], np.float32) / 4
         self._centres = (rng.uniform(0, 1, (*count, 2)) * low).astype(np.float32)
-        shares = np.exp(rng.uniform(*np.log(_RADII), count))
+        smallest, largest = np.log(_RADII).tolist()
+        shares = np.exp(rng.uniform(smallest, largest, count))
         self._radii = (shares * image_size / 4).astype(np.float32)
         self.enabled = False
 
