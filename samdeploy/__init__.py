@@ -6,6 +6,7 @@ or the whole image. Running a bundle needs no torch.
 
 from importlib.metadata import version
 
+from samdeploy.benchmarking import benchmark
 from samdeploy.embedding import Embedding
 from samdeploy.errors import (
     BundleError,
@@ -38,5 +39,6 @@ __all__ = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "benchmark",
     "export",
 ]

@@ -1,4 +1,5 @@
-"""The ``samdeploy`` command: ``export``, ``predict``, ``info``, ``verify``, ``formats``.
+"""The ``samdeploy`` command: ``export``, ``predict``, ``info``, ``verify``, ``formats``,
+``benchmark``.
 
 ``key=value`` and ``--key value`` mean the same. Exit codes: 0 done, 1 failed, 2 bad input.
 """
@@ -16,6 +17,7 @@ import typer
 from samdeploy import registry
 from samdeploy.arguments import load_masks, parse_numbers
 from samdeploy.bundle import VerificationRecord, read_manifest
+from samdeploy.cli_benchmark import add_commands
 from samdeploy.console import print_json, run, say
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
@@ -342,6 +344,9 @@ def formats(as_json: Json = False) -> None:
         )
     else:
         print(_formats_table(rows))
+
+
+add_commands(app)
 
 
 def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:

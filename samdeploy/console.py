@@ -66,6 +66,7 @@ def _keys(command: Any) -> Keys:
         names={name: names[0] for names, _ in pairs for name in names},
         flags=frozenset(names[0] for names, param in pairs if getattr(param, "is_flag", False)),
         required=tuple(names[0] for names, param in pairs if param.required),
+        bare=tuple(n[0] for n, param in pairs if param.param_type_name == "argument"),
     )
 
 

@@ -24,6 +24,7 @@ NAMES = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "benchmark",
     "export",
 ]
 
@@ -37,7 +38,9 @@ SIGNATURES = {
     "SAM.reset_image": "self",
     "SAM.info": "self verbose",
     "SAM.export": "self options",
+    "SAM.benchmark": "self options",
     "SAM.close": "self",
+    "benchmark": "model formats device output progress options",
     "export": "model format output imgsz config verify tolerance device progress options",
 }
 
@@ -70,6 +73,8 @@ def test_spokes_are_found_by_entry_points_alone() -> None:
         (registry.RUNTIMES, registry.runtime_names()),
     ):
         assert names == sorted(point.name for point in entry_points(group=group))
+    for point in entry_points(group=registry.BENCHMARKS):
+        assert registry.load_benchmark(point.name) is point.load()
 
 
 def test_one_error_family() -> None:
