@@ -6,6 +6,7 @@ or the whole image. Running a bundle needs no torch.
 
 from importlib.metadata import version
 
+from samdeploy.annotate import AnnotationSummary, auto_annotate
 from samdeploy.embedding import Embedding
 from samdeploy.errors import (
     BundleError,
@@ -26,6 +27,7 @@ __version__ = version("samdeploy")
 
 __all__ = [
     "SAM",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
@@ -38,5 +40,6 @@ __all__ = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "auto_annotate",
     "export",
 ]

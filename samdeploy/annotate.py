@@ -151,7 +151,13 @@ def auto_annotate(
         raise InputError(f"val={val:g} of one image; expected two images or more to split.")
     check_free(root)
 
-    open_detector = partial(_open_detector, det_model, device, classes=classes, **detector_settings)
+    open_detector = partial(
+        _open_detector,
+        det_model,
+        device,
+        classes=None if wanted is None else sorted(wanted),
+        **detector_settings,
+    )
     source = _open_source(mode, boxes, known, open_detector)
     given = isinstance(sam_model, SAM)
     sam = (
@@ -189,6 +195,7 @@ def auto_annotate(
         }
         store.create()
         with Journal(store.state, settings) as journal:
+            store.sweep()
             done = {name for name in known if _is_done(journal.records.get(name), root)}
             resumed, total = len(done), len(paths)
             work = Work(

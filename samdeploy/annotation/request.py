@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from samdeploy.annotation.journal import is_begun
 from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
@@ -44,11 +46,12 @@ def check_numbers(detector: Mapping[str, Any], min_area: int, simplify: float, v
             raise InputError(f"{name}={shown(value)}; expected a whole number from {least:g} up.")
 
 
-def check_classes(classes: Sequence[int] | None) -> frozenset[int] | None:
+def check_classes(classes: Sequence[int] | int | None) -> frozenset[int] | None:
     if classes is None:
         return None
-    whole = [int(c) for c in classes if isinstance(c, Integral) and not isinstance(c, bool)]
-    if not whole or len(whole) != len(classes) or min(whole) < 0:
+    given = np.atleast_1d(np.asarray(classes, object)).tolist()
+    whole = [int(c) for c in given if isinstance(c, Integral) and not isinstance(c, bool)]
+    if not whole or len(whole) != len(given) or min(whole) < 0:
         raise InputError(f"classes={shown(classes)}; expected class ids such as [0, 2].")
     return frozenset(whole)
 

@@ -29,16 +29,20 @@ class Store:
         self._unfinished = self.state / "unfinished"
 
     def create(self) -> None:
-        """Make the folder, and remove what a killed run left unfinished.
+        """Make the folder.
 
         Raises:
-            OutputError: the folder cannot be written to.
+            OutputError: it cannot be written to.
         """
         try:
-            shutil.rmtree(self._unfinished, ignore_errors=True)
             self._unfinished.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._refused(error) from error
+
+    def sweep(self) -> None:
+        """Remove what a killed run left unfinished; nobody else may be writing."""
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self.create()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:

@@ -12,6 +12,7 @@ from samdeploy import registry
 
 NAMES = [
     "SAM",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
@@ -24,6 +25,7 @@ NAMES = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "auto_annotate",
     "export",
 ]
 
@@ -38,6 +40,11 @@ SIGNATURES = {
     "SAM.info": "self verbose",
     "SAM.export": "self options",
     "SAM.close": "self",
+    "auto_annotate": (
+        "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes format "
+        "names val min_area simplify segmentation previews engine runtime threads progress log "
+        "whole_image"
+    ),
     "export": "model format output imgsz config verify tolerance device progress options",
 }
 
