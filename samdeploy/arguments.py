@@ -134,7 +134,11 @@ def parse_numbers(text: str | None, name: str) -> Any:
     raise InputError(f"{name}={text}; expected numbers such as {_EXAMPLES.get(name, '[1,0]')}.")
 
 
-_EXAMPLES = {"points": "[[900,370],[400,300]]", "bboxes": "[439,437,524,709]"}
+_EXAMPLES = {
+    "points": "[[900,370],[400,300]]",
+    "bboxes": "[439,437,524,709]",
+    "classes": "[0,2]",
+}
 
 
 def _numeric(value: Any) -> bool:

@@ -12,6 +12,7 @@ from samdeploy import registry
 
 NAMES = [
     "SAM",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
@@ -25,6 +26,7 @@ NAMES = [
     "VerificationError",
     "__version__",
     "benchmark",
+    "auto_annotate",
     "export",
 ]
 
@@ -41,6 +43,11 @@ SIGNATURES = {
     "SAM.benchmark": "self options",
     "SAM.close": "self",
     "benchmark": "model formats device output progress options",
+    "auto_annotate": (
+        "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes format "
+        "names val min_area simplify segmentation previews engine runtime threads progress log "
+        "whole_image"
+    ),
     "export": "model format output imgsz config verify tolerance device progress options",
 }
 
