@@ -124,7 +124,9 @@ class Selector:
         for i in np.flatnonzero(np.abs(stability - least) <= _DOUBT) if least > 0 else ():
             stability[i] = self._upscaler.stability(decoded.logits[i], offset)
         cells = mask_boxes(logits > MASK_THRESHOLD)
-        boxes = self._upscaler.boxes(decoded.logits) + np.tile(np.float32(self._crop.box[:2]), 2)
+        boxes = self._upscaler.boxes(decoded.logits) + np.tile(
+            np.array(self._crop.box[:2], np.float32), 2
+        )
         kept = np.flatnonzero(self._steady(stability) & ~self._cut_off(boxes))
         box_of = cells.astype(int).tolist()
         patches = [self._upscaler.cut(decoded.logits[i], tuple(box_of[i])) for i in kept]
@@ -139,7 +141,7 @@ class Selector:
             if not self._steady(score)[0]:
                 continue
             mask = logits > MASK_THRESHOLD
-            box = mask_boxes(mask[None]) + np.float32([x, y, x, y])
+            box = mask_boxes(mask[None]) + np.array([x, y, x, y], np.float32)
             if self._cut_off(box)[0]:
                 continue
             masks.append(Rle.encode_part(mask, (y, x), self._image_size))

@@ -73,7 +73,7 @@ def box_iou(box: Floats, boxes: Floats) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", divide="ignore"):
         iou = overlap / (area + areas - overlap)
     # In double, as in torchvision: float32's 0.1 is above 0.1.
-    return iou.astype(np.float64)
+    return np.asarray(iou, np.float64)
 
 
 def near_crop_edge(
