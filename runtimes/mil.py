@@ -82,7 +82,8 @@ class MilSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if self._operations is None:
             raise InputError("the session is closed; open the model again.")
-        values: dict[str, Value] = {k: torch.from_numpy(v) for k, v in feeds.items()}
+        # Copied, because torch knows no read-only tensors and some arrays are.
+        values: dict[str, Value] = {k: torch.from_numpy(v.copy()) for k, v in feeds.items()}
         for operation in self._operations:
             if operation.op_type == "const":
                 continue

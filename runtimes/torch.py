@@ -60,7 +60,7 @@ class TorchSession:
 
     @torch.inference_mode()
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        tensors = [torch.from_numpy(feeds[spec.name]).to(self._device) for spec in self.inputs]
+        tensors = [_tensor(feeds[spec.name]).to(self._device) for spec in self.inputs]
         results = self._module(*tensors)
         if isinstance(results, torch.Tensor):
             results = (results,)
@@ -71,3 +71,8 @@ class TorchSession:
 
     def close(self) -> None:
         """The module is freed with the session."""
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    # torch knows no read-only tensors and warns of sharing memory with one.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

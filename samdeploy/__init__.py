@@ -6,6 +6,8 @@ or the whole image. Running a bundle needs no torch.
 
 from importlib.metadata import version
 
+from samdeploy.annotate import AnnotationSummary, auto_annotate
+from samdeploy.benchmarking import benchmark
 from samdeploy.embedding import Embedding
 from samdeploy.errors import (
     BundleError,
@@ -26,6 +28,7 @@ __version__ = version("samdeploy")
 
 __all__ = [
     "SAM",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
@@ -38,5 +41,7 @@ __all__ = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "auto_annotate",
+    "benchmark",
     "export",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samdeploy.bundle import Bundle
+from samdeploy.bundle import Bundle, sha256
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
@@ -37,6 +37,17 @@ class OpenedModel:
     @property
     def low_res_side(self) -> int:
         return fixed_shape(self.sessions[DECODER], "image_embeddings")[-1] * 4
+
+    @property
+    def encoder_key(self) -> str:
+        """A text that two models share only if their embeddings are the same: what the encoder
+        was read from, at which size, and what runs it."""
+        if self.bundle is None:
+            content = sha256(self.source)
+        else:
+            graphs = {graph.role: graph for graph in self.bundle.manifest.graphs}
+            content = " ".join(file.sha256 for file in graphs[ENCODER].files)
+        return f"{content} {self.image_size} {self.sessions[ENCODER].provider}"
 
     def close(self) -> None:
         for session in self.sessions.values():

@@ -20,6 +20,7 @@ from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 from samdeploy.images import is_video, iter_video, load_image
 from samdeploy.masks import Masks
+from samdeploy.prefetch import prefetch
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
 
@@ -74,7 +75,7 @@ def predict_files(
     """
     taken: set[str] = set()
     marks = _marks(prompts)
-    for path, name, stem, image in _images(sources):
+    for path, name, stem, image in prefetch(_images(sources)):
         started = time.perf_counter()
         if prompts:
             found = sam.predict(image, prompts=prompts, multimask=multimask)

@@ -1,4 +1,4 @@
-"""Exporters and runtimes by name, through entry points: built-in ones exactly like plugins.
+"""Exporters, runtimes and benchmarks by name, through entry points: built-in like plugins.
 
 This is the only dynamic import of the package.
 """
@@ -6,6 +6,7 @@ This is the only dynamic import of the package.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -14,6 +15,7 @@ from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.session import Availability, Exporter, Runtime
 
 EXPORTERS, RUNTIMES = "samdeploy.exporters", "samdeploy.runtimes"
+BENCHMARKS = "samdeploy.benchmarks"
 
 # What users of other tools type.
 _ALIASES = {
@@ -56,6 +58,12 @@ def load_exporter(name: str) -> type[Exporter]:
 def load_runtime(name: str) -> type[Runtime]:
     """The runtime class of that name; raises like :func:`load_exporter`."""
     loaded: type[Runtime] = _load(RUNTIMES, name, "runtime")
+    return loaded
+
+
+def load_benchmark(name: str) -> Callable[..., Any]:
+    """A function that measures: ``formats``, ``peers`` or ``compare``."""
+    loaded: Callable[..., Any] = _load(BENCHMARKS, name, "benchmark")
     return loaded
 
 
