@@ -1,6 +1,6 @@
 """Exporters, runtimes and benchmarks by name, through entry points: built-in like plugins.
 
-This is the only dynamic import of the package.
+Elsewhere only the plugins of ONNX Runtime are imported by name (runtimes/onnxruntime.py).
 """
 
 from __future__ import annotations
