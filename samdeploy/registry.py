@@ -1,6 +1,6 @@
 """Exporters, runtimes and benchmarks by name, through entry points: built-in like plugins.
 
-This is the only dynamic import of the package.
+Elsewhere only the plugins of ONNX Runtime are imported by name (runtimes/onnxruntime.py).
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def availability(group: str, name: str) -> Availability:
     try:
         loaded: Availability = _load(group, name, name).availability()
     except RuntimeUnavailableError as error:
-        return Availability(reason=str(error.__cause__ or error), install=_install(name))
+        return Availability(
+            reason=str(error.__cause__ or error), install=_install(_found(group)[name])
+        )
     return loaded
 
 
@@ -87,10 +89,13 @@ def _load(group: str, name: str, what: str) -> Any:
         return points[wanted].load()
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"{what} '{wanted}' is not usable here ({error}); run: {_install(wanted)}."
+            f"{what} '{wanted}' is not usable here ({error}); run: {_install(points[wanted])}."
         ) from error
 
 
-def _install(name: str) -> str:
-    extra = "export" if name in ("onnx", "torch") else name
+def _install(point: EntryPoint) -> str:
+    owner = "samdeploy" if point.dist is None else point.dist.name
+    if owner != "samdeploy":
+        return f"pip install {owner}"  # of an installed package, this adds the libraries it lacks
+    extra = "export" if point.name in ("onnx", "torch") else point.name
     return f"pip install 'samdeploy[{extra}]'"
