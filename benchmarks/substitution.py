@@ -3,9 +3,9 @@
 A model with random weights finds no mask that it is sure of, so most of whole-image mode would have
 nothing to do. Here the decoder really runs, then its outputs are replaced: predicted IoUs are
 uniform between 0 and 1, so that with a threshold of 0.65 a good third of the masks pass, and masks
-are smooth discs, of which about 800 are no duplicates with the usual 1024 points. Which disc follows
-from the grid point alone; so ours and every peer get the same, whatever their batches, and time and
-memory of all that comes after the decoder are comparable.
+are smooth discs, of which about 800 are no duplicates with the usual 1024 points. Which disc
+follows from the grid point alone; so ours and every peer get the same, whatever their batches, and
+time and memory of all that comes after the decoder are comparable.
 """
 
 from __future__ import annotations
