@@ -17,14 +17,15 @@ from samdeploy.benchmarks.records import read_report
 QUICK = ("rounds=2", "warmup=0", "whole_image_rounds=1", "points_stride=2", "threads=1")
 
 
-class TestRun:
-    @pytest.fixture(scope="class")
-    def kept(self, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A folder with the export in it, which the run takes instead of making one."""
-        folder = tmp_path_factory.mktemp("kept")
-        shutil.copytree(tiny_bundle, folder / "sam_tiny_onnx")
-        return folder
+@pytest.fixture(scope="module")
+def kept(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the export in it, which the run takes instead of making one."""
+    folder = tmp_path_factory.mktemp("kept")
+    shutil.copytree(tiny_bundle, folder / "sam_tiny_onnx")
+    return folder
 
+
+class TestRun:
     def test_two_formats(
         self, done: Callable[..., Any], picture: Path, kept: Path, tmp_path: Path
     ) -> None:
