@@ -29,7 +29,7 @@ class BoxSource(Protocol):
 
     Attributes:
         names: of the classes, as far as they are known.
-        category_ids: COCO category ids of the classes; a class without one has its id plus 1.
+        category_ids: COCO category ids of the classes, where the source has its own.
     """
 
     names: Mapping[int, str]

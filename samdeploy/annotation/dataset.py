@@ -61,8 +61,9 @@ class Dataset:
         return complete_names(self.names, {index for each in records for index in each.classes})
 
     def category_id(self, class_id: int) -> int:
-        """A class in COCO's counting."""
-        return self.category_ids.get(class_id, class_id + 1)
+        """A class in COCO's counting; those that the source does not know come after its own."""
+        last = max(self.category_ids.values(), default=0)
+        return self.category_ids.get(class_id, last + class_id + 1)
 
     def parts(self, records: Sequence[Record]) -> dict[str, list[Record]]:
         """Records by split, under ``""`` without one."""

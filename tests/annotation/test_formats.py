@@ -101,6 +101,13 @@ def test_coco(item: AnnotatedImage, masks: np.ndarray, tmp_path: Path, segmentat
         assert (annotation["predicted_iou"], annotation["confidence"]) == (0.9, 0.5)
 
 
+def test_category_ids_differ(tmp_path: Path) -> None:
+    """A names file may name more classes than the COCO file that the boxes are from."""
+    dataset = Dataset(Store(tmp_path), NAMES, category_ids={0: 3, 1: 5})
+    assert [dataset.category_id(index) for index in range(4)] == [3, 5, 8, 9]
+    assert [Dataset(Store(tmp_path), {}).category_id(index) for index in range(2)] == [1, 2]
+
+
 def test_labelme(item: AnnotatedImage, masks: np.ndarray, tmp_path: Path) -> None:
     root = write("labelme", item, tmp_path / "labels")
     content = json.loads((root / "a.json").read_text())
