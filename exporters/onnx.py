@@ -19,7 +19,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from samdeploy.errors import ExportError, InputError
 from samdeploy.graphs import MEANING
-from samdeploy.models import GraphModule, Sam, graph_modules
+from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
 
 #: 17 is the first with LayerNormalization as one operator; it is what current ONNX Runtime,
@@ -39,7 +39,7 @@ class OnnxExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=onnx.__version__)
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         if not MIN_OPSET <= options.opset <= MAX_OPSET:
             raise InputError(
                 f"opset={options.opset}; expected {MIN_OPSET} to {MAX_OPSET} for format=onnx."
@@ -107,7 +107,7 @@ def _describe(
 ) -> None:
     """Names of dimensions, documentation and metadata, for whoever opens the file alone."""
     graph = model.graph
-    graph.name = f"sam_{role}"
+    graph.name = role
     for values, specs in ((graph.input, inputs), (graph.output, outputs)):
         for value in values:
             spec = next(spec for spec in specs if spec.name == value.name)
@@ -118,7 +118,8 @@ def _describe(
             value.doc_string = MEANING[spec.name]
     model.producer_name = "samdeploy"
     model.producer_version = metadata.get("version", "")
-    model.doc_string = f"Segment Anything {role}; coordinates are in encoder-input pixels."
+    name = metadata.get("architecture", "model")
+    model.doc_string = f"{role} of {name}; coordinates are in input pixels."
     onnx.helper.set_model_props(model, {"role": role, **metadata})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -102,6 +102,12 @@ DYNAMIC = {
     for specs in graph_specs(64, 8).values()
     for spec in (*specs[0], *specs[1])
 } | {name: () for role in (DETECTOR, SEGMENTER) for names in CONTRACT[role] for name in names}
+
+
+def needed_roles(roles: Collection[str]) -> tuple[str, ...]:
+    """Of the graphs that a model has, those that every model of its family has."""
+    lines = [line for family in FAMILIES.values() for line in family]
+    return next(line for line in lines if set(line) <= set(roles))
 
 
 class CheckedSession:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from samdeploy.models.sam import Sam
+    from samdeploy.models import Exportable
 
 Array: TypeAlias = NDArray[Any]
 
@@ -70,6 +70,7 @@ class RuntimeOptions:
         cache: folder where a backend may keep compiled models, for a faster second start.
         imgsz: side of the encoder input when the source is a checkpoint, in pixels.
         config: architecture details when the source is a checkpoint of non-standard shape.
+        trust: load a checkpoint that executes code (Ultralytics'), because its source is trusted.
     """
 
     threads: int | None = None
@@ -79,6 +80,7 @@ class RuntimeOptions:
     cache: Path | None = None
     imgsz: int | None = None
     config: Mapping[str, Any] | str | Path | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class Exporter(Protocol):
         """Never raises."""
         ...
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         """Write into ``folder`` (which exists and is empty) and describe what was written.
 
         Raises:

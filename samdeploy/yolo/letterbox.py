@@ -59,14 +59,16 @@ class Letterbox:
                 cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8
             )
         canvas[self.top : self.top + height, self.left : self.left + width] = image
-        return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        pixels = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float32)
+        pixels /= 255
+        return pixels
 
     def boxes_to_image(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """``[N, 4]`` x1 y1 x2 y2 from input to image pixels, cut at the image's border."""
         height, width = self.original_size
         scale_y, scale_x = self.resized[0] / height, self.resized[1] / width
         offset, scale = _pairs(self.left, self.top), _pairs(scale_x, scale_y)
-        return np.clip((boxes - offset) / scale, 0, _pairs(width, height))
+        return np.asarray(np.clip((boxes - offset) / scale, 0, _pairs(width, height)))
 
 
 def _pairs(x: float, y: float) -> NDArray[np.float32]:

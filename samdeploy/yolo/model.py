@@ -41,8 +41,9 @@ class YoloModel:
         boxes = letterbox.boxes_to_image(found.boxes)
         return Detections(boxes, found.scores, found.classes)
 
-    def segment(self, image: NDArray[np.uint8], settings: YoloSettings) -> Masks:
-        """Masks in ``image`` (RGB uint8 ``[H, W, 3]``), best first; empty ones are left out.
+    def segment(self, image: NDArray[np.uint8], settings: YoloSettings) -> tuple[Masks, Detections]:
+        """Masks in ``image`` (RGB uint8 ``[H, W, 3]``), best first, and the boxes that the network
+        gave for them; empty masks are left out of both.
 
         Raises:
             InputError: the model finds boxes only.
@@ -63,7 +64,8 @@ class YoloModel:
             names=self.facts.names,
             image=image,
         )
-        return masks[masks.areas > 0]
+        keep = masks.areas > 0
+        return masks[keep], Detections(boxes, found.scores, found.classes)[keep]
 
     def close(self) -> None:
         self.session.close()
@@ -136,8 +138,8 @@ def open_yolo(
         InputError, BundleError, RuntimeUnavailableError
     """
     options = options or RuntimeOptions()
-    if options.config is not None or options.imgsz is not None:
-        raise InputError("config and imgsz are fixed in an exported YOLO model; leave them out.")
+    if options.config is not None:
+        raise InputError("config= is for SAM checkpoints; a YOLO model holds its own facts.")
     path, bundle = Path(model), None
     if path.is_dir():
         bundle = Bundle.open(path)

@@ -12,11 +12,13 @@ from samdeploy import registry
 
 NAMES = [
     "SAM",
+    "YOLO",
     "BundleError",
     "CheckpointError",
     "DownloadError",
     "Embedding",
     "ExportError",
+    "FastSAM",
     "InputError",
     "Masks",
     "Prompt",
@@ -38,7 +40,12 @@ SIGNATURES = {
     "SAM.info": "self verbose",
     "SAM.export": "self options",
     "SAM.close": "self",
-    "export": "model format output imgsz config verify tolerance device progress options",
+    "export": "model format output imgsz config verify tolerance device trust progress options",
+    "YOLO": "model runtime device threads options",
+    "YOLO.detect": "self image channel_order settings",
+    "YOLO.predict": "self image points labels bboxes prompts channel_order settings",
+    "YOLO.generate": "self image channel_order progress settings",
+    "YOLO.__call__": "self source bboxes points labels channel_order settings",
 }
 
 
