@@ -81,8 +81,10 @@ class YoloFacts:
         try:
             task = config["task"]
             names = config["names"]
-            if not isinstance(names, Mapping):
+            if isinstance(names, (list, tuple)):
                 names = dict(enumerate(names))
+            if not isinstance(names, Mapping):
+                raise TypeError(f"names are {shown(names)}")
             facts = cls(
                 TASKS.get(task, task),
                 {int(number): str(name) for number, name in names.items()},

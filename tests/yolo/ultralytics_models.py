@@ -40,7 +40,7 @@ def import_ultralytics() -> Any:
     """The package; raises ``ImportError`` where it is not installed."""
     if importlib.util.find_spec("ultralytics") is None:
         raise ImportError("ultralytics is not installed")
-    if "ultralytics" not in sys.modules:
+    if "torchvision" not in sys.modules:
         stub, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
         stub.__version__, stub.ops = "0.0", ops  # type: ignore[attr-defined]
         sys.modules |= {"torchvision": stub, "torchvision.ops": ops}
