@@ -23,17 +23,20 @@ from samdeploy.export_pipeline import export
 from samdeploy.masks import Masks
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
+from samdeploy.yolo.facade import YOLO, FastSAM
 
 __version__ = version("samdeploy")
 
 __all__ = [
     "SAM",
+    "YOLO",
     "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
     "Embedding",
     "ExportError",
+    "FastSAM",
     "InputError",
     "Masks",
     "Prompt",

@@ -246,10 +246,10 @@ def _open_detector(model: str | PathLike[str] | Detector, device: str, **setting
     if not isinstance(model, (str, PathLike)):
         return model
     # Here and not above: whoever needs no detector should not load one's code.
-    from samdeploy.detector import open_detector  # type: ignore[import-not-found,unused-ignore]
+    from samdeploy.detector import open_detector
 
-    opened: Detector = open_detector(model, device=device or "auto", **settings)
-    return opened
+    path = Path(model) if isinstance(model, PathLike) else model
+    return open_detector(path, device=device or "auto", **settings)
 
 
 def _open_sam(

@@ -22,10 +22,10 @@ from samdeploy.cli_benchmark import add_commands
 from samdeploy.console import image_progress, print_json, run, say
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
+from samdeploy.families import class_of
 from samdeploy.images import list_sources
 from samdeploy.predict_files import Result, check_apart, output_folder, predict_files
 from samdeploy.prompts import Prompt, collect_prompts
-from samdeploy.sam import SAM, check_mode
 from samdeploy.session import Availability, RuntimeOptions
 from samdeploy.settings import WholeImageSettings
 from samdeploy.table import format_table
@@ -73,6 +73,9 @@ Precision = Annotated[
     str | None, _option("precision", help="f32, bf16 or f16; default: what the backend prefers")
 ]
 Tolerance = Annotated[float | None, _option("tolerance", help="smallest mean mask IoU")]
+Trust = Annotated[
+    bool, _flag("trust", help="load an Ultralytics checkpoint, which executes code of the file")
+]
 Json = Annotated[bool, _flag("json", help="print JSON for machines")]
 
 
@@ -103,6 +106,7 @@ def export(
         bool, _flag("image_input", help="coreml: also an encoder that takes an image type")
     ] = False,
     device: Device = "auto",
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint as a verified bundle."""
@@ -115,6 +119,7 @@ def export(
         verify=verify,
         tolerance=tolerance,
         device=device,
+        trust=trust,
         progress=_progress(as_json),
         half=half,
         opset=opset,
@@ -202,10 +207,15 @@ def predict(
         bool | None, _flag("exact", help="judge masks at full size, as the reference does")
     ] = None,
     mode: Annotated[str | None, _setting("mode", help="grid, or adaptive: faster")] = None,
+    max_det: Annotated[int | None, _option("max_det", help="YOLO: most objects [300]")] = None,
+    classes: Annotated[str | None, _option("classes", help="YOLO: class ids, as [0,2]")] = None,
+    agnostic_nms: Annotated[
+        bool, _flag("agnostic_nms", help="YOLO: one object may be of any class")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Segment by points, boxes or masks; without any of them, the whole image."""
-    whole_image = {
+    given = {
         "points_stride": points_stride,
         "points_batch_size": points_batch_size,
         "conf_thres": conf_thres,
@@ -219,22 +229,25 @@ def predict(
         "min_mask_region_area": min_mask_region_area,
         "exact": exact,
         "mode": mode,
+        "max_det": max_det,
+        "classes": parse_numbers(classes, "classes"),
+        "agnostic_nms": agnostic_nms or None,
     }
-    settings = {name: value for name, value in whole_image.items() if value is not None}
+    settings = {name: value for name, value in given.items() if value is not None}
     prompts = _prompts(points, labels, bboxes, masks)
     # Everything that can be refused is refused before a model is opened.
-    check_mode(bool(prompts), multimask, settings)
-    WholeImageSettings.from_names(settings)
+    opener = class_of(model)
+    opener.check(bool(prompts), multimask, settings)
     sources = list_sources(source)
     options = RuntimeOptions(
         threads=threads, precision=precision, cache=cache, imgsz=imgsz, config=config
     )
     with output_folder(output, project, name) as folder:
         check_apart(sources, folder)
-        with SAM(model, runtime=runtime, device=device, options=options) as sam:
-            facts = sam.info(verbose=False)
+        with opener(model, runtime=runtime, device=device, options=options) as opened:
+            facts = opened.info(verbose=False)
             written = []
-            for result in predict_files(sam, sources, folder, prompts, settings, multimask):
+            for result in predict_files(opened, sources, folder, prompts, settings, multimask):
                 written.append(_summary(result))
                 if not as_json:
                     print(_sentence(result), flush=True)
@@ -272,7 +285,8 @@ def _sentence(result: Result) -> str:
     count = len(result.masks)
     found = f"{count} mask{'s' * (count != 1)}"
     if count:
-        found += f", best predicted IoU {float(result.masks.scores.max()):.3f}"
+        score = "predicted IoU" if result.masks.classes is None else "confidence"
+        found += f", best {score} {float(result.masks.scores.max()):.3f}"
     return f"{result.name}: {found}, {result.seconds * 1000:.0f} ms -> {result.picture}"
 
 
@@ -384,8 +398,8 @@ def info(
 ) -> None:
     """Say what a bundle or checkpoint is and what would run it."""
     options = RuntimeOptions(precision=precision, imgsz=imgsz, config=config)
-    with SAM(model, runtime=runtime, device=device, options=options) as sam:
-        facts = sam.info(verbose=not as_json)
+    with class_of(model)(model, runtime=runtime, device=device, options=options) as opened:
+        facts = opened.info(verbose=not as_json)
     if as_json:
         print_json(facts)
 
@@ -401,6 +415,7 @@ def verify(
         str, _option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
     ] = "f32",
     tolerance: Tolerance = None,
+    trust: Trust = False,
     save: Annotated[bool, _flag("save", help="record the result in the bundle")] = False,
     as_json: Json = False,
 ) -> None:
@@ -413,6 +428,7 @@ def verify(
         device=device,
         precision=precision,
         tolerance=tolerance,
+        trust=trust,
         save=save,
         progress=_progress(as_json),
     )
@@ -466,6 +482,8 @@ def _verification_table(record: VerificationRecord) -> str:
         return "not verified (verify=off)"
     if record.mode == "not run":
         return f"not verified: {record.note}"
+    if record.detections:
+        return _yolo_verification_table(record)
     return format_table(
         ["against torch", "value"],
         [
@@ -480,6 +498,24 @@ def _verification_table(record: VerificationRecord) -> str:
             ["ran on", record.provider],
         ],
     )
+
+
+def _yolo_verification_table(record: VerificationRecord) -> str:
+    rows = [
+        ["verdict", "passed" if record.passed else "MISSED"],
+        ["box IoU, mean", f"{record.box_iou_mean:.6f} (at least {record.tolerance:g})"],
+        ["box IoU, worst", f"{record.box_iou_min:.6f}"],
+        ["class score, largest error", f"{record.score_max_error:.1e}"],
+        ["outputs, largest relative error", f"{record.logits_max_error:.1e}"],
+        ["images, places", f"{record.images}, {record.detections}"],
+        ["ran on", record.provider],
+    ]
+    if record.mask_iou_mean:
+        rows[3:3] = [
+            ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
+            ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
+        ]
+    return format_table(["against torch", "value"], rows)
 
 
 def _progress(as_json: bool) -> Any:

@@ -79,6 +79,11 @@ def open_model(
                 "config and imgsz are fixed in a bundle; pass them when exporting the checkpoint."
             )
         bundle = Bundle.open(path)
+        if bundle.manifest.family != "sam":
+            raise InputError(
+                f"'{path}' is a {bundle.manifest.architecture} model and no SAM; open it with "
+                "samdeploy.YOLO or samdeploy.FastSAM."
+            )
         name = runtime or bundle.manifest.runtime
         check_known(name, bundle)
         graphs = bundle.graphs()

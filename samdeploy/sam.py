@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from samdeploy.benchmarking import BenchmarkResult, benchmark
 from samdeploy.embedding import Embedding
@@ -21,9 +19,7 @@ from samdeploy.export_pipeline import export
 from samdeploy.images import (
     ChannelOrder,
     ImageSource,
-    is_video,
-    iter_video,
-    list_sources,
+    iter_sources,
     load_image,
 )
 from samdeploy.masks import Masks
@@ -114,6 +110,12 @@ class SAM:
     def image_size(self) -> int:
         """Side ``S`` of the encoder input in pixels."""
         return self._engine.image_size
+
+    @classmethod
+    def check(cls, prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> None:
+        """Raise :class:`InputError` for what this kind of model cannot be asked."""
+        check_mode(prompted, multimask, settings)
+        WholeImageSettings.from_names(settings)
 
     def encode(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> Embedding:
         """Run the image encoder once; any number of prompts can then be decoded."""
@@ -299,15 +301,8 @@ class SAM:
     def _targets(self, source: ImageSource | None) -> Iterator[Embedding | ImageSource]:
         if source is None:
             yield self._embedding(None, "rgb")
-            return
-        if not isinstance(source, (str, PathLike)):
-            yield source
-            return
-        for path in list_sources(source):
-            if is_video(path):
-                yield from map(Image.fromarray, iter_video(path))
-            else:
-                yield path
+        else:
+            yield from iter_sources(source)
 
 
 def check_mode(prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> None:

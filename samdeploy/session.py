@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from samdeploy.errors import InputError
 
 if TYPE_CHECKING:
-    from samdeploy.models.sam import Sam
+    from samdeploy.models import Exportable
 
 Array: TypeAlias = NDArray[Any]
 
@@ -77,6 +77,7 @@ class RuntimeOptions:
         streams: inferences that a backend prepares to run side by side.
         imgsz: side of the encoder input when the source is a checkpoint, in pixels.
         config: architecture details when the source is a checkpoint of non-standard shape.
+        trust: load a checkpoint that executes code (Ultralytics'), because its source is trusted.
     """
 
     threads: int | None = None
@@ -88,6 +89,7 @@ class RuntimeOptions:
     streams: int | None = None
     imgsz: int | None = None
     config: Mapping[str, Any] | str | Path | None = None
+    trust: bool = False
 
     def refuse_all_but(self, *heeded: str, runtime: str) -> None:
         """A runtime calls this with the names of the options that it heeds. Every runtime grants
@@ -225,7 +227,7 @@ class Exporter(Protocol):
         """Never raises."""
         ...
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         """Write into ``folder`` (which exists and is empty) and describe what was written.
 
         Raises:

@@ -13,11 +13,13 @@ from samdeploy import registry
 NAMES = [
     "SAM",
     "AnnotationSummary",
+    "YOLO",
     "BundleError",
     "CheckpointError",
     "DownloadError",
     "Embedding",
     "ExportError",
+    "FastSAM",
     "InputError",
     "Masks",
     "Prompt",
@@ -48,7 +50,12 @@ SIGNATURES = {
         "names val min_area simplify segmentation previews engine runtime threads progress log "
         "whole_image"
     ),
-    "export": "model format output imgsz config verify tolerance device progress options",
+    "export": "model format output imgsz config verify tolerance device trust progress options",
+    "YOLO": "model runtime device threads options",
+    "YOLO.detect": "self image channel_order settings",
+    "YOLO.predict": "self image points labels bboxes prompts channel_order settings",
+    "YOLO.generate": "self image channel_order progress settings",
+    "YOLO.__call__": "self source bboxes points labels channel_order settings",
 }
 
 
