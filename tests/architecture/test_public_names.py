@@ -12,8 +12,8 @@ from samdeploy import registry
 
 NAMES = [
     "SAM",
-    "AnnotationSummary",
     "YOLO",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
@@ -27,8 +27,8 @@ NAMES = [
     "SamDeployError",
     "VerificationError",
     "__version__",
-    "benchmark",
     "auto_annotate",
+    "benchmark",
     "export",
 ]
 
