@@ -132,9 +132,11 @@ def test_a_checkpoint_is_not_unpickled_unasked(
     with zipfile.ZipFile(checkpoint, "w") as archive:
         archive.writestr("yolov8n/data.pkl", pickle.dumps(["ultralytics.nn.tasks", Marks(mark)]))
     output = tmp_path / "bundle"
-    with pytest.raises(CheckpointError, match="executes code that the file holds; pass trust=True"):
+    with pytest.raises(
+        CheckpointError, match="executes code that the file holds; export it with trust=True"
+    ):
         export(checkpoint, output=output)
-    with pytest.raises(CheckpointError, match="pass trust=True"):
+    with pytest.raises(CheckpointError, match="export it with trust=True"):
         SAM(checkpoint)
     with pytest.raises(InputError, match="neither a bundle nor an"):
         YOLO(checkpoint)
