@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -41,7 +42,19 @@ class YoloDetector:
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Detections:
         return self._model.detect(image_rgb, self._settings)
 
+    def __enter__(self) -> YoloDetector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
+        """Free the session; calling it twice is harmless."""
         self._model.close()
 
 

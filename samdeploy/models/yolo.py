@@ -81,7 +81,7 @@ def load_yolo(path: Path, *, imgsz: int | None = None, trust: bool = False) -> Y
     if not trust:
         raise CheckpointError(
             f"'{path}' is an Ultralytics checkpoint, and loading it executes code that the file "
-            "holds; pass trust=True if you trust where it came from."
+            "holds; export it with trust=True if you trust where it came from."
         )
     try:
         loaded = _ultralytics().YOLO(str(path))

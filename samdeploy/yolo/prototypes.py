@@ -29,7 +29,7 @@ def mask_rles(
     cut = _Cut(letterbox, prototypes.shape[1:])
     flat = np.ascontiguousarray(prototypes.reshape(len(prototypes), -1))
     logits = (np.ascontiguousarray(coefficients) @ flat).reshape(-1, *prototypes.shape[1:])
-    return [Rle.encode(_inside(cut(one) > 0, box)) for one, box in zip(logits, boxes, strict=True)]
+    return [Rle.encode(_mask(cut(one), box)) for one, box in zip(logits, boxes, strict=True)]
 
 
 class _Cut:
@@ -64,9 +64,9 @@ def _resized(values: Floats, size: tuple[int, int]) -> Floats:
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _inside(mask: NDArray[np.bool_], box: Floats) -> NDArray[np.bool_]:
-    """``mask`` without what is outside ``box``: pixel ``i`` is inside for ``x1 <= i < x2``."""
+def _mask(logits: Floats, box: Floats) -> NDArray[np.bool_]:
+    """Where ``logits`` are above 0 inside ``box``: pixel ``i`` is inside for ``x1 <= i < x2``."""
     x1, y1, x2, y2 = np.ceil(box).astype(int)
-    cropped = np.zeros_like(mask)
-    cropped[y1:y2, x1:x2] = mask[y1:y2, x1:x2]
-    return cropped
+    mask = np.zeros(logits.shape, bool)
+    np.greater(logits[y1:y2, x1:x2], 0, out=mask[y1:y2, x1:x2])
+    return mask

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -69,6 +70,35 @@ def read_stored(name: str) -> Stored:
     }
     image = generate_scene(7, tuple(described["size"])).image
     return Stored(answering(facts, answers), image, described["runs"], arrays)
+
+
+def write_onnx(path: Path, stored: Stored) -> Path:
+    """An ONNX file with Ultralytics' metadata that answers every image with what is stored."""
+    value, tensor = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    facts = stored.model.facts
+    answers = stored.model.session.run({"images": np.zeros((1, 3, *facts.imgsz), np.float32)})
+    nodes, constants = [], []
+    for name, answer in answers.items():
+        constants.append(onnx.numpy_helper.from_array(answer, f"{name}.stored"))
+        # The input has to be used: nothing of it, multiplied with zero, is added.
+        nodes += [
+            onnx.helper.make_node("ReduceMax", ["images"], [f"{name}.max"], keepdims=0),
+            onnx.helper.make_node("Mul", [f"{name}.max", "zero"], [f"{name}.zero"]),
+            onnx.helper.make_node("Add", [f"{name}.stored", f"{name}.zero"], [name]),
+        ]
+    constants.append(onnx.numpy_helper.from_array(np.zeros((), np.float32), "zero"))
+    graph = onnx.helper.make_graph(
+        nodes,
+        "stored",
+        [value("images", tensor, [1, 3, *facts.imgsz])],
+        [value(name, tensor, answer.shape) for name, answer in answers.items()],
+        constants,
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 10
+    onnx.helper.set_model_props(model, facts.to_metadata())
+    onnx.save(model, path)
+    return path
 
 
 @pytest.fixture

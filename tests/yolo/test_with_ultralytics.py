@@ -175,7 +175,9 @@ def test_prompts(made: Made, image: NDArray[np.uint8]) -> None:
 
 
 def test_nothing_is_unpickled_unasked(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="executes code that the file holds; pass trust=True"):
+    with pytest.raises(
+        CheckpointError, match="executes code that the file holds; export it with trust=True"
+    ):
         export(made.checkpoint, output=tmp_path / "bundle", imgsz=SIDE)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="multiple of the network's stride 32"):
