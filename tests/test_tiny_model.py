@@ -1,0 +1,58 @@
+"""The shipped tiny model segments as well as its model card says, on scenes that it never saw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from samdeploy.benchmarks.scene_scores import score_prompts, score_whole_image
+from samdeploy.models.load import load_sam
+from samdeploy.sam import SAM
+
+ASSET = files("samdeploy.assets") / "sam_tiny.pt"
+CARD = (Path(__file__).parents[1] / "docs/model-cards/sam_tiny.md").read_text()
+
+
+def stated(score: str) -> float:
+    """The value of the row of the card's table that begins with ``score``."""
+    (value,) = re.findall(rf"^\| {score}[^|]*\| ([\d.]+) \|", CARD, re.MULTILINE)
+    return float(value)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_bundle: Path) -> Iterator[SAM]:
+    with SAM(tiny_bundle) as sam:
+        yield sam
+
+
+def test_size() -> None:
+    sam = load_sam(str(ASSET))
+    assert sum(p.numel() for p in sam.parameters()) <= 4_000_000
+    assert len(ASSET.read_bytes()) <= 10_000_000
+    assert sam.config.image_size == 256
+
+
+@pytest.mark.slow
+def test_prompts_reach_what_the_card_says(tiny: SAM) -> None:
+    scores = score_prompts(tiny, range(24))
+    assert len(scores.shares) > 100
+    means = scores.means()
+    for row, name in (
+        ("one click", "click"), ("box", "box"), ("three corrective clicks", "corrected"),
+    ):  # fmt: skip
+        assert means[name] == pytest.approx(stated(row), abs=0.01), name
+
+
+@pytest.mark.slow
+def test_whole_image_finds_the_objects_and_little_else(tiny: SAM) -> None:
+    scores = score_whole_image(tiny, range(8), points_stride=16)
+    assert scores.objects > 30
+    assert scores.recall == pytest.approx(
+        stated("whole image, objects above 1 % of the image"), abs=0.03
+    )
+    assert scores.recall >= 0.75
+    assert scores.false_share <= 0.25
