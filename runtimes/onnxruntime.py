@@ -96,13 +96,16 @@ class OnnxRuntime:
 
     @classmethod
     def availability(cls) -> Availability:
-        states = {device: _state(provider) for device, provider in PROVIDERS.items()}
-        usable = [device for device, state in states.items() if state.usable]
-        # A provider that is compiled in may still lack its driver, so plain "auto" means CPU.
+        installed = [device for device, provider in PROVIDERS.items() if _installed(provider)]
+        # A provider that is installed may still lack its driver, so plain "auto" means CPU.
         return Availability(
-            devices=("cpu", *(device for device in usable if device != "cpu")),
+            devices=("cpu", *(device for device in installed if device != "cpu")),
             version=ort.__version__,
-            absent={device: state for device, state in states.items() if not state.usable},
+            absent=lambda: {
+                device: state
+                for device, state in ((d, _state(p)) for d, p in PROVIDERS.items())
+                if not state.usable
+            },
         )
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
@@ -140,15 +143,22 @@ class OnnxRuntime:
         return OnnxSession(session)
 
 
+def _installed(provider: Provider) -> bool:
+    return provider.name in ort.get_available_providers() or _has_plugin(provider)
+
+
+def _has_plugin(provider: Provider) -> bool:
+    return bool(provider.plugin) and find_spec(provider.plugin.partition(":")[0]) is not None
+
+
 def _state(provider: Provider) -> Availability:
     """Whether a provider can be used here; never raises."""
     if provider.system not in ("", sys.platform):
         return Availability(reason=f"{provider.name} exists on {_SYSTEMS[provider.system]} only")
-    installed = bool(provider.plugin) and find_spec(provider.plugin.partition(":")[0]) is not None
-    reason = _register(provider) if installed else ""
+    reason = _register(provider) if _has_plugin(provider) else ""
     if provider.name in ort.get_available_providers():
         return Availability(devices=("any",))
-    if installed:
+    if reason:
         return Availability(reason=reason)
     return Availability(
         reason=f"ONNX Runtime is installed without {provider.name}",
@@ -159,7 +169,11 @@ def _state(provider: Provider) -> Availability:
 @lru_cache
 def _register(provider: Provider) -> str:
     """Make an installed plugin known to ONNX Runtime, once in this process; the reason when it is
-    of no use here."""
+    of no use here.
+
+    Not before it is asked for: a plugin brings libraries of its own, and those of the OpenVINO
+    plugin get in the way of the package ``openvino``.
+    """
     try:
         library = pkgutil.resolve_name(provider.plugin)()
         # Some plugins call themselves what they are registered as.

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -451,12 +452,29 @@ def formats(as_json: Json = False) -> None:
         )
         for name in names
     ]
+    rows = [row for kind, name, state in rows for row in _with_devices(kind, name, state)]
     if as_json:
+        fields = ("devices", "reason", "install", "version")
         print_json(
-            [{"kind": kind, "name": name, "usable": s.usable, **vars(s)} for kind, name, s in rows]
+            [
+                {"kind": kind, "name": name, "usable": state.usable}
+                | {field: getattr(state, field) for field in fields}
+                for kind, name, state in rows
+            ]
         )
     else:
         print(_formats_table(rows))
+
+
+def _with_devices(
+    kind: str, name: str, state: Availability
+) -> Iterator[tuple[str, str, Availability]]:
+    """A row and those of its devices that are not usable."""
+    absent = state.absent()
+    usable = tuple(device for device in state.devices if device not in absent)
+    yield kind, name, replace(state, devices=usable)
+    for device, why in absent.items():
+        yield "device", f"{name}:{device}", why
 
 
 add_commands(app)
@@ -464,16 +482,12 @@ add_commands(app)
 
 def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
     header = ["kind", "name", "state", "devices or reason", "version or remedy"]
-    cells = []
-    for kind, name, state in rows:
-        if state.usable:
-            cells.append([kind, name, "usable", ", ".join(state.devices), state.version])
-        else:
-            cells.append([kind, name, "not usable", state.reason, state.install])
-        cells += [
-            ["device", f"{name}:{device}", "not usable", absent.reason, absent.install]
-            for device, absent in state.absent.items()
-        ]
+    cells = [
+        [kind, name, "usable", ", ".join(state.devices), state.version]
+        if state.usable
+        else [kind, name, "not usable", state.reason, state.install]
+        for kind, name, state in rows
+    ]
     return format_table(header, cells)
 
 

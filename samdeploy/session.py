@@ -11,7 +11,7 @@ Names, shapes and dtypes are checked once, above the session (:mod:`samdeploy.gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -46,14 +46,15 @@ class Availability:
 
     ``devices`` are the values that ``device=`` accepts here, best first; when it is empty,
     ``reason`` says in one sentence why, and ``install`` is the command that mends it. ``absent``
-    are devices that the runtime knows and that are not usable here, each with its own reason.
+    looks up the devices that are not usable after all, each with its own reason: a look that may
+    load drivers, so it is taken only when somebody wants to know.
     """
 
     devices: tuple[str, ...] = ()
     reason: str = ""
     install: str = ""
     version: str = ""
-    absent: Mapping[str, Availability] = field(default_factory=dict)
+    absent: Callable[[], Mapping[str, Availability]] = dict
 
     @property
     def usable(self) -> bool:

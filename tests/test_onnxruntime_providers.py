@@ -41,7 +41,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 
 def state() -> Any:
-    return module.OnnxRuntime.availability().absent["npu"]
+    return module.OnnxRuntime.availability().absent()["npu"]
 
 
 def test_a_plugin_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,16 +63,26 @@ def test_a_plugin_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_plugin_that_does_not_load(install: Install, source: str, reason: str) -> None:
     install(source)
     absent = state()
-    assert "npu" not in module.OnnxRuntime.availability().devices
     assert absent.reason.startswith("the plugin of NpuExecutionProvider cannot be loaded")
     assert re.search(reason, absent.reason), absent.reason
     assert absent.install == ""
 
 
-def test_a_plugin_without_hardware(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_is_loaded_only_when_asked_for(install: Install) -> None:
+    install("raise AssertionError('loaded')")
+    assert "npu" in module.OnnxRuntime.availability().devices
+    assert "loaded" in state().reason
+
+
+def test_a_plugin_without_hardware(
+    install: Install, monkeypatch: pytest.MonkeyPatch, small_bundle: Path
+) -> None:
     monkeypatch.setattr(module.ort, "register_execution_provider_library", lambda *_: None)
     install("def library(): return 'library.so'")
-    assert state().reason == "NpuExecutionProvider finds no hardware that it can use"
+    reason = "NpuExecutionProvider finds no hardware that it can use"
+    assert state().reason == reason
+    with pytest.raises(RuntimeUnavailableError, match=f"device 'npu' is not usable .*{reason}"):
+        SAM(small_bundle, device="npu")
 
 
 def test_a_plugin_is_registered_once_and_used(

@@ -165,16 +165,18 @@ class TestFormats:
         assert sorted(n for kind, n, _ in listed if kind != "device") == sorted(names)
 
     def test_every_provider_of_onnx_runtime_is_usable_or_has_a_reason(self, done: Cli) -> None:
-        found = done("formats", "--json").json
-        state = next(entry for entry in found if entry["name"] == "onnxruntime")
-        assert {*state["devices"], *state["absent"]} == set(PROVIDERS)
-        assert all(absent["reason"] for absent in state["absent"].values())
+        found = {row["name"]: row for row in done("formats", "--json").json}
+        absent = {d: found[f"onnxruntime:{d}"] for d in PROVIDERS if f"onnxruntime:{d}" in found}
+        usable = found["onnxruntime"]["devices"]
+        assert sorted([*usable, *absent]) == sorted(PROVIDERS)
+        assert "cpu" in usable
         lines = done("formats").out.splitlines()
-        for device, absent in state["absent"].items():
+        for device, state in absent.items():
+            assert (state["kind"], state["usable"]) == ("device", False)
+            assert state["reason"]
             line = next(line for line in lines if f"onnxruntime:{device} " in line)
-            assert line.split()[0] == "device"
-            assert absent["reason"] in line
-            assert line.endswith(absent["install"])
+            assert state["reason"] in line
+            assert line.endswith(state["install"])
 
     def test_json(self, done: Cli) -> None:
         found = done("formats", "--json").json
