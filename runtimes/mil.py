@@ -47,11 +47,7 @@ class MilRuntime:
                 f"device '{device}' is not one of runtime 'mil', which checks packages on the cpu; "
                 "runtime=coreml runs them, on macOS."
             )
-        if options.precision not in (None, "f32") or options.cache is not None:
-            raise InputError(
-                f"precision={options.precision!r}, cache={options.cache!r}; runtime 'mil' computes "
-                "in the package's own precision and keeps no cache, leave both out."
-            )
+        options.refuse_all_but(runtime=self.name)
         return FixedShapes([MilSession(path, role) for path in variant_paths(graph)])
 
 
@@ -86,7 +82,8 @@ class MilSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if self._operations is None:
             raise InputError("the session is closed; open the model again.")
-        values: dict[str, Value] = {k: torch.from_numpy(v) for k, v in feeds.items()}
+        # Copied, because torch knows no read-only tensors and some arrays are.
+        values: dict[str, Value] = {k: torch.from_numpy(v.copy()) for k, v in feeds.items()}
         for operation in self._operations:
             if operation.op_type == "const":
                 continue

@@ -36,11 +36,8 @@ class TorchRuntime:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
             )
-        if options.precision not in (None, "f32"):
-            raise InputError(f"precision={options.precision!r}; the torch runtime computes in f32.")
+        options.refuse_all_but("threads", "imgsz", "config", "trust", runtime=self.name)
         if options.threads is not None:
-            if options.threads < 1:
-                raise InputError(f"threads={options.threads}; expected 1 or more.")
             torch.set_num_threads(options.threads)
         # All graphs of a model are parts of one checkpoint: it is read once.
         if self._loaded is None or self._loaded[0] != graph:
@@ -68,7 +65,7 @@ class TorchSession:
 
     @torch.inference_mode()
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        tensors = [torch.from_numpy(feeds[spec.name]).to(self._device) for spec in self.inputs]
+        tensors = [_tensor(feeds[spec.name]).to(self._device) for spec in self.inputs]
         results = self._module(*tensors)
         if isinstance(results, torch.Tensor):
             results = (results,)
@@ -79,3 +76,8 @@ class TorchSession:
 
     def close(self) -> None:
         """The module is freed with the session."""
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    # torch knows no read-only tensors and warns of sharing memory with one.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -6,6 +6,8 @@ or the whole image. Running a bundle needs no torch.
 
 from importlib.metadata import version
 
+from samdeploy.annotate import AnnotationSummary, auto_annotate
+from samdeploy.benchmarking import benchmark
 from samdeploy.embedding import Embedding
 from samdeploy.errors import (
     BundleError,
@@ -28,6 +30,7 @@ __version__ = version("samdeploy")
 __all__ = [
     "SAM",
     "YOLO",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
@@ -41,5 +44,7 @@ __all__ = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "auto_annotate",
+    "benchmark",
     "export",
 ]

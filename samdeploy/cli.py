@@ -1,4 +1,5 @@
-"""The ``samdeploy`` command: ``export``, ``predict``, ``info``, ``verify``, ``formats``.
+"""The ``samdeploy`` command: ``export``, ``predict``, ``annotate``, ``info``, ``verify``,
+``formats``, ``benchmark``.
 
 ``key=value`` and ``--key value`` mean the same. Exit codes: 0 done, 1 failed, 2 bad input.
 """
@@ -8,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from samdeploy import registry
+from samdeploy.annotate import AnnotationSummary, auto_annotate
 from samdeploy.arguments import load_masks, parse_numbers
 from samdeploy.bundle import VerificationRecord, read_manifest
-from samdeploy.console import print_json, run, say
+from samdeploy.cli_benchmark import add_commands
+from samdeploy.console import image_progress, print_json, run, say
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
 from samdeploy.families import class_of
@@ -55,7 +59,8 @@ def _flag(name: str, help: str) -> Any:
 def _setting(*names: str, help: str) -> Any:
     """An option of whole-image mode; left out, it is ``None`` and the default holds."""
     default = getattr(WholeImageSettings, names[0])
-    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {default:.4g}]")
+    shown = f"{default:.4g}" if isinstance(default, float) else default
+    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {shown}]")
 
 
 Model = Annotated[str, _option("model", help="bundle folder, checkpoint file or known name")]
@@ -64,6 +69,9 @@ Runtime = Annotated[str | None, _option("runtime", help="default: what the bundl
 Threads = Annotated[int | None, _option("threads", help="CPU threads of one inference")]
 Imgsz = Annotated[int | None, _option("imgsz", help="input side in pixels (checkpoints only)")]
 Config = Annotated[str | None, _option("config", help="JSON with architecture details")]
+Precision = Annotated[
+    str | None, _option("precision", help="f32, bf16 or f16; default: what the backend prefers")
+]
 Tolerance = Annotated[float | None, _option("tolerance", help="smallest mean mask IoU")]
 Trust = Annotated[
     bool, _flag("trust", help="load an Ultralytics checkpoint, which executes code of the file")
@@ -152,6 +160,10 @@ def predict(
     runtime: Runtime = None,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = None,
+    cache: Annotated[
+        Path | None, _option("cache", help="folder for compiled models: a faster second start")
+    ] = None,
     imgsz: Imgsz = None,
     config: Config = None,
     points_stride: Annotated[
@@ -191,6 +203,10 @@ def predict(
     min_mask_region_area: Annotated[
         int | None, _setting("min_mask_region_area", help="smaller holes and islands go")
     ] = None,
+    exact: Annotated[
+        bool | None, _flag("exact", help="judge masks at full size, as the reference does")
+    ] = None,
+    mode: Annotated[str | None, _setting("mode", help="grid, or adaptive: faster")] = None,
     max_det: Annotated[int | None, _option("max_det", help="YOLO: most objects [300]")] = None,
     classes: Annotated[str | None, _option("classes", help="YOLO: class ids, as [0,2]")] = None,
     agnostic_nms: Annotated[
@@ -211,6 +227,8 @@ def predict(
         "crop_overlap_ratio": crop_overlap_ratio,
         "crop_downscale_factor": crop_downscale_factor,
         "min_mask_region_area": min_mask_region_area,
+        "exact": exact,
+        "mode": mode,
         "max_det": max_det,
         "classes": parse_numbers(classes, "classes"),
         "agnostic_nms": agnostic_nms or None,
@@ -221,9 +239,11 @@ def predict(
     opener = class_of(model)
     opener.check(bool(prompts), multimask, settings)
     sources = list_sources(source)
+    options = RuntimeOptions(
+        threads=threads, precision=precision, cache=cache, imgsz=imgsz, config=config
+    )
     with output_folder(output, project, name) as folder:
         check_apart(sources, folder)
-        options = RuntimeOptions(threads=threads, imgsz=imgsz, config=config)
         with opener(model, runtime=runtime, device=device, options=options) as opened:
             facts = opened.info(verbose=False)
             written = []
@@ -271,16 +291,113 @@ def _sentence(result: Result) -> str:
 
 
 @app.command()
+def annotate(
+    data: Annotated[str, _option("data", help="folder of images, or a glob pattern")],
+    det_model: Annotated[
+        str, _option("det_model", help="detection model; none: the whole image")
+    ] = "yolov8x.pt",
+    sam_model: Annotated[
+        str, _option("sam_model", help="bundle folder, checkpoint file or known name")
+    ] = "sam_b.pt",
+    boxes: Annotated[
+        str | None, _option("boxes", help="instead: folder of YOLO labels, or COCO file")
+    ] = None,
+    format: Annotated[str, _option("format", help="yolo, coco, labelme or png")] = "yolo",
+    output_dir: Annotated[
+        str | None, _option("output_dir", help="default: labels, beside the images' folder")
+    ] = None,
+    device: Device = "auto",
+    conf: Annotated[float, _option("conf", help="detector: least confidence")] = 0.25,
+    iou: Annotated[float, _option("iou", help="detector: IoU of duplicates")] = 0.45,
+    imgsz: Annotated[int, _option("imgsz", help="detector: input side in pixels")] = 640,
+    max_det: Annotated[int, _option("max_det", help="detector: most objects an image")] = 300,
+    classes: Annotated[str | None, _option("classes", help="ids of those to label: [0,2]")] = None,
+    names: Annotated[str | None, _option("names", help="text file, one class name a line")] = None,
+    val: Annotated[float, _option("val", help="share of images for validation")] = 0.0,
+    min_area: Annotated[int, _option("min_area", help="least pixels of masks and parts")] = 0,
+    simplify: Annotated[float, _option("simplify", help="pixels an outline may move")] = 0.0,
+    segmentation: Annotated[str, _option("segmentation", help="coco: rle or polygon")] = "rle",
+    previews: Annotated[
+        bool, _flag("previews", help="draw the masks, and a contact sheet")
+    ] = False,
+    engine: Annotated[str, _option("engine", help="what does the work")] = "local",
+    runtime: Runtime = None,
+    threads: Threads = None,
+    points_stride: Annotated[
+        int | None, _setting("points_stride", "points_per_side", help="det_model=none: grid points")
+    ] = None,
+    conf_thres: Annotated[
+        float | None, _setting("conf_thres", "pred_iou_thresh", help="det_model=none: least IoU")
+    ] = None,
+    stability_score_thresh: Annotated[
+        float | None, _setting("stability_score_thresh", help="det_model=none: least stability")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Label a folder of images: a detector's boxes, SAM's masks; exit code 1 if any failed."""
+    whole_image = {
+        "points_stride": points_stride,
+        "conf_thres": conf_thres,
+        "stability_score_thresh": stability_score_thresh,
+    }
+    with image_progress("annotate") as (progress, log):
+        summary = auto_annotate(
+            data,
+            det_model,
+            sam_model,
+            device,
+            conf,
+            iou,
+            imgsz,
+            max_det,
+            parse_numbers(classes, "classes"),
+            output_dir,
+            boxes=boxes,
+            format=format,
+            names=names,
+            val=val,
+            min_area=min_area,
+            simplify=simplify,
+            segmentation=segmentation,
+            previews=previews,
+            engine=engine,
+            runtime=runtime,
+            threads=threads,
+            progress=progress,
+            log=log,
+            **{name: value for name, value in whole_image.items() if value is not None},
+        )
+    if as_json:
+        print_json({**vars(summary), "output_dir": str(summary.output_dir)})
+    else:
+        print(_annotated(summary))
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _annotated(summary: AnnotationSummary) -> str:
+    fresh = summary.images - summary.resumed
+    parts = [f"{summary.labelled} of {summary.images} images, {summary.objects} objects"]
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} left out")
+    if summary.resumed:
+        parts.append(f"{summary.resumed} done earlier")
+    pace = f"{summary.seconds:.1f} s, {fresh / summary.seconds:.2f} images/s"
+    return f"{', '.join(parts)} -> {summary.output_dir} ({pace})"
+
+
+@app.command()
 def info(
     model: Model,
     runtime: Runtime = None,
     device: Device = "auto",
+    precision: Precision = None,
     imgsz: Imgsz = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say what a bundle or checkpoint is and what would run it."""
-    options = RuntimeOptions(imgsz=imgsz, config=config)
+    options = RuntimeOptions(precision=precision, imgsz=imgsz, config=config)
     with class_of(model)(model, runtime=runtime, device=device, options=options) as opened:
         facts = opened.info(verbose=not as_json)
     if as_json:
@@ -294,6 +411,9 @@ def verify(
     config: Config = None,
     runtime: Runtime = None,
     device: Device = "auto",
+    precision: Annotated[
+        str, _option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
+    ] = "f32",
     tolerance: Tolerance = None,
     trust: Trust = False,
     save: Annotated[bool, _flag("save", help="record the result in the bundle")] = False,
@@ -306,6 +426,7 @@ def verify(
         config=config,
         runtime=runtime,
         device=device,
+        precision=precision,
         tolerance=tolerance,
         trust=trust,
         save=save,
@@ -338,14 +459,21 @@ def formats(as_json: Json = False) -> None:
         print(_formats_table(rows))
 
 
+add_commands(app)
+
+
 def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
     header = ["kind", "name", "state", "devices or reason", "version or remedy"]
-    cells = [
-        [kind, name, "usable", ", ".join(state.devices), state.version]
-        if state.usable
-        else [kind, name, "not usable", state.reason, state.install]
-        for kind, name, state in rows
-    ]
+    cells = []
+    for kind, name, state in rows:
+        if state.usable:
+            cells.append([kind, name, "usable", ", ".join(state.devices), state.version])
+        else:
+            cells.append([kind, name, "not usable", state.reason, state.install])
+        cells += [
+            ["device", f"{name}:{device}", "not usable", absent.reason, absent.install]
+            for device, absent in state.absent.items()
+        ]
     return format_table(header, cells)
 
 

@@ -53,7 +53,10 @@ class Decoding:
         """Do now what is needed once per image; otherwise the first call does it."""
         if self._split and embedding not in self._prepared:
             feeds = {"image_embeddings": embedding.image_embeddings}
-            self._prepared[embedding] = self._sessions[PREPARE].run(feeds)
+            prepared = self._sessions[PREPARE].run(feeds)
+            for array in prepared.values():
+                array.flags.writeable = False  # like the embedding's
+            self._prepared[embedding] = prepared
 
     def _score(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.prepare(embedding)

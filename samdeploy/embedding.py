@@ -19,7 +19,8 @@ class Embedding:
     """One image after the encoder; prompts are decoded from it as often as wanted.
 
     Attributes:
-        image_embeddings: ``[1, C, S/16, S/16]`` float32.
+        image_embeddings: ``[1, C, S/16, S/16]`` float32, read-only: a runtime may keep it on its
+            device for as long as the same array is decoded from.
         transform: how the image was resized.
         image: the RGB uint8 image, kept for drawing; not saved.
     """
@@ -27,6 +28,11 @@ class Embedding:
     image_embeddings: NDArray[np.float32]
     transform: Transform
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        features = self.image_embeddings.view()  # the caller's array stays as it is
+        features.flags.writeable = False
+        object.__setattr__(self, "image_embeddings", features)
 
     @property
     def original_size(self) -> tuple[int, int]:

@@ -28,8 +28,8 @@ from samdeploy.bundle import (
 from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.graphs import ENCODER, needed_roles
-from samdeploy.opening import open_graphs
-from samdeploy.registry import RUNTIMES, availability, load_exporter
+from samdeploy.opening import check_known, open_graphs
+from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter, ExportOptions, Graph, RuntimeOptions, TensorSpec
 from samdeploy.verify import check, verify_sessions
 from samdeploy.yolo.verify import verify_yolo
@@ -171,10 +171,11 @@ def _compare(
     tolerance: float | None,
     trust: bool,
     say: Callable[[str], None] | None,
+    arithmetic: str = "f32",
 ) -> VerificationRecord:
     # The artifact is judged, not the arithmetic of this machine: some backends compute in less
     # than float32 unless told otherwise.
-    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions(precision="f32"))
+    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions(precision=arithmetic))
     reference, _ = open_graphs(
         dict.fromkeys(needed_roles(paths), checkpoint),
         "torch",
@@ -196,6 +197,7 @@ def verify_bundle(
     config: Mapping[str, Any] | str | Path | None = None,
     runtime: str | None = None,
     device: str = "auto",
+    precision: str = "f32",
     tolerance: float | None = None,
     trust: bool = False,
     save: bool = False,
@@ -203,32 +205,51 @@ def verify_bundle(
 ) -> VerificationRecord:
     """Compare a bundle with a checkpoint in torch; a difference is in the record, not raised.
 
-    ``trust`` is for Ultralytics checkpoints, see :func:`export`.
-
-    With ``save`` the record replaces the one in the bundle's manifest: an engine that was built
-    on another machine is then known to be right on this one.
+    Args:
+        runtime: by default the bundle's own, or where that cannot run, another that its exporter
+            names for checking; ``progress`` and the record say which.
+        precision: arithmetic to ask the runtime for; devices without ``f32`` need another.
+        trust: for Ultralytics checkpoints, see :func:`export`.
+        save: put the record in the place of the one in the bundle's manifest: an engine that was
+            built on another machine is then known to be right on this one.
     """
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     checkpoint = resolve_checkpoint(reference)
+    say = progress or (lambda line: None)
+    chosen = runtime or _checking_runtime(opened, say)
     if config is None and manifest.family == "sam":
         # The manifest knows the whole architecture, also where the checkpoint does not tell it.
         config = manifest.config
     record = _compare(
         checkpoint,
         opened.graphs(),
-        runtime or manifest.runtime,
+        chosen,
         precision=manifest.precision,
         config=config,
         imgsz=manifest.image_size,
         device=device,
         tolerance=tolerance,
         trust=trust,
-        say=progress,
+        say=say,
+        arithmetic=precision,
     )
     if save:
         write_manifest(opened.folder, msgspec.structs.replace(manifest, verification=record))
     return record
+
+
+def _checking_runtime(bundle: Bundle, say: Callable[[str], None]) -> str:
+    own = bundle.manifest.runtime
+    check_known(own, bundle)
+    state = availability(RUNTIMES, own)
+    if state.usable or bundle.manifest.format not in exporter_names():
+        return own  # where it is not usable either, opening it says why
+    other, _ = _usable_runtime(load_exporter(bundle.manifest.format).runtimes)
+    if other is None:
+        return own
+    say(f"runtime '{own}' is not usable here ({state.reason}); checking with '{other}'")
+    return other
 
 
 def _source(model: str | Path, checkpoint: Path, licence: str) -> SourceRecord:

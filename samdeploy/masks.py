@@ -16,9 +16,10 @@ from samdeploy.drawing import draw_masks
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform, resize_masks
-from samdeploy.polygons import Polygon, mask_to_polygons, to_yolo_line
+from samdeploy.polygons import Polygon, mask_to_polygons
 from samdeploy.postprocess import mask_boxes
 from samdeploy.rle import Rle
+from samdeploy.yolo_labels import mask_to_yolo_line
 
 Floats = NDArray[np.float32]
 
@@ -194,7 +195,8 @@ class Masks:
     def to_yolo(
         self, class_ids: int | Sequence[int] | None = None, epsilon: float = 0.0
     ) -> list[str]:
-        """YOLO segmentation lines, one per part; holes are bridged into the outline.
+        """YOLO segmentation lines, one per mask that is not empty; holes and parts are joined into
+        one outline (see :mod:`samdeploy.yolo_labels`).
 
         ``class_ids`` left out are the masks' own classes, or 0 where they have none.
         """
@@ -203,11 +205,11 @@ class Masks:
         classes = [class_ids] * len(self) if isinstance(class_ids, int) else list(class_ids)
         if len(classes) != len(self):
             raise InputError(f"{len(classes)} class ids for {len(self)} masks; give one per mask.")
-        return [
-            to_yolo_line(part.bridged(), class_id, self.orig_shape)
-            for class_id, parts in zip(classes, self.to_polygons(epsilon), strict=True)
-            for part in parts
+        lines = [
+            mask_to_yolo_line(mask, class_id, epsilon)
+            for class_id, mask in zip(classes, self.data, strict=True)
         ]
+        return [line for line in lines if line is not None]
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections``: masks, boxes (outer edges) and scores as confidence.

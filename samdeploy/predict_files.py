@@ -20,6 +20,7 @@ from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 from samdeploy.images import is_video, iter_video, load_image
 from samdeploy.masks import Masks
+from samdeploy.prefetch import prefetch
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
 from samdeploy.yolo.facade import YOLO
@@ -75,7 +76,7 @@ def predict_files(
     """
     taken: set[str] = set()
     marks = _marks(prompts)
-    for path, name, stem, image in _images(sources):
+    for path, name, stem, image in prefetch(_images(sources)):
         started = time.perf_counter()
         if prompts:
             asked: dict[str, Any] = {**settings, "multimask": True} if multimask else {**settings}

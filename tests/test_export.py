@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import samdeploy.export_pipeline as pipeline
 import samdeploy.exporters.onnx as onnx_exporter
+import samdeploy.models.onnx_graph as onnx_graph
 from samdeploy.bundle import Bundle, VerificationRecord
 from samdeploy.errors import CheckpointError, InputError, VerificationError
 from samdeploy.export_pipeline import export, verify_bundle
@@ -80,7 +81,7 @@ class TestGraphs:
 def test_weights_above_the_limit_go_to_a_side_file(
     small_checkpoint: Path, small_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_exporter, "SIDE_FILE_BYTES", 100_000)
+    monkeypatch.setattr(onnx_graph, "SIDE_FILE_BYTES", 100_000)
     folder = export(small_checkpoint, config=small_config, output=tmp_path / "side")
     bundle = Bundle.open(folder)
     names = [[record.path for record in graph.files] for graph in bundle.manifest.graphs]
@@ -136,7 +137,7 @@ class TestVerification:
     @pytest.fixture
     def spoiled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An exporter whose encoder has one weight wrong."""
-        save = onnx_exporter._save
+        save = onnx_exporter.save_onnx
 
         def spoil(model: onnx.ModelProto, folder: Path, role: str) -> tuple[Path, ...]:
             if role == "encoder":
@@ -146,7 +147,7 @@ class TestVerification:
                 largest.raw_data = values.tobytes()
             return save(model, folder, role)
 
-        monkeypatch.setattr(onnx_exporter, "_save", spoil)
+        monkeypatch.setattr(onnx_exporter, "save_onnx", spoil)
 
     @pytest.mark.usefixtures("spoiled")
     def test_a_wrong_artifact_is_not_written(

@@ -12,6 +12,7 @@ from samdeploy import registry
 
 NAMES = [
     "SAM",
+    "AnnotationSummary",
     "YOLO",
     "BundleError",
     "CheckpointError",
@@ -26,6 +27,8 @@ NAMES = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "benchmark",
+    "auto_annotate",
     "export",
 ]
 
@@ -39,7 +42,14 @@ SIGNATURES = {
     "SAM.reset_image": "self",
     "SAM.info": "self verbose",
     "SAM.export": "self options",
+    "SAM.benchmark": "self options",
     "SAM.close": "self",
+    "benchmark": "model formats device output progress options",
+    "auto_annotate": (
+        "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes format "
+        "names val min_area simplify segmentation previews engine runtime threads progress log "
+        "whole_image"
+    ),
     "export": "model format output imgsz config verify tolerance device trust progress options",
     "YOLO": "model runtime device threads options",
     "YOLO.detect": "self image channel_order settings",
@@ -77,6 +87,8 @@ def test_spokes_are_found_by_entry_points_alone() -> None:
         (registry.RUNTIMES, registry.runtime_names()),
     ):
         assert names == sorted(point.name for point in entry_points(group=group))
+    for point in entry_points(group=registry.BENCHMARKS):
+        assert registry.load_benchmark(point.name) is point.load()
 
 
 def test_one_error_family() -> None:
@@ -104,6 +116,7 @@ def test_import_is_quick() -> None:
 def test_import_brings_no_backend() -> None:
     code = "import sys, samdeploy; print(*sorted(sys.modules))"
     loaded = set(run(code).split())
-    heavy = {"torch", "onnx", "onnxruntime", "openvino", "coremltools", "tensorrt", "supervision"}
+    heavy = {"torch", "onnx", "onnxruntime", "openvino", "coremltools", "supervision"}
+    heavy |= {"tensorrt", "tensorrt_rtx_bindings"}
     assert loaded.isdisjoint(heavy | {"typer", "matplotlib", "scipy"})
     assert not any(name.startswith("samdeploy.models") for name in loaded)

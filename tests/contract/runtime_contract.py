@@ -33,6 +33,7 @@ class RuntimeContract:
     """Subclasses set :attr:`runtime` and say where their graphs are."""
 
     runtime: ClassVar[str]
+    device: ClassVar[str] = "cpu"
     #: How far answers may be from those of the same prompt in another batch, relative.
     tolerance: ClassVar[float] = 1e-5
 
@@ -60,7 +61,7 @@ class RuntimeContract:
     def model(cls, graphs: dict[str, Path], options: RuntimeOptions) -> Iterator[Model]:
         opener = load_runtime(cls.runtime)()
         sessions = {
-            role: CheckedSession(opener.open(path, role, device="cpu", options=options), role)
+            role: CheckedSession(opener.open(path, role, device=cls.device, options=options), role)
             for role, path in graphs.items()
         }
         yield sessions
@@ -95,7 +96,7 @@ class RuntimeContract:
     def test_availability_names_devices(self) -> None:
         state = load_runtime(self.runtime).availability()
         assert state.usable
-        assert "cpu" in state.devices
+        assert self.device in state.devices
         assert state.version
 
     def test_names_and_dtypes_are_those_of_the_contract(self, model: Model) -> None:
@@ -198,7 +199,7 @@ class RuntimeContract:
 
     def test_close_twice(self, graphs: dict[str, Path], options: RuntimeOptions) -> None:
         opened = load_runtime(self.runtime)().open(
-            graphs[DECODER], DECODER, device="cpu", options=options
+            graphs[DECODER], DECODER, device=self.device, options=options
         )
         opened.close()
         opened.close()

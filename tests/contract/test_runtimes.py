@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from emulated_gpu import Emulation
 from runtime_contract import Model, RuntimeContract
 
 from samdeploy.bundle import Bundle
@@ -175,3 +176,33 @@ class TestCoreMl(TestMil):
 
     runtime = "coreml"
     tolerance = 1e-3
+
+
+class TestTensorRtEmulated(RuntimeContract):
+    """Our side of both TensorRT runtimes, on a GPU that is emulated: buffers, shapes, profiles.
+    Calls of more than four prompts are divided."""
+
+    runtime = "tensorrt"
+    device = "cuda"
+    library = "tensorrt"
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def emulation(cls) -> Iterator[Emulation]:
+        with pytest.MonkeyPatch.context() as patch:
+            yield Emulation(patch)
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        graphs = Bundle.open(fixture("small_bundle")).graphs()
+        folder = fixture("tmp_path_factory").mktemp(cls.library)
+        emulation: Emulation = fixture("emulation")
+        return emulation.write_engines(graphs, folder, library=cls.library, most=4)
+
+    @classmethod
+    def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
+        return RuntimeOptions()
+
+
+class TestTensorRtRtxEmulated(TestTensorRtEmulated):
+    library = "tensorrt_rtx"

@@ -1,0 +1,234 @@
+"""TensorRT: one engine per graph, from our ONNX graphs, by TensorRT or TensorRT-RTX.
+
+The network is strongly typed: every layer computes in the type that the ONNX graph gives it, so
+``half`` is a matter of casts in the graph (:mod:`samdeploy.models.onnx_half`) and not of hints.
+Both libraries build such networks, and RTX builds no others.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tqdm import tqdm
+
+from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
+from samdeploy.graphs import DYNAMIC
+from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models.onnx_graph import onnx_graph, save_onnx
+from samdeploy.models.onnx_half import to_half
+from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
+from samdeploy.tensorrt_library import INSTALL, Library, building_library, logger
+from samdeploy.tensorrt_sidecar import Range, Sidecar, sidecar_path, write_sidecar
+
+#: The likeliest prompt is a click: a point and SAM's padding.
+_LIKELY_POINTS = 2
+
+
+class TensorRtExporter:
+    name: ClassVar[str] = "tensorrt"
+    runtimes: ClassVar[tuple[str, ...]] = ("tensorrt",)
+    options: ClassVar[frozenset[str]] = frozenset(
+        {
+            "half", "tf32", "workspace", "max_prompts", "max_points", "compute_capability",
+            "timing_cache",
+        }
+    )  # fmt: skip
+
+    @classmethod
+    def availability(cls) -> Availability:
+        try:
+            library = building_library()
+        except RuntimeUnavailableError as error:
+            return Availability(reason=str(error), install=INSTALL)
+        return Availability(devices=("any",), version=f"{library.title} {library.version}")
+
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+        _check(options)
+        library = building_library()
+        library.target(options)  # refuses before the work begins
+        return tuple(
+            _export(graph, folder, library, options) for graph in graph_modules(model).values()
+        )
+
+
+def _check(options: ExportOptions) -> None:
+    for name in ("max_prompts", "max_points"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)}; expected 1 or more.")
+    if options.workspace is not None and not options.workspace > 0:
+        raise InputError(f"workspace={options.workspace}; expected GiB above 0.")
+
+
+def _export(graph: GraphModule, folder: Path, library: Library, options: ExportOptions) -> Graph:
+    engine = Path(f"{graph.role}.engine")
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        model = onnx_graph(graph, Path(work))
+        if options.half:
+            model = to_half(model)
+        onnx_path = Path(work) / save_onnx(model, Path(work), graph.role)[0]
+        del model  # the builder holds the weights once more
+        sidecar = build_engine(onnx_path, folder / engine, graph, library, options)
+    write_sidecar(folder / engine, sidecar)
+    return Graph(
+        graph.role, (engine, sidecar_path(engine)), graph.inputs, graph.outputs,
+        {"layers": sidecar.layers, "profiles": list(sidecar.profiles)},
+    )  # fmt: skip
+
+
+def build_engine(
+    onnx_path: Path, engine: Path, graph: GraphModule, library: Library, options: ExportOptions
+) -> Sidecar:
+    """Write the engine of an ONNX file, and say what it is.
+
+    Raises:
+        ExportError: the parser or the builder refused the graph.
+    """
+    trt, log = library.trt, logger(library.trt)
+    builder = trt.Builder(log)
+    # The parser must outlive the build: it holds the weights.
+    network, parser = parse_network(builder, onnx_path, library)
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    # Both libraries would round float32 products to TF32 unless told not to.
+    (config.set_flag if options.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
+    if options.workspace is not None:
+        size = int(options.workspace * 2**30)
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
+    profiles = _profiles(graph.inputs, library, options)
+    for ranges in profiles:
+        profile = builder.create_optimization_profile()
+        for name, shapes in ranges.items():
+            profile.set_shape(name, *shapes)
+        config.add_optimization_profile(profile)
+    library.configure(config, options)
+    with _progress(trt, graph.role) as monitor:
+        config.progress_monitor = monitor
+        built = builder.build_serialized_network(network, config)
+    if built is None:
+        raise ExportError(f"{library.title} could not build the {graph.role}: {log.take()}")
+    engine.write_bytes(built)
+    library.finish(config, options)
+    del parser
+    target = library.target(options)
+    return Sidecar(
+        library=library.name,
+        version=library.version,
+        compute_capabilities=target.compute_capabilities,
+        platform=target.platform,
+        device=target.device,
+        precision=options.precision,
+        layers=_layer_types(network),
+        profiles=profiles,
+    )
+
+
+def parse_network(builder: Any, onnx_path: Path, library: Library) -> tuple[Any, Any]:
+    """The network of an ONNX file and the parser, which must live as long as the network is used.
+
+    Raises:
+        ExportError: the file holds something that the library does not know.
+    """
+    trt = library.trt
+    strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(strongly_typed)
+    parser = trt.OnnxParser(network, logger(trt))
+    if not parser.parse_from_file(str(onnx_path)):
+        reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise ExportError(f"{library.title} cannot read '{onnx_path.name}': {reasons}")
+    return network, parser
+
+
+def _profiles(
+    inputs: tuple[TensorSpec, ...], library: Library, options: ExportOptions
+) -> tuple[dict[str, Range], ...]:
+    """The ranges of the dynamic inputs; none for a graph of fixed shapes."""
+    dynamic = [spec for spec in inputs if DYNAMIC[spec.name]]
+    if not dynamic:
+        return ()
+    most = options.max_points
+    points = (1, min(_LIKELY_POINTS, most), most)
+    return tuple(
+        {
+            spec.name: tuple(  # type: ignore[misc]  # three, as there are numbers of prompts
+                _shape(spec, {"prompts": count, "points": tokens})
+                for count, tokens in zip(prompts, points, strict=True)
+            )
+            for spec in dynamic
+        }
+        for prompts in library.prompt_profiles(options.max_prompts)
+    )
+
+
+def _shape(spec: TensorSpec, numbers: dict[int | str, int]) -> tuple[int, ...]:
+    return tuple(int(numbers.get(side, side)) for side in spec.shape)
+
+
+def _layer_types(network: Any) -> dict[str, int]:
+    """How many layers compute in each type, such as ``{"float32": 60, "float16": 300}``."""
+    layers = (network.get_layer(index) for index in range(network.num_layers))
+    types = Counter(
+        _TYPE_NAMES.get(layer.get_output(0).dtype.name, "other")
+        for layer in layers
+        if layer.num_outputs
+    )
+    return dict(sorted(types.items()))
+
+
+_TYPE_NAMES = {
+    "FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
+}  # fmt: skip
+
+
+@contextmanager
+def _progress(trt: Any, label: str) -> Iterator[Any]:
+    """A progress monitor with a bar per phase, on a terminal only.
+
+    What is raised while the builder reports (by a signal, above all) stops the build in the way
+    that the builder knows, and goes on from here: it must not pass through the library's frames.
+    """
+    bars: dict[str, tqdm[Any]] = {}
+    raised: list[BaseException] = []
+    lock = threading.Lock()  # the builder reports from several threads
+
+    @contextmanager
+    def guarded() -> Iterator[None]:
+        try:
+            with lock:
+                yield
+        except BaseException as error:
+            raised.append(error)
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            with guarded():
+                bars[phase_name] = tqdm(
+                    desc=f"{label}: {phase_name}", total=num_steps, unit="step", leave=False,
+                    position=len(bars), disable=not sys.stderr.isatty(),
+                )  # fmt: skip
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            with guarded():
+                bars[phase_name].update(step + 1 - bars[phase_name].n)
+            return not raised
+
+        def phase_finish(self, phase_name: str) -> None:
+            with guarded():
+                bars.pop(phase_name).close()
+
+    try:
+        yield Monitor()
+    finally:
+        for bar in bars.values():
+            bar.close()
+        if raised:
+            raise raised[0]

@@ -1,0 +1,291 @@
+"""A GPU in host memory, and both TensorRT libraries on it, for machines that have neither.
+
+The driver's functions are emulated at their C interface and an engine is an ONNX graph that ONNX
+Runtime runs, reading and writing its tensors at the addresses that it was given. So everything that
+our runtime does is exercised; what NVIDIA's libraries do is not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+import samdeploy.cuda_driver as cuda_driver
+import samdeploy.tensorrt_library as tensorrt_library
+from samdeploy.graphs import DYNAMIC
+from samdeploy.tensorrt_library import TensorRt, TensorRtRtx
+from samdeploy.tensorrt_sidecar import Sidecar, write_sidecar
+
+Work = Callable[[], None]
+
+
+class Driver:
+    """Functions of ``cuda.h`` as ctypes calls them; ``calls`` counts them by name."""
+
+    def __init__(self, name: str = "Emulated GPU", capability: tuple[int, int] = (8, 6)) -> None:
+        self.name, self.capability = name, capability
+        self.calls: Counter[str] = Counter()
+        self.memory: dict[int, Any] = {}
+        self.limit = 1 << 33
+        self.graphs: dict[int, list[Work]] = {}
+        self._capturing: list[Work] | None = None
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        if not name.startswith("cu"):
+            raise AttributeError(name)
+        function = getattr(type(self), f"_{name}", None)
+
+        def call(*arguments: Any) -> int:
+            self.calls[name] += 1
+            return 0 if function is None else function(self, *arguments) or 0
+
+        return call
+
+    def enqueue(self, work: Work) -> None:
+        """Do it now, or record it while a graph is captured."""
+        if self._capturing is None:
+            work()
+        else:
+            self._capturing.append(work)
+
+    def _cuGetErrorString(self, code: Any, text: Any) -> None:  # noqa: N802
+        text._obj.value = b"out of memory" if code.value == 2 else b"some error"
+
+    def _cuDeviceGetCount(self, count: Any) -> None:  # noqa: N802
+        count._obj.value = 1
+
+    def _cuDeviceGetName(self, buffer: Any, size: Any, device: Any) -> None:  # noqa: N802
+        buffer.value = self.name.encode()
+
+    def _cuDeviceGetAttribute(self, number: Any, attribute: Any, device: Any) -> None:  # noqa: N802
+        number._obj.value = self.capability[attribute.value - 75]
+
+    def _cuStreamCreate(self, stream: Any, flags: Any) -> None:  # noqa: N802
+        stream._obj.value = 77
+
+    def _cuMemAlloc_v2(self, pointer: Any, size: Any) -> int:  # noqa: N802
+        if size.value > self.limit:
+            return 2
+        block = ctypes.create_string_buffer(size.value)
+        pointer._obj.value = ctypes.addressof(block)
+        self.memory[pointer._obj.value] = block
+        return 0
+
+    def _cuMemFree_v2(self, pointer: Any) -> None:  # noqa: N802
+        del self.memory[pointer.value]
+
+    def _cuMemcpyHtoDAsync_v2(self, to: Any, source: Any, size: Any, stream: Any) -> None:  # noqa: N802
+        assert size.value <= len(self.memory[to.value])
+        ctypes.memmove(to.value, source.value, size.value)
+
+    def _cuMemcpyDtoHAsync_v2(self, to: Any, source: Any, size: Any, stream: Any) -> None:  # noqa: N802
+        assert size.value <= len(self.memory[source.value])
+        ctypes.memmove(to.value, source.value, size.value)
+
+    def _cuStreamBeginCapture_v2(self, stream: Any, mode: Any) -> None:  # noqa: N802
+        self._capturing = []
+
+    def _cuStreamEndCapture(self, stream: Any, graph: Any) -> None:  # noqa: N802
+        assert self._capturing is not None
+        graph._obj.value = len(self.graphs) + 1
+        self.graphs[graph._obj.value], self._capturing = self._capturing, None
+
+    def _cuGraphInstantiateWithFlags(self, made: Any, graph: Any, flags: Any) -> None:  # noqa: N802
+        made._obj.value = graph.value
+
+    def _cuGraphLaunch(self, graph: Any, stream: Any) -> None:  # noqa: N802
+        for work in self.graphs[graph.value]:
+            work()
+
+
+class Engine:
+    """An ONNX graph with the interface of ``ICudaEngine``, as far as we use it."""
+
+    def __init__(self, driver: Driver, content: bytes) -> None:
+        self.driver, facts = driver, json.loads(content)
+        self.session = ort.InferenceSession(facts["onnx"], providers=["CPUExecutionProvider"])
+        self.profiles: list[dict[str, list[list[int]]]] = facts["profiles"]
+        self.ports = {p.name: p for p in (*self.session.get_inputs(), *self.session.get_outputs())}
+        self.fed = [p.name for p in self.session.get_inputs()]
+        self.num_io_tensors = len(self.ports)
+        self.num_optimization_profiles = max(1, len(self.profiles))
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.ports)[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "INPUT" if name in self.fed else "OUTPUT"
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return "FLOAT"
+
+    def get_tensor_shape(self, name: str) -> list[int]:
+        return [side if isinstance(side, int) else -1 for side in self.ports[name].shape]
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[list[int]]:
+        return self.profiles[index][name]
+
+    def create_runtime_config(self) -> SimpleNamespace:
+        config = SimpleNamespace(cuda_graph_strategy="DISABLED", kernels=None)
+        config.create_runtime_cache = RuntimeCache
+        config.set_runtime_cache = lambda kernels: setattr(config, "kernels", kernels)
+        return config
+
+    def create_execution_context(self, config: SimpleNamespace | None = None) -> Context:
+        if config is not None:
+            assert config.cuda_graph_strategy == "WHOLE_GRAPH_CAPTURE"
+        return Context(self, None if config is None else config.kernels)
+
+
+class RuntimeCache:
+    def __init__(self) -> None:
+        self.content = b""
+
+    def deserialize(self, content: bytes) -> bool:
+        self.content = content
+        return True
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class Context:
+    def __init__(self, engine: Engine, kernels: RuntimeCache | None) -> None:
+        self.engine, self.kernels, self.profile = engine, kernels, 0
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        self.profile = index
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        least, _, most = self.engine.profiles[self.profile][name]
+        assert all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True)), (name, shape)
+        self.shapes[name] = tuple(shape)
+        return True
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        numbers: dict[str, int] = {}
+        for fed, shape in self.shapes.items():
+            numbers.update(zip(DYNAMIC[fed], shape, strict=False))
+        return tuple(numbers.get(side, side) for side in self.engine.ports[name].shape)
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert stream == 77
+        shapes = {name: self.get_tensor_shape(name) for name in self.engine.ports}
+        self.engine.driver.enqueue(lambda: self._execute(shapes))
+        return True
+
+    def _execute(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        feeds = {name: self._view(name, shapes[name]) for name in self.engine.fed}
+        for port, values in zip(
+            self.engine.session.get_outputs(), self.engine.session.run(None, feeds), strict=True
+        ):
+            self._view(port.name, shapes[port.name])[...] = values
+        if self.kernels is not None:
+            self.kernels.content = b"compiled kernels"
+
+    def _view(self, name: str, shape: tuple[int, ...]) -> Any:
+        size = int(np.prod(shape))
+        block = (ctypes.c_float * size).from_address(self.addresses[name])
+        return np.frombuffer(block, np.float32).reshape(shape)
+
+
+def _module(driver: Driver) -> SimpleNamespace:
+    class ILogger:
+        Severity = SimpleNamespace(ERROR="ERROR", INTERNAL_ERROR="INTERNAL_ERROR")
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
+            if not content.startswith(b"{"):
+                self.logger.log("ERROR", "the magic tag\ndoes not match")
+                return None
+            return Engine(driver, content)
+
+    return SimpleNamespace(
+        __version__="11.0",
+        ILogger=ILogger,
+        Runtime=Runtime,
+        TensorIOMode=SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"),
+        CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE_GRAPH_CAPTURE"),
+        nptype=lambda dtype: {"FLOAT": np.float32}[dtype],
+    )
+
+
+class Emulation:
+    """Puts the GPU and both libraries in place for as long as the block lasts."""
+
+    version: ClassVar[str] = "11.0"
+
+    def __init__(self, patch: pytest.MonkeyPatch, driver: Driver | None = None) -> None:
+        self.driver = driver or Driver()
+        module = HashableNamespace(**vars(_module(self.driver)))
+
+        class EmulatedTensorRt(TensorRt):
+            @classmethod
+            def _import(cls) -> Any:
+                return module
+
+        class EmulatedRtx(TensorRtRtx):
+            @classmethod
+            def _import(cls) -> Any:
+                return module
+
+        patch.setattr(cuda_driver, "load_driver", lambda: self.driver)
+        patch.setattr(tensorrt_library, "LIBRARIES", (EmulatedTensorRt, EmulatedRtx))
+
+    def write_engines(
+        self, graphs: dict[str, Path], folder: Path, *, library: str, most: int, points: int = 16
+    ) -> dict[str, Path]:
+        """Engines of ONNX graphs, with profiles as that library gets them."""
+        made = {lib.name: lib for lib in tensorrt_library.LIBRARIES}[library]()
+        engines = {}
+        for role, onnx_path in graphs.items():
+            profiles = _profiles(onnx_path, made.prompt_profiles(most), points)
+            engines[role] = folder / f"{role}.engine"
+            engines[role].write_text(json.dumps({"onnx": str(onnx_path), "profiles": profiles}))
+            write_sidecar(
+                engines[role],
+                Sidecar(library, self.version, ("8.6",), "any", "", "fp32", {}, ()),
+            )
+        return engines
+
+
+class HashableNamespace(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+def _profiles(
+    onnx_path: Path, prompts: tuple[tuple[int, int, int], ...], points: int
+) -> list[dict[str, list[list[int]]]]:
+    ports = ort.InferenceSession(onnx_path, providers=["CPUExecutionProvider"]).get_inputs()
+    dynamic = [port for port in ports if DYNAMIC[port.name]]
+    if not dynamic:
+        return []
+    return [
+        {
+            port.name: [
+                [{"prompts": count, "points": tokens}.get(side, side) for side in port.shape]
+                for count, tokens in zip(counts, (1, 2, points), strict=True)
+            ]
+            for port in dynamic
+        }
+        for counts in prompts
+    ]
