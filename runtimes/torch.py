@@ -36,7 +36,7 @@ class TorchRuntime:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
             )
-        options.refuse_all_but("threads", "imgsz", "config", runtime=self.name)
+        options.refuse_all_but("threads", "imgsz", "config", "trust", runtime=self.name)
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         # All graphs of a model are parts of one checkpoint: it is read once.
