@@ -179,8 +179,10 @@ class TestResuming:
         run(progress=progress)
         assert seen == [4]
 
-    @pytest.mark.parametrize("form", ["yolo", "coco"])
-    def test_killed_at_any_moment(self, tmp_path: Path, form: str) -> None:
+    @pytest.mark.parametrize(("form", "moments"), [("yolo", (3, 8)), ("coco", (2, 5, 8, 10))])
+    def test_killed_at_any_moment(
+        self, tmp_path: Path, form: str, moments: tuple[int, ...]
+    ) -> None:
         """SIGKILL again and again; then the files are those of a run that was left alone."""
         folder = make_folder(tmp_path, 12)
         arguments = [
@@ -191,7 +193,7 @@ class TestResuming:
         journal = tmp_path / "killed" / ".samdeploy" / "journal.jsonl"
         rng = random.Random(form)
         kills = 0
-        for wanted in (2, 5, 8, 10):
+        for wanted in moments:
             process = subprocess.Popen(
                 [*arguments, f"output_dir={tmp_path / 'killed'}"],
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -205,7 +207,7 @@ class TestResuming:
             process.kill()
             process.communicate()
             kills += process.returncode == -9
-        assert kills >= 2
+        assert kills >= len(moments) - 1  # the last may come too late
         for out in ("killed", "alone"):
             done = subprocess.run(
                 [*arguments, "--json", f"output_dir={tmp_path / out}"],
