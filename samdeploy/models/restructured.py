@@ -87,7 +87,7 @@ class Scorer(nn.Module):
         absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
         bias = F.pad(absent, (outputs + 1, 0))  # [B, T]
         heads = decoder.transformer.final_attn_token_to_image.num_heads
-        token_bias = bias.repeat(1, heads).unsqueeze(1)  # [B, 1, h T]
+        token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(1)  # [B, 1, h T]
         positions = self.sam.prompt_encoder.dense_positions().flatten(2).transpose(1, 2)
 
         queries, image = tokens, image_tokens
