@@ -134,7 +134,8 @@ def _without_large_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def _float32_nodes(graph: onnx.GraphProto) -> set[int]:
     """Indices of the nodes that stay float32."""
     inputs = {value.name for value in graph.input}
-    kept, direct, angles = set(), set(inputs), set()
+    kept: set[int] = set()
+    direct, angles = set(inputs), set[str]()
     for index, node in enumerate(graph.node):
         if node.op_type in _ARITHMETIC and direct.intersection(node.input):
             direct.update(node.output)
