@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -29,20 +27,17 @@ from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.session import ExportOptions, RuntimeOptions
 from samdeploy.table import format_table
 
+from .measure import peak_memory, timed
+from .weights import random_model
+
 
 def export_encoder(folder: Path, name: str, usual: bool) -> Path:
     """Export an untrained model of a published architecture; returns the encoder graph."""
     import torch
 
-    from samdeploy.models.config import PUBLISHED
-    from samdeploy.models.sam import Sam
     from samdeploy.models.vit import Attention
 
-    torch.manual_seed(0)
-    model = Sam(PUBLISHED[name]).eval()
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.02)
+    model = random_model(name)
 
     def all_heads_at_once(self: Attention, x: torch.Tensor) -> torch.Tensor:
         tokens, heads, width = self.size**2, self.num_heads, self.head_dim
@@ -68,23 +63,8 @@ def run_once(graph: Path, threads: int | None, runs: int) -> dict[str, Any]:
     session = load_runtime("onnxruntime")().open(graph, ENCODER, device="cpu", options=options)
     shape = fixed_shape(session, "image")
     image = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-    seconds = []
-    for _ in range(runs + 1):
-        started = time.perf_counter()
-        session.run({"image": image})
-        seconds.append(time.perf_counter() - started)
-    return {"seconds": seconds[1:], "peak_bytes": peak_memory()}
-
-
-def peak_memory() -> int:
-    """Largest resident size of this process in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # getrusage would report the parent's peak when that was larger.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    seconds = timed(lambda: session.run({"image": image}), warmup=1, rounds=runs)
+    return {"seconds": seconds, "peak_bytes": peak_memory()}
 
 
 def in_fresh_process(graph: Path, threads: int | None, runs: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
 from samdeploy.graphs import DYNAMIC, ENCODER, MEANING, SCORER
-from samdeploy.models import GraphModule, Sam, graph_modules
+from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.session import Availability, ExportOptions, Graph
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
@@ -48,7 +48,7 @@ class CoreMlExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=ct.__version__)
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         target = _target(options.minimum_deployment_target)
         for name in ("max_prompts", "max_points"):
             if getattr(options, name) < 1:
@@ -179,10 +179,10 @@ def _input_type(name: str, shape: tuple[int, ...], image: bool) -> Any:
 
 def _describe(converted: Any, name: str, graph: GraphModule, options: ExportOptions) -> None:
     facts = options.metadata
-    converted.author = "Segment Anything (arXiv:2304.02643), converted by samdeploy"
+    converted.author = "converted by samdeploy"
     converted.license = facts.get("licence", "unknown")
     converted.version = facts.get("version", "")
-    converted.short_description = f"Segment Anything, {name.replace('_', ' ')}"
+    converted.short_description = f"{facts.get('architecture', 'model')}, {name.replace('_', ' ')}"
     for field, value in facts.items():
         converted.user_defined_metadata[f"samdeploy.{field}"] = value
     for spec in graph.inputs:

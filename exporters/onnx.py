@@ -8,7 +8,7 @@ from typing import ClassVar
 import onnx
 
 from samdeploy.errors import InputError
-from samdeploy.models import GraphModule, Sam, graph_modules
+from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.session import Availability, ExportOptions, Graph
 
@@ -26,7 +26,7 @@ class OnnxExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=onnx.__version__)
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         if not MIN_OPSET <= options.opset <= MAX_OPSET:
             raise InputError(
                 f"opset={options.opset}; expected {MIN_OPSET} to {MAX_OPSET} for format=onnx."

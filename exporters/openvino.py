@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import openvino as ov
 
 from samdeploy.errors import ExportError
-from samdeploy.models import GraphModule, Sam, graph_modules
+from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.session import Availability, ExportOptions, Graph
 
 
@@ -26,7 +26,7 @@ class OpenVinoExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=ov.__version__)
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         return tuple(_export(graph, folder, options) for graph in graph_modules(model).values())
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import DYNAMIC
-from samdeploy.models import GraphModule, Sam, graph_modules
+from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
 from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
@@ -49,7 +49,7 @@ class TensorRtExporter:
             return Availability(reason=str(error), install=INSTALL)
         return Availability(devices=("any",), version=f"{library.title} {library.version}")
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         _check(options)
         library = building_library()
         library.target(options)  # refuses before the work begins

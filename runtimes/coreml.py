@@ -49,11 +49,7 @@ class CoreMlRuntime:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not one of Core ML; expected one of {list(names)}."
             )
-        if options.precision not in (None, "f32") or options.threads or options.cache:
-            raise InputError(
-                f"precision={options.precision!r}, threads={options.threads}, "
-                f"cache={options.cache!r}; Core ML decides these itself, leave them out."
-            )
+        options.refuse_all_but(runtime=self.name)
         return FixedShapes(
             [CoreMlSession(path, role, names[device]) for path in variant_paths(graph)]
         )
@@ -66,8 +62,9 @@ class CoreMlSession:
             # Loading only warns when this system is too old for the package; this raises.
             self._model.get_compiled_model_path()
         except Exception as error:  # the framework's errors come in several types
+            reason = " ".join(str(error).split())
             raise BundleError(
-                f"Core ML cannot load '{package}' ({error}); export it again with an older "
+                f"Core ML cannot load '{package}' ({reason}); export it again with an older "
                 "minimum_deployment_target, or update macOS."
             ) from error
         self._provider = f"Core ML {units.name}"

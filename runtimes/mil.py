@@ -47,11 +47,7 @@ class MilRuntime:
                 f"device '{device}' is not one of runtime 'mil', which checks packages on the cpu; "
                 "runtime=coreml runs them, on macOS."
             )
-        if options.precision not in (None, "f32") or options.cache is not None:
-            raise InputError(
-                f"precision={options.precision!r}, cache={options.cache!r}; runtime 'mil' computes "
-                "in the package's own precision and keeps no cache, leave both out."
-            )
+        options.refuse_all_but(runtime=self.name)
         return FixedShapes([MilSession(path, role) for path in variant_paths(graph)])
 
 

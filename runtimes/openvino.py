@@ -10,7 +10,10 @@ import numpy as np
 import openvino as ov
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.graphs import CONTRACT
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
+
+_VALUES = {"precision": ("f32", "bf16", "f16"), "performance_hint": ("latency", "throughput")}
 
 
 class OpenVinoRuntime:
@@ -45,14 +48,15 @@ class OpenVinoRuntime:
                 f"OpenVINO cannot open '{graph}' on {device}: {str(error).splitlines()[0]}; export "
                 "it again or choose another device."
             ) from error
-        return OpenVinoSession(compiled)
+        _check_honoured(compiled, options, device)
+        return OpenVinoSession(compiled, role)
 
 
 class OpenVinoSession:
-    def __init__(self, compiled: ov.CompiledModel) -> None:
+    def __init__(self, compiled: ov.CompiledModel, role: str) -> None:
         self._request: ov.InferRequest | None = compiled.create_infer_request()
-        self.inputs = tuple(_spec(port) for port in compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+        self.inputs = tuple(_spec(port, role) for port in compiled.inputs)
+        self.outputs = tuple(_spec(port, role) for port in compiled.outputs)
         devices = compiled.get_property("EXECUTION_DEVICES")
         precision = compiled.get_property("INFERENCE_PRECISION_HINT")
         self._provider = f"OpenVINO {'+'.join(devices)} {precision.to_string()}"
@@ -67,32 +71,49 @@ class OpenVinoSession:
             raise InputError("the session is closed; open the model again.")
         results = self._request.infer(dict(feeds))
         # The request's own buffers are used again by its next run.
-        return {port.any_name: np.array(values) for port, values in results.items()}
+        return {spec.name: np.array(results[index]) for index, spec in enumerate(self.outputs)}
 
     def close(self) -> None:
         self._request = None
 
 
 def _settings(options: RuntimeOptions) -> dict[str, Any]:
-    if options.graph_optimization != "all":
-        raise InputError(
-            f"graph_optimization='{options.graph_optimization}'; OpenVINO always uses 'all'."
-        )
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if options.threads is not None:
-        if options.threads < 1:
-            raise InputError(f"threads={options.threads}; expected 1 or more.")
-        settings["INFERENCE_NUM_THREADS"] = options.threads
-    if options.precision is not None:
-        settings["INFERENCE_PRECISION_HINT"] = options.precision
-    if options.cache is not None:
-        settings["CACHE_DIR"] = str(options.cache)
-    return settings
+    options.refuse_all_but(
+        "threads", "precision", "cache", "performance_hint", "streams", runtime=OpenVinoRuntime.name
+    )
+    for name, allowed in _VALUES.items():
+        value = getattr(options, name)
+        if value not in (None, *allowed):
+            raise InputError(f"{name}={value}; expected one of {', '.join(allowed)}.")
+    given = {
+        "PERFORMANCE_HINT": (options.performance_hint or "latency").upper(),
+        "INFERENCE_NUM_THREADS": options.threads,
+        "NUM_STREAMS": options.streams,
+        "INFERENCE_PRECISION_HINT": options.precision,
+        "CACHE_DIR": None if options.cache is None else str(options.cache),
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _spec(port: Any) -> TensorSpec:
+def _check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device: str) -> None:
+    """OpenVINO takes these as hints and puts others in their place without a word."""
+    for name, key in (("precision", "INFERENCE_PRECISION_HINT"), ("streams", "NUM_STREAMS")):
+        wanted = getattr(options, name)
+        found = None if wanted is None else compiled.get_property(key)
+        used = found.to_string() if isinstance(found, ov.Type) else found
+        if used != wanted:
+            raise InputError(
+                f"{name}={wanted}; device '{device}' uses {used} instead, pass that or leave it "
+                "out."
+            )
+
+
+def _spec(port: Any, role: str) -> TensorSpec:
     shape = tuple(
         side.get_length() if side.is_static else f"d{axis}"
         for axis, side in enumerate(port.get_partial_shape())
     )
-    return TensorSpec(port.any_name, shape, np.dtype(port.get_element_type().to_dtype()).name)
+    # A port may have several names, in any order: an output also bears its producer's.
+    known = {*CONTRACT[role][0], *CONTRACT[role][1]}
+    name = next((name for name in port.get_names() if name in known), port.any_name)
+    return TensorSpec(name, shape, np.dtype(port.get_element_type().to_dtype()).name)

@@ -42,25 +42,12 @@ class TensorRtRuntime:
         return Availability(devices=("cuda", *others), version=version)
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
-        _check(options)
+        options.refuse_all_but("cache", runtime=self.name)
         gpu = _find_gpu(device)
         sidecar = read_sidecar(graph)
         library = _find_library(sidecar.library, graph)
         check_sidecar(graph, sidecar, library, gpu)
         return TensorRtSession(graph, library, gpu, sidecar.precision, options.cache)
-
-
-def _check(options: RuntimeOptions) -> None:
-    if (
-        options.precision not in (None, "f32")
-        or options.threads
-        or options.graph_optimization != "all"
-    ):
-        raise InputError(
-            f"precision={options.precision!r}, threads={options.threads}, "
-            f"graph_optimization={options.graph_optimization!r}; an engine has these built in, "
-            "leave them out."
-        )
 
 
 def _find_gpu(device: str) -> Gpu:

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.models import GraphModule, Sam, graph_modules
-from samdeploy.models.load import load_sam
+from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models.families import load_model
 from samdeploy.session import Array, Availability, RuntimeOptions, Session
 
 
@@ -19,7 +19,7 @@ class TorchRuntime:
     suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth", ".safetensors")
 
     def __init__(self) -> None:
-        self._loaded: tuple[Path, Sam] | None = None
+        self._loaded: tuple[Path, Exportable] | None = None
 
     @classmethod
     def availability(cls) -> Availability:
@@ -36,21 +36,23 @@ class TorchRuntime:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
             )
-        if options.precision not in (None, "f32"):
-            raise InputError(f"precision={options.precision!r}; the torch runtime computes in f32.")
+        options.refuse_all_but("threads", "imgsz", "config", "trust", runtime=self.name)
         if options.threads is not None:
-            if options.threads < 1:
-                raise InputError(f"threads={options.threads}; expected 1 or more.")
             torch.set_num_threads(options.threads)
         # All graphs of a model are parts of one checkpoint: it is read once.
         if self._loaded is None or self._loaded[0] != graph:
-            sam = load_sam(graph, config=options.config, imgsz=options.imgsz)
-            self._loaded = graph, sam.to(device)
-        return TorchSession(graph_modules(self._loaded[1])[role], device)
+            model = load_model(
+                graph, config=options.config, imgsz=options.imgsz, trust=options.trust
+            )
+            self._loaded = graph, model.to(device)
+        graphs = graph_modules(self._loaded[1])
+        if role not in graphs:
+            raise InputError(f"'{graph}' has no {role}; it is a model of another family.")
+        return TorchSession(graphs[role], device)
 
 
 class TorchSession:
-    """One graph of a :class:`Sam`."""
+    """One graph of a model."""
 
     def __init__(self, graph: GraphModule, device: str) -> None:
         self.inputs, self.outputs = graph.inputs, graph.outputs

@@ -6,6 +6,8 @@ or the whole image. Running a bundle needs no torch.
 
 from importlib.metadata import version
 
+from samdeploy.annotate import AnnotationSummary, auto_annotate
+from samdeploy.benchmarking import benchmark
 from samdeploy.embedding import Embedding
 from samdeploy.errors import (
     BundleError,
@@ -21,16 +23,20 @@ from samdeploy.export_pipeline import export
 from samdeploy.masks import Masks
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
+from samdeploy.yolo.facade import YOLO, FastSAM
 
 __version__ = version("samdeploy")
 
 __all__ = [
     "SAM",
+    "YOLO",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
     "Embedding",
     "ExportError",
+    "FastSAM",
     "InputError",
     "Masks",
     "Prompt",
@@ -38,5 +44,7 @@ __all__ = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "auto_annotate",
+    "benchmark",
     "export",
 ]

@@ -30,24 +30,30 @@ class Keys:
         names: every name of every option, to the option's first name.
         flags: first names of the yes/no options.
         required: first names of the options that have no default.
+        bare: names of what may be given as a word without a key, in order.
     """
 
     names: Mapping[str, str]
     flags: frozenset[str] = frozenset()
     required: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
 
 
 def rewrite(arguments: list[str], commands: Mapping[str, Keys]) -> list[str]:
     """``key=value``, ``--key=value`` and ``--key value`` to ``--key=value`` for every option.
 
-    A yes/no option becomes ``--key`` or ``--no-key``. Dashes inside a name are underscores. What
-    comes before the command, and commands that are not in ``commands``, are left as they are.
+    Words without a key fill what the command takes bare, and ``benchmark compare`` is the command
+    ``benchmark-compare``. A yes/no option becomes ``--key`` or ``--no-key``. Dashes inside a name
+    are underscores. What comes before the command, and commands that are not in ``commands``, are
+    left as they are.
 
     Raises:
         InputError: an unknown key (with the closest known one), a key without a value or given
             twice, a required key that is missing, or a word that is no key.
     """
     command, *words = arguments or [""]
+    if words and f"{command}-{words[0]}" in commands:
+        command = f"{command}-{words.pop(0)}"
     if command not in commands:
         return list(arguments)
     keys = commands[command]
@@ -58,6 +64,10 @@ def rewrite(arguments: list[str], commands: Mapping[str, Keys]) -> list[str]:
             return [command, "--help"]
         found = _KEY.fullmatch(word)
         if found is None or not (found["dashes"] or found["value"] is not None):
+            free = [name for name in keys.bare if name not in given]
+            if free:
+                given[free[0]] = word
+                continue
             raise InputError(
                 f"{shown(word)} stands alone; expected key=value, such as "
                 f"{(keys.required or tuple(keys.names))[0]}={word}."
@@ -77,14 +87,15 @@ def rewrite(arguments: list[str], commands: Mapping[str, Keys]) -> list[str]:
                 value = words.pop(0)
             if not value:
                 raise InputError(f"'{name}' has no value; write {name}=value.")
-            given[first] = f"--{first}={value}"
+            given[first] = value if first in keys.bare else f"--{first}={value}"
     missing = [name for name in keys.required if name not in given]
     if missing:
         raise InputError(
             f"'{command}' needs {' and '.join(f'{name}=' for name in missing)}; see: samdeploy "
             f"{command} --help."
         )
-    return [command, *given.values()]
+    bare = [given.pop(name) for name in keys.bare if name in given]
+    return [command, *given.values(), *(["--", *bare] if bare else [])]
 
 
 def _known(name: str, keys: Keys, command: str) -> str:
@@ -123,13 +134,31 @@ def parse_numbers(text: str | None, name: str) -> Any:
     raise InputError(f"{name}={text}; expected numbers such as {_EXAMPLES.get(name, '[1,0]')}.")
 
 
-_EXAMPLES = {"points": "[[900,370],[400,300]]", "bboxes": "[439,437,524,709]"}
+_EXAMPLES = {
+    "points": "[[900,370],[400,300]]",
+    "bboxes": "[439,437,524,709]",
+    "classes": "[0,2]",
+}
 
 
 def _numeric(value: Any) -> bool:
     if isinstance(value, list):
         return all(_numeric(item) for item in value)
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def parse_names(text: str | None, name: str) -> list[str]:
+    """Names between commas, with or without brackets around them; none for ``None``.
+
+    Raises:
+        InputError: an empty name.
+    """
+    if text is None:
+        return []
+    names = [part.strip() for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
+    if not all(names):
+        raise InputError(f"{name}={text}; expected names between commas.")
+    return names
 
 
 def load_masks(text: str | None) -> Any:

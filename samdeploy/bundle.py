@@ -19,7 +19,7 @@ import msgspec
 
 from samdeploy.errors import BundleError, InputError
 from samdeploy.files import atomic_path
-from samdeploy.graphs import ROLES
+from samdeploy.graphs import FAMILIES
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
@@ -79,6 +79,10 @@ class VerificationRecord(msgspec.Struct, frozen=True):
     mask_iou_min: float = 0.0
     tolerance: float = 0.0
     provider: str = ""
+    detections: int = 0
+    box_iou_mean: float = 0.0
+    box_iou_min: float = 0.0
+    score_max_error: float = 0.0
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -97,6 +101,7 @@ class Manifest(msgspec.Struct, frozen=True):
     verification: VerificationRecord
     created: str
     whole_image: dict[str, Any] = {}
+    family: str = "sam"
 
 
 class Bundle:
@@ -117,9 +122,16 @@ class Bundle:
         manifest = read_manifest(folder)
         bundle = cls(folder, manifest)
         roles = [graph.role for graph in manifest.graphs]
-        missing = [role for role in ROLES if role not in roles]
-        if missing:
-            raise BundleError(f"bundle '{folder}' has no {missing[0]} graph; export it again.")
+        if manifest.family not in FAMILIES:
+            raise BundleError(
+                f"bundle '{folder}' holds a model of family '{manifest.family}', this samdeploy "
+                f"knows {', '.join(FAMILIES)}; upgrade samdeploy."
+            )
+        missing = [
+            [role for role in wanted if role not in roles] for wanted in FAMILIES[manifest.family]
+        ]
+        if all(missing):
+            raise BundleError(f"bundle '{folder}' has no {missing[0][0]} graph; export it again.")
         for graph in manifest.graphs:
             for record in graph.files:
                 _check_file(folder, record, check_hashes)

@@ -1,28 +1,33 @@
-"""The ``samdeploy`` command: ``export``, ``predict``, ``info``, ``verify``, ``formats``.
+"""The ``samdeploy`` command: ``export``, ``predict``, ``annotate``, ``info``, ``verify``,
+``formats``, ``benchmark``.
 
 ``key=value`` and ``--key value`` mean the same. Exit codes: 0 done, 1 failed, 2 bad input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from samdeploy import registry
+from samdeploy.annotate import AnnotationSummary, auto_annotate
 from samdeploy.arguments import load_masks, parse_numbers
 from samdeploy.bundle import VerificationRecord, read_manifest
-from samdeploy.console import print_json, run, say
+from samdeploy.cli_benchmark import add_commands
+from samdeploy.console import image_progress, print_json, run, say
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
+from samdeploy.families import class_of
 from samdeploy.images import list_sources
 from samdeploy.predict_files import Result, check_apart, output_folder, predict_files
 from samdeploy.prompts import Prompt, collect_prompts
-from samdeploy.sam import SAM, check_mode
-from samdeploy.session import Availability
+from samdeploy.session import Availability, RuntimeOptions
 from samdeploy.settings import WholeImageSettings
 from samdeploy.table import format_table
 
@@ -55,7 +60,8 @@ def _flag(name: str, help: str) -> Any:
 def _setting(*names: str, help: str) -> Any:
     """An option of whole-image mode; left out, it is ``None`` and the default holds."""
     default = getattr(WholeImageSettings, names[0])
-    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {default:.4g}]")
+    shown = f"{default:.4g}" if isinstance(default, float) else default
+    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {shown}]")
 
 
 Model = Annotated[str, _option("model", help="bundle folder, checkpoint file or known name")]
@@ -64,7 +70,13 @@ Runtime = Annotated[str | None, _option("runtime", help="default: what the bundl
 Threads = Annotated[int | None, _option("threads", help="CPU threads of one inference")]
 Imgsz = Annotated[int | None, _option("imgsz", help="input side in pixels (checkpoints only)")]
 Config = Annotated[str | None, _option("config", help="JSON with architecture details")]
+Precision = Annotated[
+    str | None, _option("precision", help="f32, bf16 or f16; default: what the backend prefers")
+]
 Tolerance = Annotated[float | None, _option("tolerance", help="smallest mean mask IoU")]
+Trust = Annotated[
+    bool, _flag("trust", help="load an Ultralytics checkpoint, which executes code of the file")
+]
 Json = Annotated[bool, _flag("json", help="print JSON for machines")]
 
 
@@ -95,6 +107,7 @@ def export(
         bool, _flag("image_input", help="coreml: also an encoder that takes an image type")
     ] = False,
     device: Device = "auto",
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint as a verified bundle."""
@@ -107,6 +120,7 @@ def export(
         verify=verify,
         tolerance=tolerance,
         device=device,
+        trust=trust,
         progress=_progress(as_json),
         half=half,
         opset=opset,
@@ -147,6 +161,10 @@ def predict(
     runtime: Runtime = None,
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = None,
+    cache: Annotated[
+        Path | None, _option("cache", help="folder for compiled models: a faster second start")
+    ] = None,
     imgsz: Imgsz = None,
     config: Config = None,
     points_stride: Annotated[
@@ -186,10 +204,19 @@ def predict(
     min_mask_region_area: Annotated[
         int | None, _setting("min_mask_region_area", help="smaller holes and islands go")
     ] = None,
+    exact: Annotated[
+        bool | None, _flag("exact", help="judge masks at full size, as the reference does")
+    ] = None,
+    mode: Annotated[str | None, _setting("mode", help="grid, or adaptive: faster")] = None,
+    max_det: Annotated[int | None, _option("max_det", help="YOLO: most objects [300]")] = None,
+    classes: Annotated[str | None, _option("classes", help="YOLO: class ids, as [0,2]")] = None,
+    agnostic_nms: Annotated[
+        bool, _flag("agnostic_nms", help="YOLO: one object may be of any class")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Segment by points, boxes or masks; without any of them, the whole image."""
-    whole_image = {
+    given = {
         "points_stride": points_stride,
         "points_batch_size": points_batch_size,
         "conf_thres": conf_thres,
@@ -201,21 +228,27 @@ def predict(
         "crop_overlap_ratio": crop_overlap_ratio,
         "crop_downscale_factor": crop_downscale_factor,
         "min_mask_region_area": min_mask_region_area,
+        "exact": exact,
+        "mode": mode,
+        "max_det": max_det,
+        "classes": parse_numbers(classes, "classes"),
+        "agnostic_nms": agnostic_nms or None,
     }
-    settings = {name: value for name, value in whole_image.items() if value is not None}
+    settings = {name: value for name, value in given.items() if value is not None}
     prompts = _prompts(points, labels, bboxes, masks)
     # Everything that can be refused is refused before a model is opened.
-    check_mode(bool(prompts), multimask, settings)
-    WholeImageSettings.from_names(settings)
+    opener = class_of(model)
+    opener.check(bool(prompts), multimask, settings)
     sources = list_sources(source)
+    options = RuntimeOptions(
+        threads=threads, precision=precision, cache=cache, imgsz=imgsz, config=config
+    )
     with output_folder(output, project, name) as folder:
         check_apart(sources, folder)
-        with SAM(
-            model, runtime=runtime, device=device, threads=threads, imgsz=imgsz, config=config
-        ) as sam:
-            facts = sam.info(verbose=False)
+        with opener(model, runtime=runtime, device=device, options=options) as opened:
+            facts = opened.info(verbose=False)
             written = []
-            for result in predict_files(sam, sources, folder, prompts, settings, multimask):
+            for result in predict_files(opened, sources, folder, prompts, settings, multimask):
                 written.append(_summary(result))
                 if not as_json:
                     print(_sentence(result), flush=True)
@@ -253,8 +286,105 @@ def _sentence(result: Result) -> str:
     count = len(result.masks)
     found = f"{count} mask{'s' * (count != 1)}"
     if count:
-        found += f", best predicted IoU {float(result.masks.scores.max()):.3f}"
+        score = "predicted IoU" if result.masks.classes is None else "confidence"
+        found += f", best {score} {float(result.masks.scores.max()):.3f}"
     return f"{result.name}: {found}, {result.seconds * 1000:.0f} ms -> {result.picture}"
+
+
+@app.command()
+def annotate(
+    data: Annotated[str, _option("data", help="folder of images, or a glob pattern")],
+    det_model: Annotated[
+        str, _option("det_model", help="detection model; none: the whole image")
+    ] = "yolov8x.pt",
+    sam_model: Annotated[
+        str, _option("sam_model", help="bundle folder, checkpoint file or known name")
+    ] = "sam_b.pt",
+    boxes: Annotated[
+        str | None, _option("boxes", help="instead: folder of YOLO labels, or COCO file")
+    ] = None,
+    format: Annotated[str, _option("format", help="yolo, coco, labelme or png")] = "yolo",
+    output_dir: Annotated[
+        str | None, _option("output_dir", help="default: labels, beside the images' folder")
+    ] = None,
+    device: Device = "auto",
+    conf: Annotated[float, _option("conf", help="detector: least confidence")] = 0.25,
+    iou: Annotated[float, _option("iou", help="detector: IoU of duplicates")] = 0.45,
+    imgsz: Annotated[int, _option("imgsz", help="detector: input side in pixels")] = 640,
+    max_det: Annotated[int, _option("max_det", help="detector: most objects an image")] = 300,
+    classes: Annotated[str | None, _option("classes", help="ids of those to label: [0,2]")] = None,
+    names: Annotated[str | None, _option("names", help="text file, one class name a line")] = None,
+    val: Annotated[float, _option("val", help="share of images for validation")] = 0.0,
+    min_area: Annotated[int, _option("min_area", help="least pixels of masks and parts")] = 0,
+    simplify: Annotated[float, _option("simplify", help="pixels an outline may move")] = 0.0,
+    segmentation: Annotated[str, _option("segmentation", help="coco: rle or polygon")] = "rle",
+    previews: Annotated[
+        bool, _flag("previews", help="draw the masks, and a contact sheet")
+    ] = False,
+    engine: Annotated[str, _option("engine", help="what does the work")] = "local",
+    runtime: Runtime = None,
+    threads: Threads = None,
+    points_stride: Annotated[
+        int | None, _setting("points_stride", "points_per_side", help="det_model=none: grid points")
+    ] = None,
+    conf_thres: Annotated[
+        float | None, _setting("conf_thres", "pred_iou_thresh", help="det_model=none: least IoU")
+    ] = None,
+    stability_score_thresh: Annotated[
+        float | None, _setting("stability_score_thresh", help="det_model=none: least stability")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Label a folder of images: a detector's boxes, SAM's masks; exit code 1 if any failed."""
+    whole_image = {
+        "points_stride": points_stride,
+        "conf_thres": conf_thres,
+        "stability_score_thresh": stability_score_thresh,
+    }
+    with image_progress("annotate") as (progress, log):
+        summary = auto_annotate(
+            data,
+            det_model,
+            sam_model,
+            device,
+            conf,
+            iou,
+            imgsz,
+            max_det,
+            parse_numbers(classes, "classes"),
+            output_dir,
+            boxes=boxes,
+            format=format,
+            names=names,
+            val=val,
+            min_area=min_area,
+            simplify=simplify,
+            segmentation=segmentation,
+            previews=previews,
+            engine=engine,
+            runtime=runtime,
+            threads=threads,
+            progress=progress,
+            log=log,
+            **{name: value for name, value in whole_image.items() if value is not None},
+        )
+    if as_json:
+        print_json({**vars(summary), "output_dir": str(summary.output_dir)})
+    else:
+        print(_annotated(summary))
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _annotated(summary: AnnotationSummary) -> str:
+    fresh = summary.images - summary.resumed
+    parts = [f"{summary.labelled} of {summary.images} images, {summary.objects} objects"]
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} left out")
+    if summary.resumed:
+        parts.append(f"{summary.resumed} done earlier")
+    pace = f"{summary.seconds:.1f} s, {fresh / summary.seconds:.2f} images/s"
+    return f"{', '.join(parts)} -> {summary.output_dir} ({pace})"
 
 
 @app.command()
@@ -262,13 +392,15 @@ def info(
     model: Model,
     runtime: Runtime = None,
     device: Device = "auto",
+    precision: Precision = None,
     imgsz: Imgsz = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say what a bundle or checkpoint is and what would run it."""
-    with SAM(model, runtime=runtime, device=device, imgsz=imgsz, config=config) as sam:
-        facts = sam.info(verbose=not as_json)
+    options = RuntimeOptions(precision=precision, imgsz=imgsz, config=config)
+    with class_of(model)(model, runtime=runtime, device=device, options=options) as opened:
+        facts = opened.info(verbose=not as_json)
     if as_json:
         print_json(facts)
 
@@ -280,7 +412,11 @@ def verify(
     config: Config = None,
     runtime: Runtime = None,
     device: Device = "auto",
+    precision: Annotated[
+        str, _option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
+    ] = "f32",
     tolerance: Tolerance = None,
+    trust: Trust = False,
     save: Annotated[bool, _flag("save", help="record the result in the bundle")] = False,
     as_json: Json = False,
 ) -> None:
@@ -291,7 +427,9 @@ def verify(
         config=config,
         runtime=runtime,
         device=device,
+        precision=precision,
         tolerance=tolerance,
+        trust=trust,
         save=save,
         progress=_progress(as_json),
     )
@@ -314,12 +452,32 @@ def formats(as_json: Json = False) -> None:
         )
         for name in names
     ]
+    rows = [row for kind, name, state in rows for row in _with_devices(kind, name, state)]
     if as_json:
+        fields = ("devices", "reason", "install", "version")
         print_json(
-            [{"kind": kind, "name": name, "usable": s.usable, **vars(s)} for kind, name, s in rows]
+            [
+                {"kind": kind, "name": name, "usable": state.usable}
+                | {field: getattr(state, field) for field in fields}
+                for kind, name, state in rows
+            ]
         )
     else:
         print(_formats_table(rows))
+
+
+def _with_devices(
+    kind: str, name: str, state: Availability
+) -> Iterator[tuple[str, str, Availability]]:
+    """A row and those of its devices that are not usable."""
+    absent = state.absent()
+    usable = tuple(device for device in state.devices if device not in absent)
+    yield kind, name, replace(state, devices=usable)
+    for device, why in absent.items():
+        yield "device", f"{name}:{device}", why
+
+
+add_commands(app)
 
 
 def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
@@ -338,6 +496,8 @@ def _verification_table(record: VerificationRecord) -> str:
         return "not verified (verify=off)"
     if record.mode == "not run":
         return f"not verified: {record.note}"
+    if record.detections:
+        return _yolo_verification_table(record)
     return format_table(
         ["against torch", "value"],
         [
@@ -352,6 +512,24 @@ def _verification_table(record: VerificationRecord) -> str:
             ["ran on", record.provider],
         ],
     )
+
+
+def _yolo_verification_table(record: VerificationRecord) -> str:
+    rows = [
+        ["verdict", "passed" if record.passed else "MISSED"],
+        ["box IoU, mean", f"{record.box_iou_mean:.6f} (at least {record.tolerance:g})"],
+        ["box IoU, worst", f"{record.box_iou_min:.6f}"],
+        ["class score, largest error", f"{record.score_max_error:.1e}"],
+        ["outputs, largest relative error", f"{record.logits_max_error:.1e}"],
+        ["images, places", f"{record.images}, {record.detections}"],
+        ["ran on", record.provider],
+    ]
+    if record.mask_iou_mean:
+        rows[3:3] = [
+            ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
+            ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
+        ]
+    return format_table(["against torch", "value"], rows)
 
 
 def _progress(as_json: bool) -> Any:

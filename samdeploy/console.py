@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
@@ -19,6 +21,7 @@ from samdeploy.arguments import Keys, rewrite
 from samdeploy.errors import SamDeployError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 class _Stopped(BaseException):
@@ -66,6 +69,7 @@ def _keys(command: Any) -> Keys:
         names={name: names[0] for names, _ in pairs for name in names},
         flags=frozenset(names[0] for names, param in pairs if getattr(param, "is_flag", False)),
         required=tuple(names[0] for names, param in pairs if param.required),
+        bare=tuple(n[0] for n, param in pairs if param.param_type_name == "argument"),
     )
 
 
@@ -131,3 +135,30 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield update
+
+
+@contextmanager
+def image_progress(
+    label: str,
+) -> Iterator[tuple[Callable[[int, int, int], None], Callable[[str], None]]]:
+    """Two functions: one takes (done, done earlier, total) and shows rate and remaining time, as a
+    bar on a terminal and as a line now and then elsewhere; the other says a sentence meanwhile."""
+    terminal = sys.stderr.isatty()
+    started = said = time.monotonic()
+    with tqdm(desc=label, unit="image", disable=not terminal) as bar:
+
+        def update(done: int, earlier: int, total: int) -> None:
+            nonlocal said
+            if terminal:
+                bar.total, bar.initial = total, earlier  # the rate is of this run alone
+                bar.update(done - bar.n)
+            elif time.monotonic() - said >= _SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                say(
+                    tqdm.format_meter(
+                        done, total, said - started, ncols=0, prefix=label, unit="image",
+                        initial=earlier,
+                    )
+                )  # fmt: skip
+
+        yield update, partial(tqdm.write, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 _OPACITY = 0.5
 _GOLDEN_RATIO = 0.618033988749895
 _FOREGROUND, _BACKGROUND, _BOX, _WHITE = (0, 200, 83), (229, 57, 53), (255, 193, 7), (255, 255, 255)
+_DARK = (38, 50, 56)
 
 
 def colour(index: int) -> tuple[int, int, int]:
@@ -28,11 +30,13 @@ def draw_masks(
     points: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
+    captions: Sequence[str] = (),
 ) -> NDArray[np.uint8]:
     """A copy of ``image`` (RGB uint8 ``[H, W, 3]``) with ``masks`` ``[N, H, W]`` over it.
 
     Larger masks are drawn first, so that small ones stay visible. ``points`` ``[..., 2]`` with
-    ``labels`` are drawn as green (foreground) and red discs, ``boxes`` ``[..., 4]`` as frames.
+    ``labels`` are drawn as green (foreground) and red discs, ``boxes`` ``[..., 4]`` as frames,
+    ``captions`` (one per mask, empty for none) at the top of the masks.
     """
     out = np.array(image, np.uint8)
     areas = np.count_nonzero(masks, axis=(1, 2))
@@ -43,12 +47,26 @@ def draw_masks(
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         edge = tuple(int(v) for v in paint * 0.35 + 255 * 0.65)
         cv2.drawContours(out, outlines, -1, edge, line, cv2.LINE_AA)
+    for mask, caption in zip(masks, captions, strict=False):
+        if caption and mask.any():
+            _draw_caption(out, mask, caption, line)
     if boxes is not None:
         for x1, y1, x2, y2 in np.asarray(boxes, float).reshape(-1, 4).round().astype(int).tolist():
             cv2.rectangle(out, (x1, y1), (x2, y2), _BOX, line + 1, cv2.LINE_AA)
     if points is not None:
         _draw_points(out, points, labels, radius=3 * line + 2)
     return out
+
+
+def _draw_caption(image: NDArray[np.uint8], mask: NDArray[np.bool_], text: str, line: int) -> None:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.35 * (line + 1)
+    (width, height), below = cv2.getTextSize(text, font, size, line)
+    # Inside the picture also for a mask at its border.
+    x = max(0, min(int(columns[0]), image.shape[1] - width))
+    y = max(height, min(int(rows[0]) + height, image.shape[0] - below))
+    cv2.rectangle(image, (x, y - height), (x + width, y + below), _DARK, cv2.FILLED)
+    cv2.putText(image, text, (x, y), font, size, _WHITE, line, cv2.LINE_AA)
 
 
 def _draw_points(

@@ -27,20 +27,21 @@ from samdeploy.bundle import (
 )
 from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.graphs import ROLES
-from samdeploy.opening import open_graphs
-from samdeploy.registry import RUNTIMES, availability, load_exporter
+from samdeploy.graphs import ENCODER, needed_roles
+from samdeploy.opening import check_known, open_graphs
+from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter, ExportOptions, Graph, RuntimeOptions, TensorSpec
 from samdeploy.verify import check, verify_sessions
+from samdeploy.yolo.verify import verify_yolo
 
 if TYPE_CHECKING:
-    from samdeploy.models import SamConfig
+    from samdeploy.models.families import ModelFacts
 
 _MODES = ("error", "warn", "off")
 #: Distributions whose versions the manifest records when they are installed.
 _TOOLS = (
     "samdeploy", "torch", "numpy", "onnx", "onnxsim", "onnxruntime", "openvino", "coremltools",
-    "tensorrt", "tensorrt_rtx_cu13_libs",
+    "tensorrt", "tensorrt_rtx_cu13_libs", "ultralytics",
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def export(
     verify: str = "error",
     tolerance: float | None = None,
     device: str = "auto",
+    trust: bool = False,
     progress: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Path:
@@ -69,6 +71,8 @@ def export(
             Where no runtime for the format works on this machine, the manifest says so.
         tolerance: smallest mean mask IoU against torch; by default 0.999 for float32.
         device: device that the verification runs on.
+        trust: load an Ultralytics checkpoint (through that package, AGPL-3.0), although loading it
+            executes code of the file. No other checkpoint needs it.
         progress: called with a line of text at every step.
         options: ``opset``, ``simplify``, ``half`` and what else the format heeds; see
             :class:`samdeploy.session.ExportOptions`.
@@ -94,16 +98,16 @@ def export(
     folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
     with new_bundle(folder) as temporary:
         # Torch is imported here and not above: running a bundle must not need it.
-        from samdeploy.models.load import load_sam, read_whole_image
+        from samdeploy.models.families import load_model, model_facts
 
         say(f"reading {checkpoint.name}")
-        sam = load_sam(checkpoint, config=config, imgsz=imgsz)
-        source = _source(model, checkpoint)
-        chosen = dataclasses.replace(chosen, metadata=_metadata(sam.config, source))
-        say(f"exporting {sam.config.architecture} to {exporter.name}")
-        graphs = exporter().export(sam, temporary, chosen)
-        sam_config = sam.config
-        del sam  # the reference below reads the checkpoint again: one copy at a time
+        loaded = load_model(checkpoint, config=config, imgsz=imgsz, trust=trust)
+        facts = model_facts(loaded, checkpoint)
+        source = _source(model, checkpoint, facts.licence)
+        chosen = dataclasses.replace(chosen, metadata=_metadata(facts, source))
+        say(f"exporting {facts.architecture} to {exporter.name}")
+        graphs = exporter().export(loaded, temporary, chosen)
+        del loaded  # the reference below reads the checkpoint again: one copy at a time
         record = VerificationRecord(passed=False, mode="off")
         runtime, why_none = _usable_runtime(exporter.runtimes)
         if verify != "off" and runtime is None:
@@ -118,14 +122,14 @@ def export(
                 imgsz=imgsz,
                 device=device,
                 tolerance=tolerance,
+                trust=trust,
                 say=say,
             )
             record = msgspec.structs.replace(record, mode=verify)
             if verify == "error":
                 check(record)
-        manifest = _manifest(temporary, graphs, sam_config, exporter, chosen, source, record)
-        recommended = read_whole_image(checkpoint)
-        write_manifest(temporary, msgspec.structs.replace(manifest, whole_image=recommended))
+        manifest = _manifest(temporary, graphs, facts, exporter, chosen, source, record)
+        write_manifest(temporary, manifest)
     return folder
 
 
@@ -165,18 +169,22 @@ def _compare(
     imgsz: int | None,
     device: str,
     tolerance: float | None,
+    trust: bool,
     say: Callable[[str], None] | None,
+    arithmetic: str = "f32",
 ) -> VerificationRecord:
     # The artifact is judged, not the arithmetic of this machine: some backends compute in less
     # than float32 unless told otherwise.
-    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions(precision="f32"))
+    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions(precision=arithmetic))
     reference, _ = open_graphs(
-        dict.fromkeys(ROLES, checkpoint), "torch", "cpu", RuntimeOptions(imgsz=imgsz, config=config)
+        dict.fromkeys(needed_roles(paths), checkpoint),
+        "torch",
+        "cpu",
+        RuntimeOptions(imgsz=imgsz, config=config, trust=trust),
     )
+    compare = verify_sessions if ENCODER in paths else verify_yolo
     try:
-        return verify_sessions(
-            reference, candidate, precision=precision, tolerance=tolerance, progress=say
-        )
+        return compare(reference, candidate, precision=precision, tolerance=tolerance, progress=say)
     finally:
         for session in (*candidate.values(), *reference.values()):
             session.close()
@@ -189,49 +197,76 @@ def verify_bundle(
     config: Mapping[str, Any] | str | Path | None = None,
     runtime: str | None = None,
     device: str = "auto",
+    precision: str = "f32",
     tolerance: float | None = None,
+    trust: bool = False,
     save: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> VerificationRecord:
     """Compare a bundle with a checkpoint in torch; a difference is in the record, not raised.
 
-    With ``save`` the record replaces the one in the bundle's manifest: an engine that was built
-    on another machine is then known to be right on this one.
+    Args:
+        runtime: by default the bundle's own, or where that cannot run, another that its exporter
+            names for checking; ``progress`` and the record say which.
+        precision: arithmetic to ask the runtime for; devices without ``f32`` need another.
+        trust: for Ultralytics checkpoints, see :func:`export`.
+        save: put the record in the place of the one in the bundle's manifest: an engine that was
+            built on another machine is then known to be right on this one.
     """
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     checkpoint = resolve_checkpoint(reference)
+    say = progress or (lambda line: None)
+    chosen = runtime or _checking_runtime(opened, say)
+    if config is None and manifest.family == "sam":
+        # The manifest knows the whole architecture, also where the checkpoint does not tell it.
+        config = manifest.config
     record = _compare(
         checkpoint,
         opened.graphs(),
-        runtime or manifest.runtime,
+        chosen,
         precision=manifest.precision,
-        # The manifest knows the whole architecture, also where the checkpoint does not tell it.
-        config=manifest.config if config is None else config,
+        config=config,
         imgsz=manifest.image_size,
         device=device,
         tolerance=tolerance,
-        say=progress,
+        trust=trust,
+        say=say,
+        arithmetic=precision,
     )
     if save:
         write_manifest(opened.folder, msgspec.structs.replace(manifest, verification=record))
     return record
 
 
-def _source(model: str | Path, checkpoint: Path) -> SourceRecord:
+def _checking_runtime(bundle: Bundle, say: Callable[[str], None]) -> str:
+    own = bundle.manifest.runtime
+    check_known(own, bundle)
+    state = availability(RUNTIMES, own)
+    if state.usable or bundle.manifest.format not in exporter_names():
+        return own  # where it is not usable either, opening it says why
+    other, _ = _usable_runtime(load_exporter(bundle.manifest.format).runtimes)
+    if other is None:
+        return own
+    say(f"runtime '{own}' is not usable here ({state.reason}); checking with '{other}'")
+    return other
+
+
+def _source(model: str | Path, checkpoint: Path, licence: str) -> SourceRecord:
     digest = sha256(checkpoint)
     for known in KNOWN.values():
         if digest == known.sha256:
             return SourceRecord(known.name, digest, known.licence, known.url)
-    licence = "Apache-2.0" if str(model) == TINY else "unknown"
-    return SourceRecord(checkpoint.name, digest, licence)
+    own = "Apache-2.0" if str(model) == TINY else "unknown"
+    return SourceRecord(checkpoint.name, digest, licence or own)
 
 
-def _metadata(config: SamConfig, source: SourceRecord) -> dict[str, str]:
+def _metadata(facts: ModelFacts, source: SourceRecord) -> dict[str, str]:
     return {
+        **facts.metadata,
         "version": _version("samdeploy"),
-        "architecture": config.architecture,
-        "image_size": str(config.image_size),
+        "architecture": facts.architecture,
+        "image_size": str(facts.image_size),
         "source": source.name,
         "source_sha256": source.sha256,
         "licence": source.licence,
@@ -241,7 +276,7 @@ def _metadata(config: SamConfig, source: SourceRecord) -> dict[str, str]:
 def _manifest(
     folder: Path,
     graphs: tuple[Graph, ...],
-    config: SamConfig,
+    facts: ModelFacts,
     exporter: type[Exporter],
     options: ExportOptions,
     source: SourceRecord,
@@ -249,9 +284,10 @@ def _manifest(
 ) -> Manifest:
     return Manifest(
         schema_version=SCHEMA_VERSION,
-        architecture=config.architecture,
-        image_size=config.image_size,
-        embedding_channels=config.image_encoder.out_chans,
+        family=facts.family,
+        architecture=facts.architecture,
+        image_size=facts.image_size,
+        embedding_channels=facts.embedding_channels,
         format=exporter.name,
         runtime=exporter.runtimes[0],
         precision=options.precision,
@@ -266,7 +302,7 @@ def _manifest(
             for graph in graphs
         ),
         source=source,
-        config=config.to_mapping(),
+        config=facts.config,
         options={name: getattr(options, name) for name in sorted(exporter.options)},
         tools={
             "python": platform.python_version(),
@@ -274,6 +310,7 @@ def _manifest(
         },
         verification=verification,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        whole_image=facts.whole_image,
     )
 
 

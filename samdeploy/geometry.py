@@ -61,6 +61,21 @@ class Transform:
         """Inverse of :meth:`points_to_input`."""
         return np.asarray(points, np.float64) / self.scale
 
+    @property
+    def low_res_size(self) -> Size:
+        """(height, width) of the part of low-res logits that is not all padding."""
+        return -(-self.input_size[0] // 4), -(-self.input_size[1] // 4)
+
+    def logits_to_image(self) -> tuple[Floats, Floats]:
+        """Matrices ``rows`` ``[height, s]`` and ``columns`` ``[width, s]``: what
+        :func:`resize_logits` does to logits ``x`` ``[s, s]`` is ``rows @ x @ columns.T``."""
+        to_input = interpolation_matrix(self.image_size // 4, self.image_size)
+        rows, columns = (
+            interpolation_matrix(valid, length) @ to_input[:valid]
+            for valid, length in zip(self.input_size, self.original_size, strict=True)
+        )
+        return rows, columns
+
     def boxes_to_input(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """``[..., 4]`` boxes x1 y1 x2 y2 from the image frame to the input frame."""
         corners = np.asarray(boxes, np.float64)
@@ -70,6 +85,20 @@ class Transform:
         """Inverse of :meth:`boxes_to_input`."""
         corners = np.asarray(boxes, np.float64)
         return self.points_to_image(corners.reshape(-1, 2, 2)).reshape(corners.shape)
+
+
+def interpolation_matrix(length: int, new_length: int) -> Floats:
+    """``[new_length, length]``: bilinear interpolation along one axis, half-pixel centres, the
+    outermost values continued beyond the ends."""
+    centres = (np.arange(new_length) + 0.5) * (length / new_length) - 0.5
+    centres = centres.clip(0, length - 1)
+    left = np.minimum(centres.astype(np.intp), max(0, length - 2))
+    share = centres - left
+    matrix = np.zeros((new_length, length), np.float32)
+    rows = np.arange(new_length)
+    matrix[rows, left] = 1 - share
+    matrix[rows, np.minimum(left + 1, length - 1)] += share
+    return matrix
 
 
 def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -15,6 +15,15 @@ PREPARE, SCORER, MASK_HEAD = "prepare", "scorer", "mask_head"
 #: Every bundle has these graphs; the others make it faster.
 ROLES = (ENCODER, DECODER)
 ALL_ROLES = (*ROLES, PREPARE, SCORER, MASK_HEAD)
+#: The one graph of a YOLO model: boxes, or boxes and masks.
+DETECTOR, SEGMENTER = "detector", "segmenter"
+
+#: By family of model, the graphs that its bundles must have: all those of one of the lines.
+FAMILIES = {
+    "sam": (ROLES,),
+    "yolo": ((DETECTOR,), (SEGMENTER,)),
+    "fastsam": ((SEGMENTER,),),
+}
 
 #: What each of them holds, for the descriptions inside the artifacts.
 MEANING = {
@@ -34,6 +43,10 @@ MEANING = {
     "first_queries": "queries of the decoder's first attention from the image, scaled",
     "mask_tokens": "one vector for each output mask",
     "mask_features": "image tokens as the prompt has changed them",
+    "images": "RGB in 0-1, scaled to fit, centred and surrounded with grey (114 / 255)",
+    "output0": "per place: centre x, centre y, width, height in input pixels, class scores in 0-1, "
+    "mask coefficients",
+    "output1": "mask prototypes; a mask is their sum weighted with its coefficients, above 0",
 }
 
 
@@ -77,6 +90,10 @@ def graph_specs(
 CONTRACT = {
     role: (tuple(spec.name for spec in inputs), tuple(spec.name for spec in outputs))
     for role, (inputs, outputs) in graph_specs(64, 8).items()
+} | {
+    # Ultralytics' names, so that ONNX files that it exported fit as they are.
+    DETECTOR: (("images",), ("output0",)),
+    SEGMENTER: (("images",), ("output0", "output1")),
 }
 
 #: Names of the leading dimensions that are dynamic, by tensor.
@@ -84,7 +101,13 @@ DYNAMIC = {
     spec.name: tuple(side for side in spec.shape if isinstance(side, str))
     for specs in graph_specs(64, 8).values()
     for spec in (*specs[0], *specs[1])
-}
+} | {name: () for role in (DETECTOR, SEGMENTER) for names in CONTRACT[role] for name in names}
+
+
+def needed_roles(roles: Collection[str]) -> tuple[str, ...]:
+    """Of the graphs that a model has, those that every model of its family has."""
+    lines = [line for family in FAMILIES.values() for line in family]
+    return next(line for line in lines if set(line) <= set(roles))
 
 
 class CheckedSession:

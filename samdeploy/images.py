@@ -80,6 +80,18 @@ def list_sources(source: str | os.PathLike[str]) -> list[Path]:
     raise InputError(f"'{name}' does not exist; expected an image, a video, a folder or a glob.")
 
 
+def iter_sources(source: ImageSource) -> Iterator[ImageSource]:
+    """An image itself, or every image and video frame of what :func:`list_sources` finds."""
+    if not isinstance(source, (str, os.PathLike)):
+        yield source
+        return
+    for path in list_sources(source):
+        if is_video(path):
+            yield from map(Image.fromarray, iter_video(path))
+        else:
+            yield path
+
+
 def _some(found: list[Path], otherwise: str) -> list[Path]:
     files = sorted(path for path in found if path.is_file())
     if not files:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -16,9 +16,10 @@ from samdeploy.drawing import draw_masks
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform, resize_masks
-from samdeploy.polygons import Polygon, mask_to_polygons, to_yolo_line
+from samdeploy.polygons import Polygon, mask_to_polygons
 from samdeploy.postprocess import mask_boxes
 from samdeploy.rle import Rle
+from samdeploy.yolo_labels import mask_to_yolo_line
 
 Floats = NDArray[np.float32]
 
@@ -34,6 +35,8 @@ class Masks:
             or ``None`` when the masks were changed after decoding.
         points: ``[N, 2]`` the grid point of each mask in image pixels (whole image only).
         crop_boxes: ``[N, 4]`` the crop each mask was found in, x1 y1 x2 y2 (whole image only).
+        classes: ``[N]`` class ids, or ``None`` from a model that knows no classes.
+        names: class ids to names.
         orig_shape: (height, width) of the image.
     """
 
@@ -49,6 +52,8 @@ class Masks:
         stability: ArrayLike | None = None,
         points: ArrayLike | None = None,
         crop_boxes: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        names: Mapping[int, str] | None = None,
         image: NDArray[np.uint8] | None = None,
     ) -> None:
         self.orig_shape = orig_shape
@@ -62,6 +67,8 @@ class Masks:
         self.crop_boxes = (
             None if crop_boxes is None else np.asarray(crop_boxes, np.int64).reshape(-1, 4)
         )
+        self.classes = None if classes is None else np.asarray(classes, np.int64).reshape(-1)
+        self.names = dict(names or {})
         self.low_res_logits = low_res_logits
         self.image = image
         self._transform = transform
@@ -121,6 +128,8 @@ class Masks:
             stability=take(self.stability),
             points=take(self.points),
             crop_boxes=take(self.crop_boxes),
+            classes=take(self.classes),
+            names=self.names,
             image=self.image,
         )
 
@@ -183,16 +192,24 @@ class Masks:
             )
         return annotations
 
-    def to_yolo(self, class_ids: int | Sequence[int] = 0, epsilon: float = 0.0) -> list[str]:
-        """YOLO segmentation lines, one per part; holes are bridged into the outline."""
+    def to_yolo(
+        self, class_ids: int | Sequence[int] | None = None, epsilon: float = 0.0
+    ) -> list[str]:
+        """YOLO segmentation lines, one per mask that is not empty; holes and parts are joined into
+        one outline (see :mod:`samdeploy.yolo_labels`).
+
+        ``class_ids`` left out are the masks' own classes, or 0 where they have none.
+        """
+        if class_ids is None:
+            class_ids = 0 if self.classes is None else self.classes.tolist()
         classes = [class_ids] * len(self) if isinstance(class_ids, int) else list(class_ids)
         if len(classes) != len(self):
             raise InputError(f"{len(classes)} class ids for {len(self)} masks; give one per mask.")
-        return [
-            to_yolo_line(part.bridged(), class_id, self.orig_shape)
-            for class_id, parts in zip(classes, self.to_polygons(epsilon), strict=True)
-            for part in parts
+        lines = [
+            mask_to_yolo_line(mask, class_id, epsilon)
+            for class_id, mask in zip(classes, self.data, strict=True)
         ]
+        return [line for line in lines if line is not None]
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections``: masks, boxes (outer edges) and scores as confidence.
@@ -212,7 +229,7 @@ class Masks:
             xyxy=boxes,
             mask=self.data,
             confidence=self.scores,
-            class_id=np.zeros(len(self), int),
+            class_id=np.zeros(len(self), int) if self.classes is None else self.classes,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -232,8 +249,18 @@ class Masks:
                 entry["stability"] = round(float(self.stability[i]), 6) if known else None
             if self.points is not None:
                 entry["point"] = self.points[i].tolist()
+            if self.classes is not None:
+                entry["class"] = int(self.classes[i])
+                entry["name"] = self.class_name(i)
             masks.append(entry)
         return {"size": list(self.orig_shape), "masks": masks}
+
+    def class_name(self, index: int) -> str:
+        """Name of the class of mask ``index``, its number where it has no name, or empty."""
+        if self.classes is None:
+            return ""
+        number = int(self.classes[index])
+        return self.names.get(number, str(number))
 
     def plot(
         self,
@@ -244,7 +271,8 @@ class Masks:
         boxes: ArrayLike | None = None,
     ) -> NDArray[np.uint8]:
         """The masks drawn over ``image`` (RGB uint8 ``[height, width, 3]``; by default the image
-        they were made from), with the prompts if given. Returns a new array."""
+        they were made from), with the prompts if given and the class names if known. Returns a
+        new array."""
         base = self.image if image is None else image
         if base is None:
             raise InputError("these masks do not know their image; pass image= to plot.")
@@ -252,7 +280,10 @@ class Masks:
             raise InputError(
                 f"an image of {list(base.shape[:2])}; expected the masks' {list(self.orig_shape)}."
             )
-        return draw_masks(base, self.data, points=points, labels=labels, boxes=boxes)
+        captions = [self.class_name(i) for i in range(len(self))]
+        return draw_masks(
+            base, self.data, points=points, labels=labels, boxes=boxes, captions=captions
+        )
 
     def save(self, path: str | Path, **plot_options: Any) -> Path:
         """Write ``.json`` (:meth:`to_json`) or a picture (:meth:`plot`), whole or not at all."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samdeploy.bundle import Bundle
+from samdeploy.bundle import Bundle, sha256
 from samdeploy.checkpoints import resolve_checkpoint
-from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
-from samdeploy.registry import load_runtime
+from samdeploy.registry import load_runtime, runtime_names
 from samdeploy.session import RuntimeOptions
 
 
@@ -37,6 +37,17 @@ class OpenedModel:
     @property
     def low_res_side(self) -> int:
         return fixed_shape(self.sessions[DECODER], "image_embeddings")[-1] * 4
+
+    @property
+    def encoder_key(self) -> str:
+        """A text that two models share only if their embeddings are the same: what the encoder
+        was read from, at which size, and what runs it."""
+        if self.bundle is None:
+            content = sha256(self.source)
+        else:
+            graphs = {graph.role: graph for graph in self.bundle.manifest.graphs}
+            content = " ".join(file.sha256 for file in graphs[ENCODER].files)
+        return f"{content} {self.image_size} {self.sessions[ENCODER].provider}"
 
     def close(self) -> None:
         for session in self.sessions.values():
@@ -68,7 +79,13 @@ def open_model(
                 "config and imgsz are fixed in a bundle; pass them when exporting the checkpoint."
             )
         bundle = Bundle.open(path)
+        if bundle.manifest.family != "sam":
+            raise InputError(
+                f"'{path}' is a {bundle.manifest.architecture} model and no SAM; open it with "
+                "samdeploy.YOLO or samdeploy.FastSAM."
+            )
         name = runtime or bundle.manifest.runtime
+        check_known(name, bundle)
         graphs = bundle.graphs()
     else:
         bundle = None
@@ -87,6 +104,21 @@ def open_model(
 
         recommended = read_whole_image(path)
     return OpenedModel(sessions, path, name, used, bundle, recommended)
+
+
+def check_known(runtime: str, bundle: Bundle) -> None:
+    """A bundle may come from a machine that has plugins which this one lacks.
+
+    Raises:
+        BundleError: nothing here provides the runtime that it was made for.
+    """
+    manifest = bundle.manifest
+    if runtime == manifest.runtime and runtime not in runtime_names():
+        raise BundleError(
+            f"bundle '{bundle.folder}' (format {manifest.format}) is for runtime '{runtime}', "
+            "which nothing installed here provides; install its plugin or export the checkpoint to "
+            "another format."
+        )
 
 
 def open_graphs(

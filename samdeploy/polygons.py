@@ -7,7 +7,6 @@ simplified, and coordinates divided by the image size stay within [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -45,17 +44,23 @@ def ring_area(ring: Ring) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def mask_to_polygons(mask: NDArray[np.bool_], epsilon: float = 0.0) -> list[Polygon]:
+def mask_to_polygons(
+    mask: NDArray[np.bool_], epsilon: float = 0.0, inset: float = 0.0
+) -> list[Polygon]:
     """Polygons of a mask ``[H, W]``, largest first; ``epsilon`` is the largest distance in pixels
-    that simplification may move the outline (0 keeps every corner). Parts are 4-connected."""
+    that simplification may move the outline (0 keeps every corner). Parts are 4-connected.
+
+    ``inset`` moves every edge this far (below half a pixel) into the mask beforehand.
+    """
     parts: list[Polygon] = []
-    count, labels = cv2.connectedComponents(np.asarray(mask, np.uint8), connectivity=4)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        np.asarray(mask, np.uint8), connectivity=4
+    )
     for index in range(1, count):
-        part = labels == index
-        rows = np.flatnonzero(part.any(axis=1))
-        columns = np.flatnonzero(part.any(axis=0))
-        x, y = int(columns[0]), int(rows[0])
-        rings = _trace(part[y : rows[-1] + 1, x : columns[-1] + 1])
+        x, y, width, height = (int(value) for value in stats[index, :4])
+        rings = _trace(labels[y : y + height, x : x + width] == index)
+        if inset:
+            rings = [_inset(ring, inset) for ring in rings]
         simplified = [_simplify(ring + np.array([x, y]), epsilon) for ring in rings]
         rings_left = [ring for ring in simplified if ring is not None]
         if not rings_left:
@@ -89,7 +94,8 @@ def _trace(mask: NDArray[np.bool_]) -> list[Ring]:
 
     rings = []
     while following:
-        start = next(iter(following))
+        # Not where two pixels touch at a corner: a ring that passes there twice would end early.
+        start = next(point for point, options in following.items() if len(options) == 1)
         point, direction = start, (0, 0)
         corners: list[tuple[int, int]] = []
         while True:
@@ -119,6 +125,13 @@ def _drop_straight(corners: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return corners[1:] if straight else corners
 
 
+def _inset(ring: Ring, distance: float) -> Ring:
+    """Move the edges of a traced ring into the mask, which lies to their right."""
+    along = np.sign(np.roll(ring, -1, axis=0) - ring)
+    right = np.stack([-along[:, 1], along[:, 0]], axis=1)  # y points down
+    return np.asarray(ring + distance * (right + np.roll(right, 1, axis=0)), np.float64)
+
+
 def _simplify(ring: Ring, epsilon: float) -> Ring | None:
     if epsilon <= 0:
         return ring
@@ -141,10 +154,3 @@ def _bridge(ring: Ring, hole: Ring) -> Ring:
     turned = np.roll(hole, -start, axis=0)
     cut = np.concatenate([hit, turned, turned[:1], hit])
     return np.concatenate([ring[: edge + 1], cut, ring[edge + 1 :]])
-
-
-def to_yolo_line(ring: Ring, class_id: int, size: Sequence[int]) -> str:
-    """``class x1 y1 x2 y2 ...`` with coordinates divided by the image's width and height."""
-    height, width = size
-    values = (ring / (width, height)).ravel()
-    return f"{class_id} " + " ".join(f"{value:.6g}" for value in values)

@@ -53,21 +53,27 @@ def nms(boxes: Floats, scores: Floats, iou_threshold: float) -> NDArray[np.intp]
     area have an undefined IoU and stay.
     """
     order = np.argsort(-scores, kind="stable")
-    ordered = boxes[order].astype(np.float32)
-    areas = (ordered[:, 2] - ordered[:, 0]) * (ordered[:, 3] - ordered[:, 1])
+    ordered = boxes[order]
     alive = np.ones(len(order), bool)
     for i in range(len(order)):
-        if not alive[i]:
-            continue
-        rest = ordered[i + 1 :]
-        top_left = np.maximum(ordered[i, :2], rest[:, :2])
-        bottom_right = np.minimum(ordered[i, 2:], rest[:, 2:])
-        overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            iou = overlap / (areas[i] + areas[i + 1 :] - overlap)
-        # In double, as in torchvision: float32's 0.1 is above 0.1.
-        alive[i + 1 :] &= ~(iou.astype(np.float64) > iou_threshold)
+        if alive[i]:
+            alive[i + 1 :] &= ~(box_iou(ordered[i], ordered[i + 1 :]) > iou_threshold)
     return order[alive]
+
+
+def box_iou(box: Floats, boxes: Floats) -> NDArray[np.float64]:
+    """IoU ``[N]`` of a box ``[4]`` with ``[N, 4]``, x1 y1 x2 y2, areas as in :func:`nms`; not a
+    number where both have no area."""
+    box, boxes = box.astype(np.float32), boxes.astype(np.float32)
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    top_left = np.maximum(box[:2], boxes[:, :2])
+    bottom_right = np.minimum(box[2:], boxes[:, 2:])
+    overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou = overlap / (area + areas - overlap)
+    # In double, as in torchvision: float32's 0.1 is above 0.1.
+    return np.asarray(iou, np.float64)
 
 
 def near_crop_edge(

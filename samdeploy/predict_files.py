@@ -20,8 +20,10 @@ from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 from samdeploy.images import is_video, iter_video, load_image
 from samdeploy.masks import Masks
+from samdeploy.prefetch import prefetch
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
+from samdeploy.yolo.facade import YOLO
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def output_folder(output: str | None, project: str, name: str) -> Iterator[Path]
 
 
 def predict_files(
-    sam: SAM,
+    model: SAM | YOLO,
     sources: Sequence[Path],
     folder: Path,
     prompts: Sequence[Prompt],
@@ -70,18 +72,19 @@ def predict_files(
 ) -> Iterator[Result]:
     """Yield a :class:`Result` per image or video frame after its overlay and JSON are written.
 
-    Without prompts the whole image is segmented with ``settings``.
+    Without prompts the whole image is segmented. ``settings`` are those of the model's family.
     """
     taken: set[str] = set()
     marks = _marks(prompts)
-    for path, name, stem, image in _images(sources):
+    for path, name, stem, image in prefetch(_images(sources)):
         started = time.perf_counter()
         if prompts:
-            found = sam.predict(image, prompts=prompts, multimask=multimask)
+            asked: dict[str, Any] = {**settings, "multimask": True} if multimask else {**settings}
+            found = model.predict(image, prompts=prompts, **asked)
         else:
             with progress_bar(name) as progress:
-                found = sam.generate(image, progress=progress, **settings)
-        content = {"image": str(path), "model": str(sam.source), **found.to_json()}
+                found = model.generate(image, progress=progress, **settings)
+        content = {"image": str(path), "model": str(model.source), **found.to_json()}
         seconds = time.perf_counter() - started
         stem = _free_stem(stem, taken)
         record = folder / f"{stem}.json"

@@ -146,6 +146,27 @@ def encode_prompts(
     return DecoderPrompts(coords, labels, mask_input, has_mask)
 
 
+def box_and_points(
+    prompt: Prompt, size: tuple[int, int]
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64], NDArray[np.bool_]]:
+    """Box ``[4]`` or ``None``, points ``[P, 2]`` and which of them are foreground ``[P]``, checked
+    like those of :func:`encode_prompts` against an image of ``size`` (height, width).
+
+    Raises:
+        InputError: neither is given, or one is not usable.
+    """
+    if prompt.points is None and prompt.box is None:
+        raise InputError("a Prompt without points and box; give it one of them.")
+    box, points, labels = None, np.zeros((0, 2)), []
+    if prompt.points is not None:
+        points = _rows(prompt.points, 2, "points")
+        _check_inside(points, size, "point")
+        labels = _labels(prompt.labels, len(points))
+    if prompt.box is not None:
+        box = _check_box(_one_box(prompt.box), size).reshape(4)
+    return box, points, np.array(labels, np.int64) == LABEL_FOREGROUND
+
+
 def _tokens(
     prompt: Prompt, transform: Transform
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -155,14 +176,12 @@ def _tokens(
         raise InputError(f"labels={shown(prompt.labels)} came without points; give one label each.")
     if prompt.points is not None:
         points = _rows(prompt.points, 2, "points")
-        _check_inside(points, transform, "point")
+        _check_inside(points, transform.original_size, "point")
         coords.append(transform.points_to_input(points))
         labels += _labels(prompt.labels, len(points))
     if prompt.box is not None:
-        boxes = _rows(prompt.box, 4, "box")
-        if len(boxes) != 1:
-            raise InputError(f"a Prompt takes one box, got {len(boxes)}; make one Prompt per box.")
-        coords.append(transform.points_to_input(_check_box(boxes[0], transform)))
+        corners = _check_box(_one_box(prompt.box), transform.original_size)
+        coords.append(transform.points_to_input(corners))
         labels += [LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT]
     elif prompt.points is not None:
         coords.append(np.zeros((1, 2)))
@@ -237,8 +256,8 @@ def _depth(values: Any) -> int:
     return 0
 
 
-def _check_inside(points: NDArray[np.float64], transform: Transform, what: str) -> None:
-    height, width = transform.original_size
+def _check_inside(points: NDArray[np.float64], size: tuple[int, int], what: str) -> None:
+    height, width = size
     outside = ((points < 0) | (points > (width, height))).any(axis=1)
     if outside.any():
         x, y = points[outside][0]
@@ -248,14 +267,21 @@ def _check_inside(points: NDArray[np.float64], transform: Transform, what: str) 
         )
 
 
-def _check_box(box: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+def _one_box(box: Any) -> NDArray[np.float64]:
+    boxes = _rows(box, 4, "box")
+    if len(boxes) != 1:
+        raise InputError(f"a Prompt takes one box, got {len(boxes)}; make one Prompt per box.")
+    return boxes.reshape(4)
+
+
+def _check_box(box: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
     x1, y1, x2, y2 = box
     if x2 <= x1 or y2 <= y1:
         raise InputError(
             f"box [{x1:g}, {y1:g}, {x2:g}, {y2:g}] has no area; expected x1 < x2 and y1 < y2."
         )
     corners = box.reshape(2, 2)
-    _check_inside(corners, transform, "box corner")
+    _check_inside(corners, size, "box corner")
     return corners
 
 

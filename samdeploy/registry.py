@@ -1,11 +1,12 @@
-"""Exporters and runtimes by name, through entry points: built-in ones exactly like plugins.
+"""Exporters, runtimes and benchmarks by name, through entry points: built-in like plugins.
 
-This is the only dynamic import of the package.
+Elsewhere only the plugins of ONNX Runtime are imported by name (runtimes/onnxruntime.py).
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -14,6 +15,7 @@ from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.session import Availability, Exporter, Runtime
 
 EXPORTERS, RUNTIMES = "samdeploy.exporters", "samdeploy.runtimes"
+BENCHMARKS = "samdeploy.benchmarks"
 
 # What users of other tools type.
 _ALIASES = {
@@ -59,12 +61,20 @@ def load_runtime(name: str) -> type[Runtime]:
     return loaded
 
 
+def load_benchmark(name: str) -> Callable[..., Any]:
+    """A function that measures: ``formats``, ``peers`` or ``compare``."""
+    loaded: Callable[..., Any] = _load(BENCHMARKS, name, "benchmark")
+    return loaded
+
+
 def availability(group: str, name: str) -> Availability:
     """The state of one exporter or runtime; a library that is missing is a reason, not an error."""
     try:
         loaded: Availability = _load(group, name, name).availability()
     except RuntimeUnavailableError as error:
-        return Availability(reason=str(error.__cause__ or error), install=_install(name))
+        return Availability(
+            reason=str(error.__cause__ or error), install=_install(_found(group)[name])
+        )
     return loaded
 
 
@@ -79,10 +89,13 @@ def _load(group: str, name: str, what: str) -> Any:
         return points[wanted].load()
     except ImportError as error:
         raise RuntimeUnavailableError(
-            f"{what} '{wanted}' is not usable here ({error}); run: {_install(wanted)}."
+            f"{what} '{wanted}' is not usable here ({error}); run: {_install(points[wanted])}."
         ) from error
 
 
-def _install(name: str) -> str:
-    extra = "export" if name in ("onnx", "torch") else name
+def _install(point: EntryPoint) -> str:
+    owner = "samdeploy" if point.dist is None else point.dist.name
+    if owner != "samdeploy":
+        return f"pip install {owner}"  # of an installed package, this adds the libraries it lacks
+    extra = "export" if point.name in ("onnx", "torch") else point.name
     return f"pip install 'samdeploy[{extra}]'"

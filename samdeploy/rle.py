@@ -35,6 +35,29 @@ class Rle:
         bounds = np.concatenate([start, changes, [flat.size]])
         return cls((height, width), np.diff(bounds))
 
+    @classmethod
+    def encode_part(
+        cls, part: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]
+    ) -> Rle:
+        """Encode the mask of ``size`` (height, width) that is ``part`` ``[h, w]`` with its top left
+        pixel at ``corner`` (y, x), and empty elsewhere."""
+        height, width = size
+        # Columns become rows with an empty pixel at both ends, so that each run starts and ends.
+        columns = np.zeros((part.shape[1], part.shape[0] + 2), np.uint8)
+        columns[:, 1:-1] = part.view(np.uint8).T
+        column, row = np.nonzero(columns[:, 1:] != columns[:, :-1])
+        bounds = (column + corner[1]) * height + row + corner[0]
+        starts, ends = bounds[::2], bounds[1::2]
+        # A run to the foot of a column goes on at the head of the next.
+        apart = ends[:-1] != starts[1:]
+        always = np.ones(min(1, len(starts)), bool)
+        starts = starts[np.concatenate([always, apart])]
+        ends = ends[np.concatenate([apart, always])]
+        bounds = np.stack([starts, ends], axis=1).ravel()
+        if not bounds.size or bounds[-1] != height * width:
+            bounds = np.append(bounds, height * width)
+        return cls(size, np.diff(bounds, prepend=0))
+
     def decode(self) -> NDArray[np.bool_]:
         """The mask, bool ``[height, width]``."""
         values = np.arange(len(self.counts)) % 2 == 1

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
+from samdeploy.benchmarking import BenchmarkResult, benchmark
 from samdeploy.embedding import Embedding
+from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export
 from samdeploy.images import (
     ChannelOrder,
     ImageSource,
-    is_video,
-    iter_video,
-    list_sources,
+    iter_sources,
     load_image,
 )
 from samdeploy.masks import Masks
-from samdeploy.opening import open_model
+from samdeploy.opening import OpenedModel, open_model
 from samdeploy.prompts import Nested, Prompt, collect_prompts, encode_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import WholeImageSettings
@@ -41,7 +39,7 @@ class SAM:
 
     Args:
         model: a bundle folder, or a checkpoint by path or known name (``sam_b.pt``,
-            ``sam_tiny.pt``...).
+            ``sam_tiny.pt``...), or sessions that are open already, whose options stay theirs.
         runtime: ``onnxruntime``, ``torch``, ...; by default what the bundle was made for, or torch
             for a checkpoint.
         device: ``auto``, or a device of the runtime such as ``cpu`` or ``cuda``.
@@ -49,6 +47,8 @@ class SAM:
         imgsz, config: for a checkpoint only: another input size, and architecture details that its
             tensor shapes do not tell.
         options: further :class:`RuntimeOptions`, instead of the three above.
+        embedding_cache: folder in which embeddings are kept, so that an image that was encoded
+            before opens at once.
 
     Raises:
         SamDeployError: any subclass, with one sentence on what to do.
@@ -59,7 +59,7 @@ class SAM:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | OpenedModel,
         *,
         runtime: str | None = None,
         device: str = "auto",
@@ -67,11 +67,22 @@ class SAM:
         imgsz: int | None = None,
         config: Mapping[str, Any] | str | Path | None = None,
         options: RuntimeOptions | None = None,
+        embedding_cache: str | Path | None = None,
     ) -> None:
         options = options or RuntimeOptions(threads=threads, imgsz=imgsz, config=config)
-        self._model, self._options = model, options
-        self._opened = open_model(model, runtime=runtime, device=device, options=options)
+        self._options = options
+        if isinstance(model, OpenedModel):
+            self._model: str | Path = model.source
+            self._opened = model
+        else:
+            self._model = model
+            self._opened = open_model(model, runtime=runtime, device=device, options=options)
         self._engine = Engine(self._opened)
+        self._cache = (
+            None
+            if embedding_cache is None
+            else EmbeddingCache(embedding_cache, self._opened.encoder_key)
+        )
         self._current: Embedding | None = None
 
     def __enter__(self) -> SAM:
@@ -100,9 +111,18 @@ class SAM:
         """Side ``S`` of the encoder input in pixels."""
         return self._engine.image_size
 
+    @classmethod
+    def check(cls, prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> None:
+        """Raise :class:`InputError` for what this kind of model cannot be asked."""
+        check_mode(prompted, multimask, settings)
+        WholeImageSettings.from_names(settings)
+
     def encode(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> Embedding:
         """Run the image encoder once; any number of prompts can then be decoded."""
-        return self._engine.encode(load_image(image, channel_order))
+        pixels = load_image(image, channel_order)
+        if self._cache is None:
+            return self._engine.encode(pixels)
+        return self._cache.get(pixels, self._engine.encode)
 
     def predict(
         self,
@@ -260,6 +280,13 @@ class SAM:
         opened_with = {"config": self._options.config, "imgsz": self._options.imgsz}
         return export(self._model, **{**opened_with, **options})
 
+    def benchmark(self, **options: Any) -> BenchmarkResult:
+        """Measure what this model was opened from; see :func:`samdeploy.benchmark`."""
+        if self._opened.bundle is not None:
+            return benchmark(self._model, **options)
+        opened_with = {"config": self._options.config, "imgsz": self._options.imgsz}
+        return benchmark(self._model, **{**opened_with, **options})
+
     def _embedding(
         self, target: Embedding | ImageSource | None, channel_order: ChannelOrder
     ) -> Embedding:
@@ -274,15 +301,8 @@ class SAM:
     def _targets(self, source: ImageSource | None) -> Iterator[Embedding | ImageSource]:
         if source is None:
             yield self._embedding(None, "rgb")
-            return
-        if not isinstance(source, (str, PathLike)):
-            yield source
-            return
-        for path in list_sources(source):
-            if is_video(path):
-                yield from map(Image.fromarray, iter_video(path))
-            else:
-                yield path
+        else:
+            yield from iter_sources(source)
 
 
 def check_mode(prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> None:

@@ -11,16 +11,18 @@ Names, shapes and dtypes are checked once, above the session (:mod:`samdeploy.gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.errors import InputError
+
 if TYPE_CHECKING:
-    from samdeploy.models.sam import Sam
+    from samdeploy.models import Exportable
 
 Array: TypeAlias = NDArray[Any]
 
@@ -43,13 +45,16 @@ class Availability:
     """Where a runtime or exporter can work on this machine.
 
     ``devices`` are the values that ``device=`` accepts here, best first; when it is empty,
-    ``reason`` says in one sentence why, and ``install`` is the command that mends it.
+    ``reason`` says in one sentence why, and ``install`` is the command that mends it. ``absent``
+    looks up the devices that are not usable after all, each with its own reason: a look that may
+    load drivers, so it is taken only when somebody wants to know.
     """
 
     devices: tuple[str, ...] = ()
     reason: str = ""
     install: str = ""
     version: str = ""
+    absent: Callable[[], Mapping[str, Availability]] = dict
 
     @property
     def usable(self) -> bool:
@@ -59,7 +64,8 @@ class Availability:
 @dataclass(frozen=True)
 class RuntimeOptions:
     """How to open a graph. A runtime ignores nothing silently: it raises
-    :class:`~samdeploy.errors.InputError` for a value that it cannot honour.
+    :class:`~samdeploy.errors.InputError` for a value that it cannot honour,
+    see :meth:`refuse_all_but`.
 
     Attributes:
         threads: CPU threads of one inference; ``None`` leaves it to the backend.
@@ -68,8 +74,11 @@ class RuntimeOptions:
         precision: arithmetic of the inference: ``f16`` or ``bf16``, or ``f32`` for that of the
             artifact; ``None`` is what the backend prefers, which may be lower than the artifact's.
         cache: folder where a backend may keep compiled models, for a faster second start.
+        performance_hint: ``latency`` or ``throughput``: what a backend tunes itself for.
+        streams: inferences that a backend prepares to run side by side.
         imgsz: side of the encoder input when the source is a checkpoint, in pixels.
         config: architecture details when the source is a checkpoint of non-standard shape.
+        trust: load a checkpoint that executes code (Ultralytics'), because its source is trusted.
     """
 
     threads: int | None = None
@@ -77,8 +86,30 @@ class RuntimeOptions:
     graph_optimization: str = "all"
     precision: str | None = None
     cache: Path | None = None
+    performance_hint: str | None = None
+    streams: int | None = None
     imgsz: int | None = None
     config: Mapping[str, Any] | str | Path | None = None
+    trust: bool = False
+
+    def refuse_all_but(self, *heeded: str, runtime: str) -> None:
+        """A runtime calls this with the names of the options that it heeds. Every runtime grants
+        ``precision="f32"``.
+
+        Raises:
+            InputError: another option is not at its default, or a count is below 1.
+        """
+        for option in fields(self):
+            value = getattr(self, option.name)
+            granted = value == option.default or (option.name, value) == ("precision", "f32")
+            if not granted and option.name not in heeded:
+                raise InputError(
+                    f"{option.name}={value}; runtime '{runtime}' has no use for it, leave it out."
+                )
+        for name in ("threads", "streams"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise InputError(f"{name}={count}; expected 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -197,7 +228,7 @@ class Exporter(Protocol):
         """Never raises."""
         ...
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
         """Write into ``folder`` (which exists and is empty) and describe what was written.
 
         Raises:

@@ -18,6 +18,8 @@ from samdeploy.text import shown
 #: Crops that overlap entirely would never advance.
 _MOST_OVERLAP = 0.99
 
+MODES = ("grid", "adaptive")
+
 _ALIASES = {
     "points_per_side": "points_stride",
     "points_per_batch": "points_batch_size",
@@ -31,11 +33,11 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class WholeImageSettings:
-    """Meta's defaults.
+    """Meta's defaults, but for the batch, which is sized for a processor's cache.
 
     Attributes:
         points_stride: grid points along one side of the image.
-        points_batch_size: prompts in one decoder call.
+        points_batch_size: prompts in one decoder call; no answer depends on it.
         conf_thres: smallest predicted IoU, exclusive; 0 keeps all.
         stability_score_thresh: smallest stability score, inclusive; 0 keeps all.
         stability_score_offset: shift of the threshold for the stability score, in logits.
@@ -46,10 +48,15 @@ class WholeImageSettings:
         crop_downscale_factor: points along a side are divided by this for every layer.
         min_mask_region_area: holes and islands below this many pixels are removed; 0 keeps all.
         point_grids: own grids, one ``[N, 2]`` in [0, 1] per layer, instead of ``points_stride``.
+        exact: judge stability and boxes on masks at full size, as the reference implementation
+            does; by default they are judged on low-res logits, which is many times faster.
+        mode: ``grid`` asks at every point; ``adaptive`` walks the grid coarse to fine and leaves
+            out points inside confident masks found so far: faster, and some parts of objects are
+            no longer found.
     """
 
     points_stride: int = 32
-    points_batch_size: int = 64
+    points_batch_size: int = 16
     conf_thres: float = 0.88
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
@@ -60,6 +67,8 @@ class WholeImageSettings:
     crop_downscale_factor: int = 1
     min_mask_region_area: int = 0
     point_grids: Sequence[ArrayLike] | None = None
+    exact: bool = False
+    mode: str = "grid"
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -87,6 +96,15 @@ class WholeImageSettings:
             raise InputError(f"stability_score_offset={shown(offset)}; expected 0 or more.")
         if self.point_grids is not None:
             self._check_point_grids(self.point_grids)
+        if not isinstance(self.exact, bool):
+            raise InputError(f"exact={shown(self.exact)}; expected True or False.")
+        if self.mode not in MODES:
+            raise InputError(f"mode={shown(self.mode)}; expected one of {', '.join(MODES)}.")
+        if self.mode == "adaptive" and (self.exact or self.point_grids is not None):
+            raise InputError(
+                "mode=adaptive works on low-res logits of a regular grid; drop exact and "
+                "point_grids, or the mode."
+            )
 
     def _check_point_grids(self, grids: Sequence[ArrayLike]) -> None:
         expected = self.crop_n_layers + 1

@@ -99,6 +99,13 @@ def check(record: VerificationRecord) -> None:
     Raises:
         VerificationError: with the numbers.
     """
+    if record.detections and not record.passed:
+        masks = f", mask IoU mean {record.mask_iou_mean:.4f}" if record.mask_iou_mean else ""
+        raise VerificationError(
+            f"the artifact does not match the torch reference: box IoU mean "
+            f"{record.box_iou_mean:.4f}{masks} (expected {record.tolerance:g} or more); pass "
+            "verify=warn to keep it anyway."
+        )
     if not record.passed:
         raise VerificationError(
             f"the artifact does not match the torch reference: mask IoU mean "

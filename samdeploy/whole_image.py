@@ -1,73 +1,54 @@
 """Whole-image segmentation: a grid of point prompts over the image and its crops, filtered.
 
 The algorithm and its defaults are those of Segment Anything's automatic mask generation
-(arXiv:2304.02643, appendix B). It runs on any encoder and decoder given as functions, and keeps
-masks as run lengths, so that memory does not grow with their number.
+(arXiv:2304.02643, appendix B). It runs on any encoder and decoder given as functions. Masks are
+filtered as low-res logits, and only those that are kept are brought to the image's size; they are
+kept as run lengths, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.candidates import Candidates, Decoded, Selector
 from samdeploy.constants import LABEL_FOREGROUND, LABEL_PADDING, MASK_THRESHOLD
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
-from samdeploy.geometry import Transform, iter_resized_logits
+from samdeploy.geometry import Transform
 from samdeploy.grids import Crop, make_crops
 from samdeploy.masks import Masks
-from samdeploy.postprocess import (
-    fill_holes,
-    mask_boxes,
-    near_crop_edge,
-    nms,
-    remove_islands,
-    stability_scores,
-)
+from samdeploy.postprocess import box_iou, fill_holes, nms, remove_islands
 from samdeploy.prompts import DecoderPrompts
 from samdeploy.rle import Rle
 from samdeploy.settings import WholeImageSettings
+from samdeploy.upscaling import Patch
 
-Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 #: RGB uint8 ``[h, w, 3]`` (a crop of the image) -> its embedding.
 Encode = Callable[[NDArray[np.uint8]], Embedding]
 Decode = Callable[[Embedding, DecoderPrompts], Answer]
 
+#: Candidates of a crop wait as logits for the filter between masks; beyond this many bytes, further
+#: ones are brought to image size at once.
+_MOST_LOGIT_BYTES = 256 << 20
 
-_NO_LOGITS = np.zeros((0, 1, 1), np.float32)
+#: How far the IoU of two boxes of low-res logits may be from that of the masks' boxes.
+_BOX_DOUBT = 0.1
 
+#: Batches whose masks may wait for the filters while the next one is decoded.
+_MOST_WAITING = 2
 
-@dataclass(frozen=True)
-class _Found:
-    """Candidate masks and what is known of each; boxes and points in image pixels, ``prompts`` the
-    index of the grid point among those of all crops."""
-
-    rles: list[Rle]
-    boxes: Floats
-    scores: Floats
-    stability: Floats
-    points: NDArray[np.float64]
-    prompts: NDArray[np.intp]
-    crop_boxes: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.rles)
-
-    def __getitem__(self, keep: NDArray[np.intp]) -> _Found:
-        return _Found(
-            [self.rles[i] for i in keep],
-            self.boxes[keep],
-            self.scores[keep],
-            self.stability[keep],
-            self.points[keep],
-            self.prompts[keep],
-            self.crop_boxes[keep],
-        )
+#: ``mode="adaptive"``: the grid is walked in steps of these, and a mask of at most this share of
+#: the crop takes the points inside it out of the later walks.
+_STRIDES = (4, 2, 1)
+_COVERING_SHARE = 0.2
 
 
 def generate(
@@ -83,25 +64,24 @@ def generate(
     the order in which the last filter between masks left them. ``progress(done, total)`` is called
     with the number of grid points after every decoder call.
     """
-    height, width = image.shape[:2]
-    crops = make_crops((height, width), settings)
+    size = (image.shape[0], image.shape[1])
+    crops = make_crops(size, settings)
     total = sum(len(crop.points) for crop in crops)
     done = 0
     per_crop = []
-    for crop in crops:
-        x1, y1, x2, y2 = crop.box
-        # One encoder call per crop; its candidates are filtered before the next crop starts.
-        embedding = encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
-        batches = []
-        for points in _batches(crop.points, settings.points_batch_size):
-            found = _process_batch(decode, embedding, points, crop, (height, width), settings)
-            batches.append(replace(found, prompts=found.prompts + done))
-            done += len(points)
-            if progress:
-                progress(done, total)
-        found = _concatenate(batches)
-        per_crop.append(found[nms(found.boxes, found.scores, settings.nms_thresh)])
-    found = _concatenate(per_crop)
+    # One worker: filters run on it while the decoder is at the next batch.
+    with ThreadPoolExecutor(1, "samdeploy-filters") as worker:
+        for crop in crops:
+            x1, y1, x2, y2 = crop.box
+            # One encoder call per crop; its candidates are filtered before the next crop starts.
+            embedding = encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
+            walk = _Walk(decode, embedding, crop, size, settings, worker)
+            before = done
+            for done in walk.run(before):
+                if progress:
+                    progress(done, total)
+            per_crop.append(walk.best())
+    found = Candidates.concatenate(per_crop)
     if len(crops) > 1:
         # A smaller crop sees more detail: its masks win.
         sides = found.crop_boxes[:, 2:] - found.crop_boxes[:, :2]
@@ -111,7 +91,7 @@ def generate(
         found = _clean(found, settings)
     return Masks.from_rles(
         found.rles,
-        (height, width),
+        size,
         found.scores,
         prompt_index=found.prompts,
         stability=found.stability,
@@ -119,11 +99,6 @@ def generate(
         crop_boxes=found.crop_boxes,
         image=image,
     )
-
-
-def _batches(points: NDArray[np.float64], size: int) -> Iterator[NDArray[np.float64]]:
-    for start in range(0, len(points), size):
-        yield points[start : start + size]
 
 
 def grid_prompts(
@@ -138,76 +113,134 @@ def grid_prompts(
     return DecoderPrompts(coords, labels, no_mask, np.zeros(count, np.float32))
 
 
-def _process_batch(
-    decode: Decode,
-    embedding: Embedding,
-    points: NDArray[np.float64],
-    crop: Crop,
-    image_size: tuple[int, int],
-    settings: WholeImageSettings,
-) -> _Found:
-    """Candidates of some grid points of a crop that pass the filters on single masks."""
-    transform = embedding.transform
-    prompts = grid_prompts(points, transform, embedding.low_res_side)
-    answer = decode(embedding, prompts)
-    # The single-mask output is for prompts that leave no doubt; one point does.
-    iou = answer.iou_predictions[:, 1:]
-    confident = iou > settings.conf_thres if settings.conf_thres > 0 else np.ones(iou.shape, bool)
-    # Masks are made only for prompts that have a confident one.
-    rows = np.flatnonzero(confident.any(axis=1))
-    logits = answer.masks(rows)[:, 1:][confident[rows]] if len(rows) else _NO_LOGITS
-    iou, owners = iou[confident], np.nonzero(confident)[0]
+class _Walk:
+    """The grid points of one crop, batch by batch, to its candidates."""
 
-    offset = np.array([crop.box[0], crop.box[1]])
-    # In float32 like the scores: a threshold of 0.95 keeps a score of 0.95.
-    steady = np.float32(settings.stability_score_thresh)
-    rles, boxes, stability, kept = [], [], [], []
-    for i, image_logits in enumerate(iter_resized_logits(logits, transform)):
-        score = stability_scores(image_logits[None], settings.stability_score_offset)[0]
-        if steady > 0 and not score >= steady:
-            continue
-        mask = image_logits > MASK_THRESHOLD
-        box = mask_boxes(mask[None])[0] + np.tile(offset, 2)
-        if near_crop_edge(box[None], crop.box, image_size)[0]:
-            continue
-        rles.append(Rle.encode(_uncrop(mask, crop.box, image_size)))
-        boxes.append(box)
-        stability.append(score)
-        kept.append(i)
-    return _Found(
-        rles,
-        np.array(boxes, np.float32).reshape(-1, 4),
-        iou[kept],
-        np.array(stability, np.float32),
-        points[owners[kept]] + offset,
-        owners[kept],
-        np.tile(np.array(crop.box, np.int64), (len(kept), 1)),
-    )
+    def __init__(
+        self,
+        decode: Decode,
+        embedding: Embedding,
+        crop: Crop,
+        image_size: tuple[int, int],
+        settings: WholeImageSettings,
+        worker: ThreadPoolExecutor,
+    ) -> None:
+        self.selector = Selector(crop, embedding.transform, image_size, settings)
+        self._decode, self._embedding = decode, embedding
+        self._points, self._settings, self._worker = crop.points, settings, worker
+        self._waiting: list[Future[Candidates]] = []
+        self._parts: list[Candidates] = []
+        self._logit_bytes = 0
+        self._covered = np.zeros(embedding.transform.low_res_size, bool)
+
+    def run(self, before: int) -> Iterator[int]:
+        """Decode all points, numbered from ``before`` on; yields how many are done."""
+        done = before
+        batch = self._settings.points_batch_size
+        for level in self._levels():
+            wanted = level[~self._is_covered(self._points[level])]
+            done += len(level) - len(wanted)
+            if not len(wanted):
+                yield done
+            for start in range(0, len(wanted), batch):
+                indices = wanted[start : start + batch]
+                self._submit(self._decode_points(indices, before))
+                done += len(indices)
+                yield done
+            self._collect(0)
+
+    def best(self) -> Candidates:
+        """All candidates but those that a better one overlaps, as :func:`nms` with every mask made.
+
+        Boxes of low-res logits are a little off. Where that could matter, and for all that stay,
+        the mask is made and its own box decides.
+        """
+        found = Candidates.concatenate(self._parts)
+        threshold = self._settings.nms_thresh
+        kept: list[Candidates] = []
+        boxes = np.zeros((len(found), 4), np.float32)  # of the kept ones, and space for the rest
+        for i in np.argsort(-found.scores, kind="stable"):
+            better = boxes[: len(kept)]
+            overlaps = box_iou(found.boxes[i], better)
+            if (overlaps > threshold + _BOX_DOUBT).any():
+                continue
+            one = self.selector.encode(found[np.array([i])])
+            if (overlaps > threshold - _BOX_DOUBT).any() and (
+                box_iou(one.boxes[0], better) > threshold
+            ).any():
+                continue
+            boxes[len(kept)] = one.boxes[0]
+            kept.append(one)
+        return Candidates.concatenate(kept) if kept else found
+
+    def _levels(self) -> list[NDArray[np.intp]]:
+        """Indices of the points: all at once, or coarse to fine."""
+        every = np.arange(len(self._points))
+        side = math.isqrt(len(every))
+        if self._settings.mode == "grid":
+            return [every]
+        row, column = every // side, every % side
+        first = [
+            min(i for i, stride in enumerate(_STRIDES) if (r % stride, c % stride) == (0, 0))
+            for r, c in zip(row, column, strict=True)
+        ]
+        return [np.flatnonzero(np.array(first) == i) for i in range(len(_STRIDES))]
+
+    def _is_covered(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        cells = (self._embedding.transform.points_to_input(points) / 4).astype(np.intp)
+        height, width = self._covered.shape
+        x, y = cells[:, 0].clip(0, width - 1), cells[:, 1].clip(0, height - 1)
+        return np.asarray(self._covered[y, x])
+
+    def _decode_points(self, indices: NDArray[np.intp], before: int) -> Decoded:
+        points = self._points[indices]
+        embedding, least = self._embedding, self._settings.conf_thres
+        answer = self._decode(
+            embedding, grid_prompts(points, embedding.transform, embedding.low_res_side)
+        )
+        # The single-mask output is for prompts that leave no doubt; one point does.
+        iou = answer.iou_predictions[:, 1:]
+        confident = iou > least if least > 0 else np.ones(iou.shape, bool)
+        # Masks are made only for prompts that have a confident one.
+        rows = np.flatnonzero(confident.any(axis=1))
+        side = embedding.low_res_side
+        logits = (
+            answer.masks(rows)[:, 1:][confident[rows]]
+            if len(rows)
+            else np.zeros((0, side, side), np.float32)
+        )
+        owners = np.nonzero(confident)[0]
+        return Decoded(logits, iou[confident], points[owners], indices[owners] + before)
+
+    def _submit(self, decoded: Decoded) -> None:
+        self._collect(_MOST_WAITING - 1)
+        at_once = self._logit_bytes > _MOST_LOGIT_BYTES
+
+        def filtered() -> Candidates:
+            found = self.selector.select(decoded)
+            if self._settings.mode == "adaptive":
+                self._cover(found)  # read only when no batch is left waiting
+            return self.selector.encode(found) if at_once else found
+
+        self._waiting.append(self._worker.submit(filtered))
+
+    def _collect(self, leave: int) -> None:
+        while len(self._waiting) > leave:
+            found = self._waiting.pop(0).result()
+            self._parts.append(found)
+            self._logit_bytes += found.logit_bytes
+
+    def _cover(self, found: Candidates) -> None:
+        for mask in found.masks:
+            if isinstance(mask, Patch):
+                y, x = mask.cell
+                inside = mask.logits > MASK_THRESHOLD
+                if inside.sum() <= _COVERING_SHARE * self._covered.size:
+                    view = self._covered[y : y + inside.shape[0], x : x + inside.shape[1]]
+                    view |= inside[: view.shape[0], : view.shape[1]]
 
 
-def _uncrop(
-    mask: NDArray[np.bool_], box: tuple[int, int, int, int], image_size: tuple[int, int]
-) -> NDArray[np.bool_]:
-    if mask.shape == image_size:
-        return mask
-    whole = np.zeros(image_size, bool)
-    whole[box[1] : box[3], box[0] : box[2]] = mask
-    return whole
-
-
-def _concatenate(parts: list[_Found]) -> _Found:
-    return _Found(
-        [rle for part in parts for rle in part.rles],
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.stability for part in parts]),
-        np.concatenate([part.points for part in parts]),
-        np.concatenate([part.prompts for part in parts]),
-        np.concatenate([part.crop_boxes for part in parts]),
-    )
-
-
-def _clean(found: _Found, settings: WholeImageSettings) -> _Found:
+def _clean(found: Candidates, settings: WholeImageSettings) -> Candidates:
     """Fill small holes, drop small islands, then remove what became a duplicate.
 
     Masks that needed no change win over changed ones.
@@ -222,4 +255,4 @@ def _clean(found: _Found, settings: WholeImageSettings) -> _Found:
             rles[i] = Rle.encode(mask)
             boxes[i] = rles[i].box
     keep = nms(boxes, unchanged, max(settings.nms_thresh, settings.crop_nms_thresh))
-    return replace(found, rles=rles, boxes=boxes)[keep]
+    return replace(found, masks=[*rles], boxes=boxes)[keep]

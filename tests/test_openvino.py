@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import openvino as ov
+import pytest
 from numpy.typing import NDArray
 
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
+from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export, verify_bundle
 from samdeploy.graphs import ALL_ROLES
 from samdeploy.session import RuntimeOptions
@@ -68,3 +70,51 @@ def test_default_precision_is_reported(small_openvino_bundle: Path) -> None:
 
 def test_verify_again(small_openvino_bundle: Path, small_checkpoint: Path) -> None:
     assert verify_bundle(small_openvino_bundle, small_checkpoint).passed
+
+
+def test_verify_an_onnx_bundle(tiny_bundle: Path) -> None:
+    # One of its outputs has a second name there, which OpenVINO gives first.
+    record = verify_bundle(tiny_bundle, "sam_tiny.pt", runtime="openvino")
+    assert record.passed
+    assert record.provider == "OpenVINO CPU f32"
+
+
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_hints_and_streams_do_not_change_the_answer(
+    small_openvino_bundle: Path, photo: NDArray[np.uint8], hint: str
+) -> None:
+    plain = RuntimeOptions(precision="f32")
+    tuned = RuntimeOptions(precision="f32", performance_hint=hint, streams=1, threads=1)
+    with (
+        SAM(small_openvino_bundle, options=plain) as one,
+        SAM(small_openvino_bundle, options=tuned) as other,
+    ):
+        found, expected = (sam.predict(photo, points=[60, 60]) for sam in (other, one))
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+def test_what_the_device_does_not_honour_is_refused(small_openvino_bundle: Path) -> None:
+    core = ov.Core()
+    honoured = set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    lower = {"bf16": "BF16", "f16": "FP16"}
+    for precision in (name for name, found in lower.items() if found not in honoured):
+        with pytest.raises(InputError, match=f"precision={precision}; device 'cpu' uses f32"):
+            SAM(small_openvino_bundle, options=RuntimeOptions(precision=precision))
+    with pytest.raises(InputError, match=r"streams=1000; device 'cpu' uses \d+ instead"):
+        SAM(small_openvino_bundle, options=RuntimeOptions(streams=1000))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"precision": "f8"}, "precision=f8; expected one of f32, bf16, f16"),
+        ({"performance_hint": "fast"}, "performance_hint=fast; expected one of latency"),
+        ({"streams": 0}, "streams=0; expected 1 or more"),
+        ({"memory_arena": False}, "memory_arena=False; runtime 'openvino' has no use for it"),
+    ],
+)
+def test_unknown_options(
+    small_openvino_bundle: Path, options: dict[str, object], match: str
+) -> None:
+    with pytest.raises(InputError, match=match):
+        SAM(small_openvino_bundle, options=RuntimeOptions(**options))  # type: ignore[arg-type]

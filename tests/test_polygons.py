@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from samdeploy.polygons import Polygon, mask_to_polygons, ring_area, to_yolo_line
+from samdeploy.polygons import Polygon, mask_to_polygons, ring_area
 from samdeploy.scenes import generate_scene
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -57,6 +57,15 @@ def test_vertices_are_corners_of_the_outline_only(mask: np.ndarray) -> None:
         assert (cross != 0).all()
 
 
+@given(MASKS)
+def test_inset_edges_enclose_the_same_pixel_centres(mask: np.ndarray) -> None:
+    polygons = mask_to_polygons(mask, inset=0.05)
+    np.testing.assert_array_equal(fill(rings_of(polygons), mask.shape), mask)
+    corners = np.concatenate([*rings_of(polygons), np.full((1, 2), 0.05)])
+    away = np.abs(corners - corners.round())
+    np.testing.assert_allclose(away, 0.05, atol=1e-9)
+
+
 def test_holes_and_parts() -> None:
     mask = np.zeros((20, 30), bool)
     mask[2:12, 2:12] = True
@@ -90,21 +99,6 @@ def test_simplification_stays_close() -> None:
 def test_ring_area_ignores_direction() -> None:
     square = np.array([[0, 0], [2, 0], [2, 2], [0, 2]], float)
     assert ring_area(square) == ring_area(square[::-1]) == 4
-
-
-def test_yolo_line() -> None:
-    ring = np.array([[0, 0], [40, 0], [40, 10], [0, 10]], float)
-    assert to_yolo_line(ring, 3, (20, 40)) == "3 0 0 1 0 1 0.5 0 0.5"
-
-
-@given(MASKS)
-def test_yolo_coordinates_are_within_the_image(mask: np.ndarray) -> None:
-    for polygon in mask_to_polygons(mask):
-        numbers = [float(v) for v in to_yolo_line(polygon.bridged(), 0, mask.shape).split()[1:]]
-        assert len(numbers) >= 8
-        assert len(numbers) % 2 == 0
-        assert min(numbers) >= 0
-        assert max(numbers) <= 1
 
 
 @pytest.mark.parametrize("holes", [2, 3])

@@ -34,8 +34,11 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a reader would be, with a picture of their own."""
+    """Where a reader would be, with a picture of their own and a folder of them."""
     folder = tmp_path_factory.mktemp("reader")
+    (folder / "images").mkdir()
+    for seed in (12, 13):
+        Image.fromarray(generate_scene(seed).image).save(folder / "images" / f"{seed}.png")
     Image.fromarray(generate_scene(11, (480, 640)).image).save(folder / "scene.png")
     return folder
 
@@ -56,6 +59,8 @@ def test_commands(folder: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert (folder / "sam_tiny_onnx" / "bundle.json").is_file()
     assert len(list(folder.glob("runs/predict*/scene.png"))) == 3
+    assert (folder / "labels" / "12.txt").is_file()
+    assert (folder / "coco" / "annotations.json").is_file()
 
 
 def test_python(folder: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib.metadata import EntryPoint
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -68,3 +69,11 @@ def test_a_missing_library_is_a_reason(plugins: dict[str, EntryPoint]) -> None:
     assert not state.usable
     assert "no_such_library" in state.reason
     assert state.install == "pip install 'samdeploy[openvino]'"
+
+
+def test_a_library_that_a_plugin_lacks(plugins: dict[str, Any]) -> None:
+    class Broken(EntryPoint):
+        dist = SimpleNamespace(name="some-npu")  # type: ignore[assignment]
+
+    plugins["npu"] = Broken("npu", "no_such_library:Runtime", registry.RUNTIMES)
+    assert registry.availability(registry.RUNTIMES, "npu").install == "pip install some-npu"

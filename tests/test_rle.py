@@ -81,3 +81,15 @@ def test_official_masks_compressed(golden: Path) -> None:
 def test_what_is_not_a_run_length_encoding(rle: dict[str, object]) -> None:
     with pytest.raises(InputError, match="RLE counts"):
         Rle.from_coco(rle)
+
+
+@given(
+    part=hnp.arrays(bool, st.tuples(st.integers(0, 6), st.integers(0, 6))),
+    margins=st.tuples(*[st.integers(0, 3)] * 4),
+)
+def test_a_part_is_encoded_like_the_whole(part: np.ndarray, margins: tuple[int, ...]) -> None:
+    top, bottom, left, right = margins
+    whole = np.pad(part, ((top, bottom), (left, right)))
+    found = Rle.encode_part(part, (top, left), whole.shape)
+    np.testing.assert_array_equal(found.counts, Rle.encode(whole).counts)
+    assert found.size == whole.shape

@@ -15,7 +15,7 @@ from samdeploy.settings import WholeImageSettings
 def test_defaults_are_those_of_segment_anything() -> None:
     assert dataclasses.asdict(WholeImageSettings()) == {
         "points_stride": 32,
-        "points_batch_size": 64,
+        "points_batch_size": 16,  # no answer depends on it
         "conf_thres": 0.88,
         "stability_score_thresh": 0.95,
         "stability_score_offset": 1.0,
@@ -26,6 +26,8 @@ def test_defaults_are_those_of_segment_anything() -> None:
         "crop_downscale_factor": 1,
         "min_mask_region_area": 0,
         "point_grids": None,
+        "exact": False,
+        "mode": "grid",
     }
 
 
@@ -69,6 +71,9 @@ def test_numpy_scalars() -> None:
         ({"points_stride": float("nan")}, "a whole number from 1 up"),
         ({"points_stride": True}, "a whole number from 1 up"),
         ({"points_batch_size": -1}, "a whole number from 1 up"),
+        ({"mode": "fast"}, "one of grid, adaptive"),
+        ({"exact": 1}, "True or False"),
+        ({"mode": "adaptive", "exact": True}, "drop exact"),
         ({"crop_n_layers": -1}, "a whole number from 0 up"),
         ({"crop_downscale_factor": 0}, "a whole number from 1 up"),
         ({"min_mask_region_area": None}, "a whole number from 0 up"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from samdeploy.benchmarks.scene_scores import pairwise_iou
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
@@ -65,7 +66,7 @@ def test_list_matches_the_official_generator(
     given = {k: v for k, v in SETTINGS[name]["settings"].items() if v is not None}
     expected = json.loads((GOLDEN / f"amg/{name}.json").read_text())["masks"]
 
-    found = generate(*model, picture, WholeImageSettings.from_names(given))
+    found = generate(*model, picture, WholeImageSettings.from_names({**given, "exact": True}))
 
     assert len(found) == len(expected)
     reference = np.stack([Rle.from_coco(mask["segmentation"]).decode() for mask in expected])
@@ -83,6 +84,24 @@ def test_list_matches_the_official_generator(
     np.testing.assert_allclose(
         found.stability, [mask["stability_score"] for mask in expected], atol=3e-3
     )
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_low_res_filters_find_the_same_masks(
+    name: str, model: Model, picture: NDArray[np.uint8]
+) -> None:
+    given = {k: v for k, v in SETTINGS[name]["settings"].items() if v is not None}
+    exact, default = (
+        generate(*model, picture, WholeImageSettings.from_names({**given, "exact": exact}))
+        for exact in (True, False)
+    )
+    matched = [share_matched(a.data, b.data) for a, b in ((exact, default), (default, exact))]
+    assert min(matched) >= 0.98, matched
+
+
+def share_matched(masks: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
+    """Share of ``masks`` that one of ``others`` overlaps with an IoU of 0.95 or more."""
+    return float((pairwise_iou(masks, others).max(axis=1, initial=0) >= 0.95).mean())
 
 
 class Discs:
@@ -203,6 +222,38 @@ def test_masks_cut_off_by_a_crop_are_left_to_another() -> None:
     for box, crop in zip(found.boxes, found.crop_boxes, strict=True):
         for side, edge in zip(box, crop, strict=True):
             assert edge in (0, 400) or abs(side - edge) > 20
+
+
+def test_adaptive_mode_asks_less_and_finds_as_much() -> None:
+    grid, adaptive = Discs(), Discs()
+    settings = {"points_stride": 16, "conf_thres": 0.6, "stability_score_thresh": 0.5}
+    every = discs(BLANK, grid, **settings)
+    fewer = discs(BLANK, adaptive, **settings, mode="adaptive")
+    assert sum(adaptive.batches) < 0.7 * sum(grid.batches)
+    # What is left out lies inside something found.
+    found = fewer.data.any(axis=0)
+    assert np.count_nonzero(found) >= 0.98 * np.count_nonzero(every.data.any(axis=0))
+    assert set(fewer.prompt_index) <= set(range(16 * 16))
+    np.testing.assert_allclose(fewer.points[0] % 8, [4, 3], atol=1e-9)
+
+
+def test_adaptive_progress_reaches_the_end() -> None:
+    model, seen = Discs(), []
+    settings = WholeImageSettings(points_stride=8, mode="adaptive", conf_thres=0.6)
+    generate(model.encode, model.decode, BLANK, settings, lambda *at: seen.append(at))
+    assert seen[-1][1] == 64
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+def test_memory_of_waiting_logits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    import samdeploy.whole_image as module
+
+    settings = {"points_stride": 8, "conf_thres": 0.6, "stability_score_thresh": 0.5}
+    expected = discs(BLANK, **settings)
+    monkeypatch.setattr(module, "_MOST_LOGIT_BYTES", 0)
+    found = discs(BLANK, **settings)
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
 
 
 def test_small_regions_are_cleaned() -> None:

@@ -6,9 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Side at which masks are compared with the truth; the low-res logits have 64.
-FINE = 128
-
 
 def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
     """Focal and dice loss, 20 : 1, of ``[B, M, h, w]`` logits against soft masks in [0, 1] that
@@ -25,13 +22,14 @@ def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
 def prompt_loss(
     low_res: Tensor, predicted_iou: Tensor, target: Tensor, on_object: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Loss of one interaction round, and the IoU that each output really has, ``[B, 4]``.
+    """Loss of one interaction round, and the IoU that each output really has, ``[B, 4]``; masks
+    are compared at the resolution of ``target`` ``[B, 1, h, w]``.
 
     Token 0 answers for itself; of tokens 1 to 3 the best one is trained, the others a little so
     that none dies. A prompt on no object has no mask to learn but an IoU: 0 for every output.
     """
     low_res, predicted_iou = low_res.float(), predicted_iou.float()
-    logits = F.interpolate(low_res, (FINE, FINE), mode="bilinear", align_corners=False)
+    logits = F.interpolate(low_res, target.shape[-2:], mode="bilinear", align_corners=False)
     per_output = mask_losses(logits, target)
     multi = per_output[:, 1:]
     masks = per_output[:, 0] + multi.amin(1) + 0.1 * multi.mean(1)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 from tiny_data import FIRST_CLICK_SLOT, SIZE, Batch, load_cache, random_pixel, sample_batch
-from tiny_losses import FINE, PixelGrouping, prompt_loss
+from tiny_losses import PixelGrouping, prompt_loss
 from tiny_optim import HAS_BFLOAT16, make_optimisers
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,6 +46,9 @@ CONFIG = SamConfig(
 )
 ROUNDS = (0.5, 0.3, 0.12, 0.08)  # how often a batch has 1, 2, 3 or 4 rounds of clicks
 ANCHORS = 48
+#: Side at which masks are compared with the truth: that of the logits, and twice it for the last
+#: part of the run, when outlines are what is left to learn.
+COARSE, FINE, COARSE_SHARE = 64, 128, 0.6
 WARM_UP_STEPS = 60
 GROUPING_ALONE_STEPS = 40
 SAVE_EVERY_S = 240
@@ -84,11 +87,12 @@ class Prompts:
     ) -> None:
         """A click where the chosen output is wrong, and that output as the mask prompt."""
         previous = low_res[torch.arange(len(low_res)), chosen].float().unsqueeze(1)
-        logits = F.interpolate(previous, (FINE, FINE), mode="bilinear", align_corners=False)
+        fine = target.shape[-1]
+        logits = F.interpolate(previous, (fine, fine), mode="bilinear", align_corners=False)
         wrong = ((logits > 0) != (target > 0.5))[:, 0].numpy()
         truth = (target > 0.5)[:, 0].numpy()
         labels, coords = self.labels.clone(), self.coords.clone()
-        scale = SIZE // FINE
+        scale = SIZE // fine
         for row in np.flatnonzero(self.on_object):
             region = wrong[row] if wrong[row].any() else truth[row]
             if not region.any():
@@ -113,16 +117,18 @@ def train_step(
     batch: Batch,
     rng: np.random.Generator,
     group_weight: float,
+    fine: int,
     alone: bool,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one batch over all its rounds, and figures to watch.
+    """Loss of one batch over all its rounds, compared at ``fine`` pixels a side, and figures to
+    watch.
 
     With ``alone`` the grouping head learns without touching the model: its first gradients are
     noise, which a model that was trained before should not see.
     """
     repeat = len(batch.on_object) // len(batch.images)
     images = torch.from_numpy(batch.images).contiguous(memory_format=torch.channels_last)
-    target = F.avg_pool2d(torch.from_numpy(batch.targets).float().unsqueeze(1), SIZE // FINE)
+    target = F.avg_pool2d(torch.from_numpy(batch.targets).float().unsqueeze(1), SIZE // fine)
     on_object = torch.from_numpy(batch.on_object)
     labels = torch.from_numpy(batch.labels[:, 2::4, 2::4].reshape(len(images), -1)).long()
     anchors = torch.from_numpy(sample_anchors(rng, labels.numpy()))
@@ -233,8 +239,9 @@ def main() -> None:
             for group, lr in zip(optimiser.param_groups, peak, strict=True):
                 group["lr"] = lr * pace
         batch = sample_batch(rng, images, labels, args.images, args.prompts, args.strength)
+        fine = COARSE if done < COARSE_SHARE else FINE
         loss, numbers = train_step(
-            sam, grouping, batch, rng, 1 - 0.8 * done, alone=step < GROUPING_ALONE_STEPS
+            sam, grouping, batch, rng, 1 - 0.8 * done, fine, alone=step < GROUPING_ALONE_STEPS
         )
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)

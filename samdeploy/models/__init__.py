@@ -1,10 +1,12 @@
-"""SAM in torch, written for export. The only part of the hub that imports torch."""
+"""SAM in torch, written for export, and YOLO through Ultralytics. The only part of the hub that
+imports torch."""
 
 from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
-from samdeploy.models.graph_modules import GraphModule, graph_modules
+from samdeploy.models.graph_modules import Exportable, GraphModule, graph_modules
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
 
 __all__ = [
+    "Exportable",
     "GraphModule",
     "Sam",
     "SamConfig",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,11 @@ from torch import Tensor, nn
 from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER, graph_specs
 from samdeploy.models.restructured import MaskHead, Prepare, Scorer
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
+from samdeploy.models.yolo import Yolo
 from samdeploy.session import TensorSpec
+
+#: What exporters take.
+Exportable: TypeAlias = Sam | Yolo
 
 _MODULES = {
     ENCODER: SamEncoder,
@@ -39,8 +44,15 @@ class GraphModule:
         )
 
 
-def graph_modules(sam: Sam) -> dict[str, GraphModule]:
+def graph_modules(model: Exportable) -> dict[str, GraphModule]:
     """The graph of every role, in evaluation mode."""
+    if isinstance(model, Yolo):
+        role = model.facts.role
+        return {role: GraphModule(role, model.eval(), model.inputs, model.outputs)}
+    return _sam_modules(model)
+
+
+def _sam_modules(sam: Sam) -> dict[str, GraphModule]:
     config = sam.config
     transformer, channels = config.mask_decoder.transformer, config.image_encoder.out_chans
     specs = graph_specs(

@@ -166,6 +166,10 @@ class MaskDecoder(nn.Module):
         -> logits ``[B, M, 4 side, 4 side]``."""
         grid = features.transpose(1, 2).reshape(-1, features.shape[-1], side, side)
         upscaled: Tensor = self.output_upscaling(grid)
+        filters = self.mask_filters(tokens)
+        return (filters @ upscaled.flatten(2)).reshape(-1, filters.shape[1], 4 * side, 4 * side)
+
+    def mask_filters(self, tokens: Tensor) -> Tensor:
+        """What each mask token ``[B, M, C]`` looks for in the upscaled image: ``[B, M, C / 8]``."""
         heads = self.output_hypernetworks_mlps
-        weights = torch.stack([head(tokens[:, i]) for i, head in enumerate(heads)], dim=1)
-        return (weights @ upscaled.flatten(2)).reshape(-1, len(heads), 4 * side, 4 * side)
+        return torch.stack([head(tokens[:, i]) for i, head in enumerate(heads)], dim=1)

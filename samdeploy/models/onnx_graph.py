@@ -106,7 +106,7 @@ def _describe(
 ) -> None:
     """Names of dimensions, documentation and metadata, for whoever opens the file alone."""
     graph = model.graph
-    graph.name = f"sam_{role}"
+    graph.name = role
     for values, specs in ((graph.input, inputs), (graph.output, outputs)):
         for value in values:
             spec = next(spec for spec in specs if spec.name == value.name)
@@ -117,5 +117,6 @@ def _describe(
             value.doc_string = MEANING[spec.name]
     model.producer_name = "samdeploy"
     model.producer_version = metadata.get("version", "")
-    model.doc_string = f"Segment Anything {role}; coordinates are in encoder-input pixels."
+    name = metadata.get("architecture", "model")
+    model.doc_string = f"{role} of {name}; coordinates are in input pixels."
     onnx.helper.set_model_props(model, {"role": role, **metadata})

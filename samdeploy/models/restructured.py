@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samdeploy.constants import LABEL_ABSENT
+from samdeploy.models.layers import LayerNorm2d
 from samdeploy.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
 from samdeploy.models.sam import ABSENT_BIAS, Sam
 
@@ -85,6 +86,8 @@ class Scorer(nn.Module):
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
         bias = F.pad(absent, (outputs + 1, 0))  # [B, T]
+        heads = decoder.transformer.final_attn_token_to_image.num_heads
+        token_bias = bias.repeat(1, heads).unsqueeze(1)  # [B, 1, h T]
         positions = self.sam.prompt_encoder.dense_positions().flatten(2).transpose(1, 2)
 
         queries, image = tokens, image_tokens
@@ -101,10 +104,10 @@ class Scorer(nn.Module):
             queries = block.norm3(queries + block.mlp(queries))
             keys = from_image.k_proj(queries + tokens)
             if index == 0:
-                scores = first_queries @ _block_diagonal(_heads(keys, from_image))
+                scores = first_queries @ _block_diagonal(_heads(keys, from_image)) + token_bias
             else:
-                scores = _folded_scores(from_image, keys, placed)
-            image = block.norm4(image + _from_tokens(from_image, scores, queries, bias))
+                scores = _folded_scores(from_image, keys, placed, token_bias)
+            image = block.norm4(image + _from_tokens(from_image, scores, queries))
 
         # Only the output tokens are read from here on.
         queries, tokens = queries[:, : outputs + 1], tokens[:, : outputs + 1]
@@ -116,7 +119,12 @@ class Scorer(nn.Module):
 
 class MaskHead(nn.Module):
     """``mask_tokens`` ``[B, 4, C]`` and ``mask_features`` ``[B, N, C]`` of the scorer ->
-    ``low_res_masks`` ``[B, 4, 4g, 4g]``."""
+    ``low_res_masks`` ``[B, 4, 4g, 4g]``.
+
+    Each of the two transposed convolutions turns one position into 2 x 2 without looking at its
+    neighbours, and so does all that is between and behind them. So positions stay rows of a matrix
+    product to the end, and only the finished logits, an eighth of the data, are put in their place.
+    """
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
@@ -124,7 +132,30 @@ class MaskHead(nn.Module):
         self.side = sam.config.grid
 
     def forward(self, mask_tokens: Tensor, mask_features: Tensor) -> Tensor:
-        return self.decoder.masks(mask_tokens, mask_features, self.side)
+        first, norm, activation, second, _ = self.decoder.output_upscaling
+        assert isinstance(norm, LayerNorm2d)
+        x = _to_four(first, mask_features)
+        x = activation(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+        x = activation(_to_four(second, x))  # [B, 16 N, C / 8]
+        filters = self.decoder.mask_filters(mask_tokens)
+        return self._place(x @ filters.transpose(1, 2))
+
+    def _place(self, logits: Tensor) -> Tensor:
+        """``[B, 16 N, M]``, with rows ordered by y, x, and four bits: the half of y and of x, then
+        the quarter of y and of x -> ``[B, M, 4g, 4g]``. In steps, so that no rank is above 5."""
+        side, masks = self.side, len(self.decoder.output_hypernetworks_mlps)
+        halves = logits.reshape(-1, 2, 2, 2 * masks).transpose(1, 2)
+        rows = halves.reshape(-1, side, 4, 4 * masks).transpose(1, 2)
+        return rows.reshape(-1, 4 * side, 4 * side, masks).permute(0, 3, 1, 2)
+
+
+def _to_four(convolution: nn.Module, x: Tensor) -> Tensor:
+    """A transposed 2 x 2 convolution of stride 2 on rows: ``[B, n, C]`` -> ``[B, 4 n, D]``."""
+    assert isinstance(convolution, nn.ConvTranspose2d)
+    assert convolution.bias is not None
+    width = convolution.out_channels
+    weight = convolution.weight.permute(0, 2, 3, 1).reshape(-1, 4 * width)
+    return (x @ weight + torch.cat([convolution.bias] * 4)).reshape(x.shape[0], -1, width)
 
 
 def _among_tokens(block: TwoWayBlock, queries: Tensor, tokens: Tensor, bias: Tensor) -> Tensor:
@@ -167,14 +198,15 @@ def _folded_attention(
     return out
 
 
-def _folded_scores(attention: Attention, keys: Tensor, placed: Tensor) -> Tensor:
-    """Scores ``[B, N, h T]`` of the image's queries against ``keys`` ``[B, T, h d]``."""
+def _folded_scores(attention: Attention, keys: Tensor, placed: Tensor, bias: Tensor) -> Tensor:
+    """Scores ``[B, N, h T]`` of the image's queries against ``keys`` ``[B, T, h d]``, and ``bias``
+    ``[B, 1, h T]``."""
     scale = attention.head_dim**-0.5
     k = _heads(keys * scale, attention)  # [B, h, T, d]
     folded = (k @ _per_head(attention.q_proj, attention)).flatten(1, 2)  # [B, h T, C]
     offset = attention.q_proj.bias.reshape(1, attention.num_heads, -1, 1)
     shift = (k @ offset).flatten(1).unsqueeze(1)  # [B, 1, h T]
-    return placed @ folded.transpose(1, 2) + shift
+    return placed @ folded.transpose(1, 2) + (shift + bias)
 
 
 def _block_diagonal(k: Tensor) -> Tensor:
@@ -187,13 +219,13 @@ def _block_diagonal(k: Tensor) -> Tensor:
     return spread.flatten(3).flatten(1, 2)
 
 
-def _from_tokens(attention: Attention, scores: Tensor, queries: Tensor, bias: Tensor) -> Tensor:
+def _from_tokens(attention: Attention, scores: Tensor, queries: Tensor) -> Tensor:
     """What the image tokens take from the prompt tokens, ``[B, N, C]``: the output projection is
-    applied to the values of the few tokens, not to the many sums."""
+    applied to the values of the few tokens, not to the many sums. Its bias goes the same way, a
+    part to each head, since the weights of a head sum to one."""
     heads, width, count = attention.num_heads, attention.head_dim, queries.shape[1]
-    weights = scores.reshape(-1, scores.shape[1], heads, count) + bias.unsqueeze(1).unsqueeze(1)
-    weights = weights.softmax(-1).flatten(2)  # [B, N, h T]
+    weights = scores.reshape(-1, scores.shape[1], heads, count).softmax(-1).flatten(2)
     v = _heads(attention.v_proj(queries), attention)  # [B, h, T, d]
     out_per_head = attention.out_proj.weight.reshape(-1, heads, width).permute(1, 2, 0)
-    values = (v @ out_per_head).flatten(1, 2)  # [B, h T, C]
-    return weights @ values + attention.out_proj.bias
+    values = (v @ out_per_head + attention.out_proj.bias / heads).flatten(1, 2)  # [B, h T, C]
+    return weights @ values

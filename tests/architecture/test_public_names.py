@@ -12,11 +12,14 @@ from samdeploy import registry
 
 NAMES = [
     "SAM",
+    "YOLO",
+    "AnnotationSummary",
     "BundleError",
     "CheckpointError",
     "DownloadError",
     "Embedding",
     "ExportError",
+    "FastSAM",
     "InputError",
     "Masks",
     "Prompt",
@@ -24,6 +27,8 @@ NAMES = [
     "SamDeployError",
     "VerificationError",
     "__version__",
+    "auto_annotate",
+    "benchmark",
     "export",
 ]
 
@@ -37,8 +42,20 @@ SIGNATURES = {
     "SAM.reset_image": "self",
     "SAM.info": "self verbose",
     "SAM.export": "self options",
+    "SAM.benchmark": "self options",
     "SAM.close": "self",
-    "export": "model format output imgsz config verify tolerance device progress options",
+    "benchmark": "model formats device output progress options",
+    "auto_annotate": (
+        "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes format "
+        "names val min_area simplify segmentation previews engine runtime threads progress log "
+        "whole_image"
+    ),
+    "export": "model format output imgsz config verify tolerance device trust progress options",
+    "YOLO": "model runtime device threads options",
+    "YOLO.detect": "self image channel_order settings",
+    "YOLO.predict": "self image points labels bboxes prompts channel_order settings",
+    "YOLO.generate": "self image channel_order progress settings",
+    "YOLO.__call__": "self source bboxes points labels channel_order settings",
 }
 
 
@@ -70,6 +87,8 @@ def test_spokes_are_found_by_entry_points_alone() -> None:
         (registry.RUNTIMES, registry.runtime_names()),
     ):
         assert names == sorted(point.name for point in entry_points(group=group))
+    for point in entry_points(group=registry.BENCHMARKS):
+        assert registry.load_benchmark(point.name) is point.load()
 
 
 def test_one_error_family() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from samdeploy import __version__, export_pipeline, registry
 from samdeploy.bundle import VerificationRecord
 from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.runtimes.onnxruntime import PROVIDERS
 
 Cli = Callable[..., Any]
 
@@ -98,6 +101,57 @@ class TestVerify:
         assert outcome.code == 1
         assert "MISSED" in outcome.out
 
+    @pytest.mark.parametrize(
+        ("fixture", "provider"),
+        [
+            ("small_bundle", "CPUExecutionProvider"),
+            ("small_openvino_bundle", "OpenVINO CPU f32"),
+            pytest.param(
+                "small_coreml_bundle",
+                "MIL evaluator",
+                marks=[
+                    pytest.mark.skipif(sys.platform == "darwin", reason="Core ML runs there"),
+                    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+                ],
+            ),
+        ],
+    )
+    def test_every_format_and_its_record(
+        self,
+        done: Cli,
+        request: pytest.FixtureRequest,
+        small_checkpoint: Path,
+        tmp_path: Path,
+        fixture: str,
+        provider: str,
+    ) -> None:
+        shutil.copytree(request.getfixturevalue(fixture), tmp_path / "bundle")
+        manifest = tmp_path / "bundle/bundle.json"
+        content = json.loads(manifest.read_text())
+        content["verification"] = {"passed": False, "mode": "off"}
+        manifest.write_text(json.dumps(content))
+        words = ("verify", "model=bundle", f"reference={small_checkpoint}")
+        outcome = done(*words, "save=True")
+        rows = dict(re.split(r" {2,}", line, maxsplit=1) for line in outcome.out.splitlines()[-9:])
+        assert rows["verdict"] == "passed"
+        assert rows["mask IoU, mean"].endswith("(at least 0.999)")
+        assert rows["ran on"] == provider
+        told = "runtime 'coreml' is not usable here" in outcome.out
+        assert told == (provider == "MIL evaluator")
+        record = json.loads(manifest.read_text())["verification"]
+        assert (record["passed"], record["provider"]) == (True, provider)
+
+    def test_the_tolerance_is_that_of_the_precision(
+        self, done: Cli, small_openvino_bundle: Path, small_checkpoint: Path, tmp_path: Path
+    ) -> None:
+        shutil.copytree(small_openvino_bundle, tmp_path / "bundle")
+        manifest = tmp_path / "bundle/bundle.json"
+        manifest.write_text(
+            manifest.read_text().replace('"precision": "fp32"', '"precision": "fp16"')
+        )
+        words = ("verify", "model=bundle", f"reference={small_checkpoint}")
+        assert done(*words, "json=True").json["tolerance"] == 0.995
+
 
 class TestFormats:
     def test_lists_everything_with_its_state(self, done: Cli) -> None:
@@ -108,7 +162,21 @@ class TestFormats:
         listed = {tuple(line.split()[:3]) for line in lines[2:]}
         assert {("format", "onnx", "usable"), ("runtime", "onnxruntime", "usable")} <= listed
         names = registry.exporter_names() + registry.runtime_names()
-        assert sorted(name for _, name, _ in listed) == sorted(names)
+        assert sorted(n for kind, n, _ in listed if kind != "device") == sorted(names)
+
+    def test_every_provider_of_onnx_runtime_is_usable_or_has_a_reason(self, done: Cli) -> None:
+        found = {row["name"]: row for row in done("formats", "--json").json}
+        absent = {d: found[f"onnxruntime:{d}"] for d in PROVIDERS if f"onnxruntime:{d}" in found}
+        usable = found["onnxruntime"]["devices"]
+        assert sorted([*usable, *absent]) == sorted(PROVIDERS)
+        assert "cpu" in usable
+        lines = done("formats").out.splitlines()
+        for device, state in absent.items():
+            assert (state["kind"], state["usable"]) == ("device", False)
+            assert state["reason"]
+            line = next(line for line in lines if f"onnxruntime:{device} " in line)
+            assert state["reason"] in line
+            assert line.endswith(state["install"])
 
     def test_json(self, done: Cli) -> None:
         found = done("formats", "--json").json

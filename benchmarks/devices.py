@@ -1,0 +1,63 @@
+"""Devices that a model could run on, which of them are here, and why the others are not."""
+
+from __future__ import annotations
+
+from samdeploy.errors import InputError
+from samdeploy.registry import RUNTIMES, availability, runtime_names
+from samdeploy.session import Availability
+
+from .records import Device
+
+#: Names that ``device=`` takes, what they are, and the runtimes that could offer them.
+KNOWN = {
+    "cpu": ("the processor", ("onnxruntime", "openvino", "torch", "coreml")),
+    "cuda": ("NVIDIA GPU", ("onnxruntime", "torch")),
+    "tensorrt": ("NVIDIA GPU through TensorRT", ("onnxruntime", "tensorrt")),
+    "mps": ("Apple GPU through torch", ("torch",)),
+    "coreml": ("Core ML inside ONNX Runtime", ("onnxruntime",)),
+    "all": ("Core ML: CPU, GPU and Neural Engine", ("coreml",)),
+    "npu": ("Core ML: CPU and Neural Engine; OpenVINO: NPU", ("coreml", "openvino")),
+    "gpu": ("Core ML: CPU and GPU; OpenVINO: GPU", ("coreml", "openvino")),
+    "rocm": ("AMD GPU", ("onnxruntime",)),
+    "directml": ("any GPU on Windows", ("onnxruntime",)),
+    "webgpu": ("any GPU through WebGPU", ("onnxruntime",)),
+}
+
+
+def runtime_states() -> dict[str, Availability]:
+    """Every runtime that is known here, usable or not."""
+    return {name: availability(RUNTIMES, name) for name in runtime_names()}
+
+
+def detect_devices(states: dict[str, Availability]) -> tuple[Device, ...]:
+    """All of :data:`KNOWN`, with the runtimes that offer each, or the reason why none does."""
+    devices = []
+    for name, (meaning, hosts) in KNOWN.items():
+        states_of = {host: states[host] for host in hosts if host in states}
+        offering = tuple(host for host, state in states_of.items() if name in state.devices)
+        reasons = [why_not(host, state) for host, state in states_of.items()]
+        missing = "; ".join(reasons) or "no runtime for it is installed"
+        devices.append(Device(name, meaning, offering, "" if offering else missing))
+    return tuple(devices)
+
+
+def why_not(runtime: str, state: Availability) -> str:
+    """Why a runtime does not offer some device, in a few words."""
+    if state.usable:
+        return f"{runtime} offers {', '.join(state.devices)} here"
+    return f"{runtime} is not usable here ({state.reason})"
+
+
+def check_device(name: str) -> str:
+    """``name``, with or without an index such as ``cuda:1``.
+
+    Raises:
+        InputError: it is no device that any runtime knows.
+    """
+    if base_name(name) not in KNOWN:
+        raise InputError(f"device '{name}'; expected one or more of {', '.join(KNOWN)}.")
+    return name
+
+
+def base_name(device: str) -> str:
+    return device.partition(":")[0].partition(".")[0]

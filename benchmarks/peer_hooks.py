@@ -1,0 +1,51 @@
+"""What the peers that run torch modules have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .jobs import Job
+from .substitution import Substitution
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def as_prompts(points: Any) -> tuple[Tensor, Tensor]:
+    """Points ``[N, 2]`` as ``N`` prompts of one foreground point: coordinates and labels."""
+    import torch
+
+    coordinates = torch.as_tensor(np.asarray(points), dtype=torch.float32)[:, None]
+    return coordinates, torch.ones(coordinates.shape[:2], dtype=torch.int)
+
+
+def substitute(job: Job, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> Substitution | None:
+    """Replace what the modules of a SAM in torch say while the result is ``enabled``; ``None`` when
+    the job wants the model's own answers.
+
+    The prompt encoder is given ``points`` or ``input_points`` (all peers do so by name, the points
+    of a prompt second to last), and the mask decoder returns masks and predicted IoUs.
+    """
+    if not job.substitute or job.whole_image is None:
+        return None
+    shape = np.load(job.image, mmap_mode="r").shape[:2]
+    chosen = Substitution(shape, 1024, job.whole_image["points_stride"])
+    asked: list[Any] = []
+
+    def note_points(module: Any, arguments: Any, named: dict[str, Any]) -> None:
+        points = named["points"][0] if "points" in named else named["input_points"]
+        asked[:] = [chosen.index(points.reshape(-1, 2).numpy())]
+
+    def replace(module: Any, arguments: Any, results: Any) -> None:
+        if chosen.enabled:
+            masks, iou = results[:2]
+            index = asked[0]
+            # Views of the tensors' own memory; some peers have one dimension more.
+            chosen.replace_masks(index, masks.numpy().reshape(len(index), -1, *masks.shape[-2:]))
+            chosen.replace_iou(index, iou.numpy().reshape(len(index), -1))
+
+    prompt_encoder.register_forward_pre_hook(note_points, with_kwargs=True)
+    mask_decoder.register_forward_hook(replace)
+    return chosen

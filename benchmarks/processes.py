@@ -1,0 +1,66 @@
+"""Fresh processes: each case has one to itself, so that memory and start-up are its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from samdeploy.errors import SamDeployError
+
+from .jobs import Job, Outcome
+
+_T = TypeVar("_T")
+
+#: Keeps freed memory in the process. Where the first touch of a page is dear, as on many virtual
+#: machines, eager torch runs up to twice as fast with it; users of torch rarely set it.
+TUNED_MALLOC = (
+    "glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184:"
+    "glibc.malloc.top_pad=268435456"
+)
+MALLOCS = ("default", "tuned")
+
+
+class MeasurementError(SamDeployError):
+    """A measuring process failed; the message is the last line that it wrote."""
+
+
+def measure_in_process(job: Job, folder: Path, malloc: str = "default") -> Outcome:
+    """Run ``job`` in a fresh process; ``folder`` is for its files.
+
+    Raises:
+        MeasurementError: it failed.
+    """
+    return _run("measure", job, folder, malloc, Outcome)
+
+
+def prepare_in_process(job: Job, folder: Path) -> str:
+    """What the job's subject has to make first (a peer's export), in a process that is not
+    measured; the path of it.
+
+    Raises:
+        MeasurementError: it failed.
+    """
+    return _run("prepare", job, folder, "default", str)
+
+
+def _run(action: str, job: Job, folder: Path, malloc: str, kind: type[_T]) -> _T:
+    asked, answered = folder / "job.json", folder / "outcome.json"
+    asked.write_bytes(msgspec.json.encode(job))
+    answered.unlink(missing_ok=True)
+    environment: dict[str, Any] = dict(os.environ)
+    if malloc == "tuned":
+        environment["GLIBC_TUNABLES"] = TUNED_MALLOC
+    done = subprocess.run(
+        [sys.executable, "-m", "samdeploy.benchmarks.worker", action, str(asked), str(answered)],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    if done.returncode or not answered.is_file():
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"the process ended with code {done.returncode}"
+        raise MeasurementError(reason)
+    return msgspec.json.decode(answered.read_bytes(), type=kind)

@@ -1,0 +1,199 @@
+"""What a benchmark writes: immutable, versioned records that carry their conditions.
+
+A report is never changed after it was written; comparing two makes a new record. Times are in
+seconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from samdeploy.errors import InputError
+
+SCHEMA_VERSION = 1
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """Repeated measurements of one thing: ``samples`` in the order they were taken, their median
+    and quartiles (linear interpolation between samples)."""
+
+    samples: tuple[float, ...]
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range; 0 for a single sample."""
+        return self.upper_quartile - self.lower_quartile
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Statistics:
+        if len(samples) > 1:
+            low, middle, high = statistics.quantiles(samples, n=4, method="inclusive")
+        else:
+            low = middle = high = samples[0]
+        return cls(tuple(samples), middle, low, high)
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    name: str
+    driver: str
+    memory_bytes: int
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """The machine. ``cpu_flags`` are the instruction sets that inference libraries look for."""
+
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    logical_cpus: int
+    memory_bytes: int
+    system: str
+    gpus: tuple[Gpu, ...]
+    versions: dict[str, str]
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A device that a model could run on; when nothing offers it, ``reason`` says why."""
+
+    name: str
+    meaning: str
+    runtimes: tuple[str, ...]
+    reason: str = ""
+
+
+class Conditions(msgspec.Struct, frozen=True):
+    """How the measurements were taken; reports under unlike conditions are not compared.
+
+    ``whole_image`` are the settings of whole-image mode, ``None`` when it was left out.
+    ``substituted`` says that the decoder's outputs were replaced, see
+    :mod:`samdeploy.benchmarks.substitution`.
+    """
+
+    image_size: tuple[int, int]
+    image_sha256: str
+    threads: int | None
+    warmup: int
+    rounds: int
+    repeats: int
+    whole_image_rounds: int
+    whole_image: dict[str, Any] | None
+    substituted: bool
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One row: what was measured, or why it was not.
+
+    Attributes:
+        name: such as ``onnx`` or ``openvino:f32``; for a peer its name.
+        status: ``ok``, ``failed`` (it should have run), or ``absent`` (it cannot run here).
+        note: the reason when it is not ``ok``; else what a reader must know about the figures.
+        precision: that of the artifact; ``provider`` says what inference really used.
+        malloc: ``default`` or ``tuned``, see :mod:`samdeploy.benchmarks.processes`.
+        artifact_bytes: size of the files that are needed to run.
+        timings: by name, see :data:`samdeploy.benchmarks.measure.MEANING`.
+        peaks: largest resident size of the process so far, after each stage; ``prompts`` is all
+            but whole-image mode.
+        gpu_peak_bytes: most GPU memory that was in use after a stage beyond what was before.
+        masks: how many masks whole-image mode found.
+        mask_iou_mean, mask_iou_min: against the torch reference; ``None`` without one.
+    """
+
+    name: str
+    device: str
+    status: str
+    note: str = ""
+    runtime: str = ""
+    precision: str = ""
+    provider: str = ""
+    malloc: str = "default"
+    artifact_bytes: int | None = None
+    timings: dict[str, Statistics] = {}
+    peaks: dict[str, int] = {}
+    gpu_peak_bytes: int | None = None
+    masks: int | None = None
+    mask_iou_mean: float | None = None
+    mask_iou_min: float | None = None
+
+    @property
+    def peak_bytes(self) -> int | None:
+        return max(self.peaks.values(), default=None)
+
+    @property
+    def label(self) -> str:
+        """The name, with what else tells it from other rows."""
+        return self.name + (" (tuned malloc)" if self.malloc == "tuned" else "")
+
+
+class Published(msgspec.Struct, frozen=True):
+    """A figure that others published, for orientation: it was measured elsewhere."""
+
+    name: str
+    milliseconds: float
+    megabytes: float
+    measures: str
+    conditions: str
+    source: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything of one run. ``kind`` is ``formats`` or ``peers``; ``reference`` is what the masks
+    were compared with; ``weights`` is ``checkpoint``, or says how the weights were made up."""
+
+    schema_version: int
+    kind: str
+    created: str
+    model: str
+    reference: str
+    weights: str
+    conditions: Conditions
+    environment: Environment
+    devices: tuple[Device, ...]
+    cases: tuple[Case, ...]
+    published: tuple[Published, ...] = ()
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def encode(report: Report) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(report), indent=2)
+
+
+def read_report(path: str | Path) -> Report:
+    """Read a stored report.
+
+    Raises:
+        InputError: no such file, not a report, or one of a newer version.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"report '{path}' cannot be read ({error.strerror}); expected the JSON file of a "
+            "benchmark."
+        ) from error
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                f"'{path}' has schema version {version}, this samdeploy reads up to "
+                f"{SCHEMA_VERSION}; upgrade samdeploy."
+            )
+        return msgspec.json.decode(content, type=Report)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"'{path}' is not a benchmark report ({error}); expected the JSON file of a benchmark."
+        ) from error
+
+
+def image_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,30 @@
+"""The measuring process: ``python -m samdeploy.benchmarks.worker measure|prepare JOB ANSWER``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from .jobs import Job
+from .measure import Subject, measure
+from .ours import Ours
+from .peer_registry import PEERS
+
+#: Names to what opens the model of a job.
+SUBJECTS: dict[str, Callable[[Job], Subject]] = {"samdeploy": Ours, **PEERS}
+
+
+def main(action: str, asked: str, answered: str) -> None:
+    job = msgspec.json.decode(Path(asked).read_bytes(), type=Job)
+    if action == "prepare":
+        result: object = PEERS[job.subject].prepare(job, Path(answered).parent)
+    else:
+        result = measure(lambda: SUBJECTS[job.subject](job), job)
+    Path(answered).write_bytes(msgspec.json.encode(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,93 @@
+"""Where each file of the data set lies.
+
+Without a split, labels lie in the output folder itself, as Ultralytics' ``auto_annotate`` leaves
+them. With one, it is a data set of its own: ``images/train``, ``images/val`` (hard links) and the
+labels likewise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from samdeploy.annotation.classes import complete_names
+from samdeploy.annotation.journal import Record
+from samdeploy.annotation.store import Store
+
+TRAIN, VAL = "train", "val"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What every writer needs to know.
+
+    Attributes:
+        store: writes the files.
+        names, category_ids: see :class:`~samdeploy.annotation.boxes.BoxSource`.
+        sources: the folders that the images are in.
+        splits: image name to ``train`` or ``val``; empty without a split.
+        simplify: largest distance in pixels that simplification may move an outline.
+        segmentation: ``rle`` or ``polygon``, for COCO.
+    """
+
+    store: Store
+    names: Mapping[int, str]
+    category_ids: Mapping[int, int] = field(default_factory=dict)
+    sources: Sequence[Path] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+    simplify: float = 0.0
+    segmentation: str = "rle"
+
+    def place(self, image: str, suffix: str, kind: str, flat: bool = False) -> str:
+        """The name of an image's own file; ``flat``: without a split, in no folder of its kind."""
+        folders = [kind, self.splits[image]] if self.splits else [] if flat else [kind]
+        return str(PurePosixPath(*folders, Path(image).stem + suffix))
+
+    def image_place(self, image: str) -> str:
+        """The name of the image itself in a split data set."""
+        return f"images/{self.splits[image]}/{image}"
+
+    def image_from(self, source: Path, label: str) -> str:
+        """The path of an image from the folder of its ``label`` file."""
+        target = self.store.root / self.image_place(source.name) if self.splits else source
+        folder = (self.store.root / label).parent
+        return relative(target, folder)
+
+    def categories(self, records: Iterable[Record]) -> dict[int, str]:
+        """Names of all classes, those that only turned up in ``records`` included."""
+        return complete_names(self.names, {index for each in records for index in each.classes})
+
+    def category_id(self, class_id: int) -> int:
+        """A class in COCO's counting; those that the source does not know come after its own."""
+        last = max(self.category_ids.values(), default=0)
+        return self.category_ids.get(class_id, last + class_id + 1)
+
+    def parts(self, records: Sequence[Record]) -> dict[str, list[Record]]:
+        """Records by split, under ``""`` without one."""
+        if not self.splits:
+            return {"": list(records)}
+        return {
+            split: [record for record in records if self.splits[record.image] == split]
+            for split in (TRAIN, VAL)
+        }
+
+
+def relative(target: Path, folder: Path) -> str:
+    """``target`` as seen from ``folder``, with forward slashes; absolute on another drive."""
+    try:
+        return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return target.resolve().as_posix()
+
+
+def make_splits(images: Sequence[str], val: float) -> dict[str, str]:
+    """``train`` or ``val`` for each image: a share ``val`` of them, at least one on each side,
+    chosen by a hash of the names, so that it depends on neither order nor chance."""
+    if val <= 0:
+        return {}
+    ranked = sorted(images, key=lambda name: hashlib.sha256(name.encode()).digest())
+    count = min(max(1, round(val * len(images))), len(images) - 1)
+    return {name: VAL if rank < count else TRAIN for rank, name in enumerate(ranked)}

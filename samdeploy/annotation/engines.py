@@ -1,0 +1,99 @@
+"""Who does the images: an engine takes the work and yields a record per image as it is finished."""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.annotation.journal import Record
+from samdeploy.annotation.store import OutputError
+from samdeploy.annotation.worker import Worker, failed
+from samdeploy.errors import InputError, SamDeployError
+
+#: Images that are read ahead of the model, and images that wait behind it to be written.
+_AHEAD, _BEHIND = 3, 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done.
+
+    Attributes:
+        paths: the images.
+        open_worker: opens the models; called once per process that works, and picklable where the
+            models were given by name.
+    """
+
+    paths: Sequence[Path]
+    open_worker: Callable[[], Worker]
+
+
+Engine: TypeAlias = Callable[[Work], Iterator[Record]]
+
+
+def run_local(work: Work) -> Iterator[Record]:
+    """In this process: the model in this thread, reading and writing beside it. Records come in the
+    order of the paths."""
+    worker = work.open_worker()
+    waiting = iter(work.paths)
+    reading: deque[tuple[Path, Future[NDArray[np.uint8]]]] = deque()
+    writing: deque[Future[Record]] = deque()
+    readers, writer = ThreadPoolExecutor(2, "read"), ThreadPoolExecutor(1, "write")
+    try:
+        while True:
+            while len(reading) < _AHEAD and (path := next(waiting, None)) is not None:
+                reading.append((path, readers.submit(worker.read, path)))
+            if not reading:
+                break
+            path, image = reading.popleft()
+            writing.append(writer.submit(_write, worker, path, _annotate(worker, path, image)))
+            while writing and (len(writing) > _BEHIND or writing[0].done()):
+                yield writing.popleft().result()
+        while writing:
+            yield writing.popleft().result()
+    finally:
+        for pool in (readers, writer):
+            pool.shutdown(cancel_futures=True)
+
+
+def _annotate(worker: Worker, path: Path, image: Future[NDArray[np.uint8]]) -> Any:
+    """An annotated image, or the error that is this image's own."""
+    try:
+        return worker.annotate(path, image.result())
+    except SamDeployError as error:
+        return error
+
+
+def _write(worker: Worker, path: Path, item: Any) -> Record:
+    if isinstance(item, SamDeployError):
+        return failed(path, item)
+    try:
+        return worker.write(item)
+    except OutputError:
+        raise
+    except SamDeployError as error:
+        return failed(path, error)
+
+
+ENGINES: dict[str, Engine] = {"local": run_local}
+
+
+def find_engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        InputError: no such engine.
+    """
+    if name not in ENGINES:
+        close = difflib.get_close_matches(name, ENGINES, 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"expected {' or '.join(ENGINES)}."
+        raise InputError(f"engine={name} is not known; {hint}")
+    return ENGINES[name]

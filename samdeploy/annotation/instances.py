@@ -1,0 +1,114 @@
+"""One image to its labelled masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.annotation.boxes import BoxSource, select
+from samdeploy.masks import Masks
+from samdeploy.postprocess import fill_holes, remove_islands
+from samdeploy.rle import Rle
+from samdeploy.sam import SAM
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One labelled object: its mask and everything that belongs to it, so that no filter can part
+    a mask from its class.
+
+    Attributes:
+        rle: the mask, at image size; never empty.
+        class_id: of the box that asked for it, 0 for a whole image.
+        predicted_iou: SAM's own estimate of the mask's quality.
+        confidence: of the detection or label; ``None`` for a whole image.
+    """
+
+    rle: Rle
+    class_id: int
+    predicted_iou: float
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """``image`` is RGB uint8 ``[H, W, 3]``, ``path`` where it came from."""
+
+    path: Path
+    image: NDArray[np.uint8]
+    instances: tuple[Instance, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+
+def annotate_image(
+    sam: SAM,
+    source: BoxSource,
+    path: Path,
+    image: NDArray[np.uint8],
+    *,
+    classes: frozenset[int] | None,
+    min_area: int,
+    whole_image: Mapping[str, Any],
+) -> AnnotatedImage:
+    """Segment ``image`` (RGB uint8 ``[H, W, 3]``), the file at ``path``.
+
+    Args:
+        classes: ids of the classes wanted; ``None`` for all.
+        min_area: holes and islands of a mask below this many pixels are filled and removed, and
+            masks below it are dropped; empty masks always are.
+        whole_image: settings for images without boxes, see :class:`WholeImageSettings`.
+
+    Raises:
+        InputError: the boxes of this image cannot be used.
+    """
+    found = source.find(path.name, image)
+    if found is None:
+        masks = sam.generate(image, channel_order="rgb", **whole_image)
+        return AnnotatedImage(path, image, _instances(masks, None, None, min_area))
+    wanted = select(found, (image.shape[0], image.shape[1]), classes)
+    if not len(wanted):
+        return AnnotatedImage(path, image, ())
+    masks = sam.predict(image, bboxes=wanted.boxes, channel_order="rgb")
+    instances = _instances(masks, wanted.classes, wanted.scores, min_area)
+    return AnnotatedImage(path, image, instances)
+
+
+def _instances(
+    masks: Masks,
+    classes: NDArray[np.int64] | None,
+    scores: NDArray[np.float32] | None,
+    min_area: int,
+) -> tuple[Instance, ...]:
+    """``classes`` and ``scores`` are those of the prompts."""
+    instances = []
+    for one in masks:  # pixels of one mask at a time
+        rle = _clean(one.rles[0], min_area)
+        if rle.area < max(1, min_area):
+            continue
+        prompt = int(one.prompt_index[0])
+        instances.append(
+            Instance(
+                rle,
+                0 if classes is None else int(classes[prompt]),
+                float(one.scores[0]),
+                None if scores is None else float(scores[prompt]),
+            )
+        )
+    return tuple(instances)
+
+
+def _clean(rle: Rle, min_area: int) -> Rle:
+    if min_area <= 1:
+        return rle
+    mask, filled = fill_holes(rle.decode(), min_area)
+    mask, removed = remove_islands(mask, min_area)
+    return Rle.encode(mask) if filled or removed else rle

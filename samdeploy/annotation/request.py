@@ -1,0 +1,113 @@
+"""What is asked of :func:`samdeploy.auto_annotate`, checked before anything is opened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from samdeploy.annotation.journal import is_begun
+from samdeploy.annotation.store import STATE
+from samdeploy.errors import InputError
+from samdeploy.images import is_video, list_sources
+from samdeploy.settings import WholeImageSettings
+from samdeploy.text import shown
+
+Mode: TypeAlias = Literal["detector", "boxes", "whole image"]
+
+#: ``det_model`` for segmenting the whole image, without a detector.
+NO_DETECTOR = "none"
+
+_DETECTOR_DEFAULTS = {"conf": 0.25, "iou": 0.45, "imgsz": 640, "max_det": 300}
+
+
+def check_numbers(detector: Mapping[str, Any], min_area: int, simplify: float, val: float) -> None:
+    for name, value, least, most in (
+        ("conf", detector["conf"], 0.0, 1.0),
+        ("iou", detector["iou"], 0.0, 1.0),
+        ("simplify", simplify, 0.0, math.inf),
+        ("val", val, 0.0, 0.99),
+    ):
+        numeric = isinstance(value, Real) and not isinstance(value, bool)
+        if not numeric or not math.isfinite(value) or not least <= value <= most:
+            limit = f"from 0 to {most:g}" if math.isfinite(most) else "from 0 up"
+            raise InputError(f"{name}={shown(value)}; expected a number {limit}.")
+    for name, value, least in (
+        ("imgsz", detector["imgsz"], 1),
+        ("max_det", detector["max_det"], 1),
+        ("min_area", min_area, 0),
+    ):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name}={shown(value)}; expected a whole number from {least:g} up.")
+
+
+def check_classes(classes: Sequence[int] | int | None) -> frozenset[int] | None:
+    if classes is None:
+        return None
+    given = np.atleast_1d(np.asarray(classes, object)).tolist()
+    whole = [int(c) for c in given if isinstance(c, Integral) and not isinstance(c, bool)]
+    if not whole or len(whole) != len(given) or min(whole) < 0:
+        raise InputError(f"classes={shown(classes)}; expected class ids such as [0, 2].")
+    return frozenset(whole)
+
+
+def choose_mode(det_model: object, boxes: object) -> Mode:
+    """Where boxes come from."""
+    if boxes is not None:
+        return "boxes"
+    if isinstance(det_model, str) and det_model.lower() == NO_DETECTOR:
+        return "whole image"
+    return "detector"
+
+
+def check_mode(mode: Mode, detector: Mapping[str, Any], whole_image: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` for an argument that the mode would ignore."""
+    if mode == "whole image":
+        WholeImageSettings.from_names(whole_image)
+    elif whole_image:
+        raise InputError(
+            f"{', '.join(whole_image)} set whole-image mode; add det_model={NO_DETECTOR}, or drop "
+            "them."
+        )
+    if mode != "detector":
+        changed = [name for name, value in _DETECTOR_DEFAULTS.items() if detector[name] != value]
+        if changed:
+            reason = "boxes= replaces" if mode == "boxes" else f"det_model={NO_DETECTOR} turns off"
+            raise InputError(f"{', '.join(changed)} set the detector, which {reason}; drop them.")
+
+
+def list_images(data: str | PathLike[str]) -> list[Path]:
+    """The images, in the order of their names, which must differ: labels are called like them."""
+    paths = sorted(list_sources(data), key=lambda path: path.name)
+    stems: dict[str, Path] = {}
+    for path in paths:
+        if is_video(path):
+            raise InputError(f"'{path}' is a video; expected images, extract its frames first.")
+        other = stems.setdefault(path.stem.lower(), path)
+        if other is not path:
+            raise InputError(
+                f"'{other}' and '{path}' would share a label file; rename one of them."
+            )
+    return paths
+
+
+def default_output(data: Path) -> Path:
+    return (data if data.is_dir() else data.parent).resolve().parent / "labels"
+
+
+def check_free(root: Path) -> None:
+    """Raise :class:`InputError` when ``root`` holds something that is not of a run of ours."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"output_dir '{root}' is a file; choose a folder.")
+    if root.is_dir() and not is_begun(root / STATE):
+        strange = next((path.name for path in sorted(root.iterdir()) if path.name != STATE), None)
+        if strange is not None:
+            raise InputError(
+                f"output_dir '{root}' holds '{strange}', which is not of an earlier run; choose "
+                "another output_dir, so that nothing is overwritten."
+            )

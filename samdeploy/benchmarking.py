@@ -1,0 +1,116 @@
+"""Benchmarks by name: the public functions, and what the hub knows of them.
+
+The measuring itself is a spoke, found through entry points like exporters and runtimes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from samdeploy.registry import load_benchmark
+
+
+class BenchmarkResult(Protocol):
+    """A finished benchmark: an immutable ``report`` and the files that hold it."""
+
+    @property
+    def report(self) -> Any: ...
+
+    @property
+    def json(self) -> Path: ...
+
+    @property
+    def markdown(self) -> Path: ...
+
+    @property
+    def html(self) -> Path: ...
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the cases that should have run and did not."""
+        ...
+
+    def text(self) -> str:
+        """The tables for a terminal."""
+        ...
+
+
+class Comparison(Protocol):
+    """Two reports as ``ratios`` of the second to the first (msgspec structs)."""
+
+    @property
+    def ratios(self) -> Sequence[Any]: ...
+
+    @property
+    def unlike(self) -> Sequence[str]:
+        """Conditions that differ."""
+        ...
+
+    def text(self) -> str: ...
+
+
+def benchmark(
+    model: str | Path,
+    *,
+    formats: Sequence[str] = (),
+    device: Sequence[str] = ("cpu",),
+    output: str | Path = "runs/benchmark",
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> BenchmarkResult:
+    """Measure a model in several formats, each case in a fresh process.
+
+    Load, encode, decode of 1, 16 and 64 prompts, one click, the whole image, peak memory, size, and
+    the masks' IoU with the torch reference; written as JSON, Markdown and HTML.
+
+    Args:
+        model: a checkpoint by path or known name, which is exported first, or a bundle folder.
+        formats: what to export to; ``torch`` is the checkpoint itself. A colon gives the arithmetic
+            of the inference, as in ``openvino:f32``. By default ``onnx`` and ``torch``.
+        device: one or more of ``cpu``, ``cuda``, ``mps``, ...; those that are not here are in the
+            report with the reason.
+        output: folder of the report.
+        progress: called with a line of text at every step.
+        options:
+            ``image`` (by default a generated scene of 1800 x 1200 pixels), ``threads``, ``rounds``
+            and ``warmup`` of every timing, ``repeats`` (fresh processes of every case),
+            ``whole_image`` (``False`` leaves it out), ``whole_image_rounds``, ``points_stride``,
+            ``weights="random"`` (a published architecture without its weights), ``folder`` (keeps
+            the exported bundles, and uses those that are there), ``reference`` (the checkpoint of
+            a bundle), ``imgsz`` and ``config`` (checkpoints of non-standard shape).
+
+    Raises:
+        InputError: an option is not usable.
+        RuntimeUnavailableError: nothing of what was asked for can run here.
+    """
+    result: BenchmarkResult = load_benchmark("formats")(
+        model, formats=formats, device=device, output=output, progress=progress, **options
+    )
+    return result
+
+
+def benchmark_peers(model: str | Path, **options: Any) -> BenchmarkResult:
+    """The same measurements of other tools that are installed, beside ours, and their ratios.
+
+    ``options`` are those of :func:`benchmark` except ``device`` and ``reference`` (all run on the
+    CPU), and ``peers`` (names; by default all known) and ``malloc`` (``default``, ``tuned`` or
+    both: the allocator that peers run with; ours always has the default).
+
+    Raises:
+        InputError: an option is not usable, or the model is of no published architecture.
+    """
+    result: BenchmarkResult = load_benchmark("peers")(model, **options)
+    return result
+
+
+def compare_benchmarks(first: str | Path, second: str | Path, *, force: bool = False) -> Comparison:
+    """Ratios of the second stored report to the first.
+
+    Raises:
+        InputError: one is no report, or they were taken under unlike conditions and ``force`` is
+            not set.
+    """
+    result: Comparison = load_benchmark("compare")(first, second, force=force)
+    return result

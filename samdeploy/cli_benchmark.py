@@ -1,0 +1,162 @@
+"""The commands ``benchmark``, ``benchmark compare`` and ``benchmark peers``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from samdeploy.arguments import parse_names
+from samdeploy.benchmarking import (
+    BenchmarkResult,
+    benchmark,
+    benchmark_peers,
+    compare_benchmarks,
+)
+from samdeploy.console import print_json, say
+
+
+def _option(name: str, help: str) -> Any:
+    return typer.Option(f"--{name}", help=help)
+
+
+def _flag(name: str, help: str) -> Any:
+    return typer.Option(f"--{name}/--no-{name}", help=help)
+
+
+Formats = Annotated[str | None, _option("formats", "onnx,openvino:f32,torch: as many as wanted")]
+Image = Annotated[str | None, _option("image", "default: a generated scene of 1800 x 1200")]
+Weights = Annotated[str, _option("weights", "checkpoint, or random for a published architecture")]
+Threads = Annotated[int | None, _option("threads", "CPU threads of one inference")]
+Warmup = Annotated[int, _option("warmup", "calls before each timing")]
+Rounds = Annotated[int, _option("rounds", "calls in each timing")]
+Repeats = Annotated[int, _option("repeats", "fresh processes of each case")]
+WholeImage = Annotated[bool, _flag("whole_image", "measure whole-image mode as well")]
+WholeImageRounds = Annotated[int, _option("whole_image_rounds", "calls of whole-image mode")]
+PointsStride = Annotated[int, _option("points_stride", "its grid points along a side")]
+Imgsz = Annotated[int | None, _option("imgsz", "input side in pixels (checkpoints only)")]
+Config = Annotated[str | None, _option("config", "JSON with architecture details")]
+Folder = Annotated[str | None, _option("folder", "keep the exported bundles here, or use them")]
+Output = Annotated[str, _option("output", "folder of the report")]
+Json = Annotated[bool, _flag("json", "print JSON for machines")]
+
+
+def benchmark_command(
+    model: Annotated[str, _option("model", "checkpoint, known name or bundle folder")],
+    formats: Formats = None,
+    device: Annotated[str, _option("device", "cpu, cuda, mps, ...; several with commas")] = "cpu",
+    image: Image = None,
+    weights: Weights = "checkpoint",
+    threads: Threads = None,
+    warmup: Warmup = 1,
+    rounds: Rounds = 5,
+    repeats: Repeats = 1,
+    whole_image: WholeImage = True,
+    whole_image_rounds: WholeImageRounds = 3,
+    points_stride: PointsStride = 32,
+    reference: Annotated[str | None, _option("reference", "a bundle's checkpoint")] = None,
+    imgsz: Imgsz = None,
+    config: Config = None,
+    folder: Folder = None,
+    output: Output = "runs/benchmark",
+    as_json: Json = False,
+) -> None:
+    """Measure a model in several formats: speed, memory, size and agreement with torch."""
+    result = benchmark(
+        model,
+        formats=parse_names(formats, "formats"),
+        device=parse_names(device, "device"),
+        image=image,
+        weights=weights,
+        threads=threads,
+        warmup=warmup,
+        rounds=rounds,
+        repeats=repeats,
+        whole_image=whole_image,
+        whole_image_rounds=whole_image_rounds,
+        points_stride=points_stride,
+        reference=reference,
+        imgsz=imgsz,
+        config=config,
+        folder=folder,
+        output=output,
+        progress=_progress(as_json),
+    )
+    _show(result, as_json)
+
+
+def peers_command(
+    model: Annotated[str, _option("model", "checkpoint or known name")],
+    peers: Annotated[str | None, _option("peers", "default: all known")] = None,
+    formats: Annotated[str, _option("formats", "ours: as for benchmark")] = "onnx,openvino",
+    malloc: Annotated[str, _option("malloc", "allocator of the peers")] = "default,tuned",
+    image: Image = None,
+    weights: Weights = "checkpoint",
+    threads: Threads = None,
+    warmup: Warmup = 1,
+    rounds: Rounds = 5,
+    repeats: Repeats = 1,
+    whole_image: WholeImage = True,
+    whole_image_rounds: WholeImageRounds = 1,
+    points_stride: PointsStride = 32,
+    folder: Folder = None,
+    output: Output = "runs/benchmark",
+    as_json: Json = False,
+) -> None:
+    """Measure other tools that are installed beside ours, on the same weights and image."""
+    result = benchmark_peers(
+        model,
+        peers=parse_names(peers, "peers"),
+        formats=parse_names(formats, "formats"),
+        malloc=parse_names(malloc, "malloc"),
+        image=image,
+        weights=weights,
+        threads=threads,
+        warmup=warmup,
+        rounds=rounds,
+        repeats=repeats,
+        whole_image=whole_image,
+        whole_image_rounds=whole_image_rounds,
+        points_stride=points_stride,
+        folder=folder,
+        output=output,
+        progress=_progress(as_json),
+    )
+    _show(result, as_json)
+
+
+def compare_command(
+    first: Annotated[str, typer.Argument(help="JSON file of a benchmark")],
+    second: Annotated[str, typer.Argument(help="the one to compare with it")],
+    force: Annotated[bool, _flag("force", "compare unlike conditions as well")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ratios of two stored benchmarks; refused when their conditions differ."""
+    found = compare_benchmarks(first, second, force=force)
+    if as_json:
+        print_json({"unlike": found.unlike, "ratios": found.ratios})
+    else:
+        print(found.text())
+
+
+def add_commands(app: typer.Typer) -> None:
+    """``benchmark compare`` and ``benchmark peers`` are commands named with a dash."""
+    app.command("benchmark")(benchmark_command)
+    app.command("benchmark-compare")(compare_command)
+    app.command("benchmark-peers")(peers_command)
+
+
+def _progress(as_json: bool) -> Any:
+    return say if as_json else partial(print, flush=True)
+
+
+def _show(result: BenchmarkResult, as_json: bool) -> None:
+    """Print the result; exit code 1 when a case failed."""
+    if as_json:
+        print_json(result.report)
+    else:
+        print(f"\n{result.text()}\n\nwrote {result.json}, {result.markdown} and {result.html}")
+    if result.failed:
+        say(f"error: {len(result.failed)} cases failed: {', '.join(result.failed)}.")
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""Detectors: an image in, boxes with classes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samdeploy.detections import Detections
+from samdeploy.session import RuntimeOptions
+from samdeploy.yolo.model import YoloModel, open_yolo
+from samdeploy.yolo.settings import YoloSettings
+
+
+class Detector(Protocol):
+    """A protocol, so that any other detector can take the place of ours."""
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Class ids to names."""
+        ...
+
+    def __call__(self, image_rgb: NDArray[np.uint8]) -> Detections:
+        """``image_rgb`` is uint8 ``[H, W, 3]``."""
+        ...
+
+
+class YoloDetector:
+    """A YOLO model, detector or segmenter, with fixed settings."""
+
+    def __init__(self, model: YoloModel, settings: YoloSettings) -> None:
+        self._model, self._settings = model, settings
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        return self._model.facts.names
+
+    def __call__(self, image_rgb: NDArray[np.uint8]) -> Detections:
+        return self._model.detect(image_rgb, self._settings)
+
+    def __enter__(self) -> YoloDetector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the session; calling it twice is harmless."""
+        self._model.close()
+
+
+def open_detector(
+    model: str | Path,
+    *,
+    device: str = "auto",
+    imgsz: int | None = None,
+    conf: float = 0.25,
+    iou: float = 0.45,
+    max_det: int = 300,
+    classes: Sequence[int] | None = None,
+    runtime: str | None = None,
+    threads: int | None = None,
+) -> YoloDetector:
+    """A detector from a bundle of the YOLO family or an ONNX file that Ultralytics exported.
+
+    Args:
+        imgsz: longer side of the input in pixels, for graphs that take any size.
+        conf, iou, max_det, classes: see :class:`~samdeploy.yolo.settings.YoloSettings`.
+
+    Raises:
+        SamDeployError: any subclass.
+    """
+    settings = YoloSettings(conf=conf, iou=iou, max_det=max_det, classes=classes, imgsz=imgsz)
+    options = RuntimeOptions(threads=threads)
+    return YoloDetector(open_yolo(model, runtime=runtime, device=device, options=options), settings)

@@ -1,0 +1,188 @@
+"""What a YOLO model is: from a bundle, or from the metadata of ONNX files by Ultralytics.
+
+Metadata are text that somebody else wrote: they are parsed as literals and never evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from samdeploy.errors import BundleError
+from samdeploy.graphs import DETECTOR, SEGMENTER
+from samdeploy.text import shown
+
+#: What Ultralytics calls a task, and the role of its graph.
+TASKS = {"detect": DETECTOR, "segment": SEGMENTER}
+_ROLES = {role: task for task, role in TASKS.items()}
+
+# Of the protocol buffers format: ModelProto.metadata_props, and key and value of its entries.
+_METADATA, _KEY, _VALUE = 14, 1, 2
+_VARINT, _BYTES = 0, 2
+_FIXED = {1: 8, 5: 4}  # wire types of so many bytes
+
+
+@dataclass(frozen=True)
+class YoloFacts:
+    """What decoding needs to know.
+
+    Attributes:
+        role: ``detector`` or ``segmenter``.
+        names: class ids to names.
+        stride: the input's sides are multiples of it, in pixels.
+        imgsz: (height, width) of the input that the model was exported for.
+    """
+
+    role: str
+    names: Mapping[int, str]
+    stride: int
+    imgsz: tuple[int, int]
+
+    @property
+    def task(self) -> str:
+        """Ultralytics' word for it: ``detect`` or ``segment``."""
+        return _ROLES[self.role]
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether it was trained as FastSAM is: a single class, whose name is "object"."""
+        return self.role == SEGMENTER and dict(self.names) == {0: "object"}
+
+    def to_config(self) -> dict[str, Any]:
+        """For a manifest: plain JSON values."""
+        names = {str(number): name for number, name in self.names.items()}
+        return {
+            "task": self.task,
+            "names": names,
+            "stride": self.stride,
+            "imgsz": list(self.imgsz),
+        }
+
+    def to_metadata(self) -> dict[str, str]:
+        """As Ultralytics writes them into its ONNX files."""
+        return {
+            "task": self.task,
+            "names": str(dict(self.names)),
+            "stride": str(self.stride),
+            "imgsz": str(list(self.imgsz)),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], source: Path) -> YoloFacts:
+        """Of plain values, such as a manifest's.
+
+        Raises:
+            BundleError: one is missing or unusable; ``source`` is named.
+        """
+        try:
+            task = config["task"]
+            names = config["names"]
+            if isinstance(names, (list, tuple)):
+                names = dict(enumerate(names))
+            if not isinstance(names, Mapping):
+                raise TypeError(f"names are {shown(names)}")
+            facts = cls(
+                TASKS.get(task, task),
+                {int(number): str(name) for number, name in names.items()},
+                int(config["stride"]),
+                _sides(config["imgsz"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"'{source}' does not say what YOLO model it is ({type(error).__name__}: {error}); "
+                "expected task, names, stride and imgsz as Ultralytics' ONNX export writes them."
+            ) from error
+        if facts.role not in _ROLES:
+            raise BundleError(
+                f"'{source}' is a YOLO model for {shown(task)}; expected one of {', '.join(TASKS)}."
+            )
+        if not facts.names or facts.stride < 1 or min(facts.imgsz) < 1:
+            raise BundleError(f"'{source}' has no class names, or a stride or imgsz below 1.")
+        return facts
+
+
+def read_onnx_facts(path: Path) -> YoloFacts:
+    """Of an ONNX file that Ultralytics exported.
+
+    Raises:
+        BundleError: not such a file, or one whose graph does the suppression itself.
+    """
+    config = {name: _literal(text) for name, text in read_onnx_metadata(path).items()}
+    arguments = config.get("args")
+    inside = isinstance(arguments, Mapping) and arguments.get("nms") is True
+    if inside or config.get("end2end") is True:
+        raise BundleError(
+            f"'{path}' does non-maximum suppression inside the graph; export it with nms=False and "
+            "end2end=False."
+        )
+    return YoloFacts.from_config(config, path)
+
+
+def read_onnx_metadata(path: Path) -> dict[str, str]:
+    """The metadata properties of an ONNX file; its graph is skipped, not read.
+
+    Raises:
+        BundleError: not an ONNX file.
+    """
+    try:
+        with path.open("rb") as file:
+            entries = [
+                dict(_fields(io.BytesIO(entry), len(entry), (_KEY, _VALUE)))
+                for _, entry in _fields(file, path.stat().st_size, (_METADATA,))
+            ]
+        return {entry[_KEY].decode(): entry.get(_VALUE, b"").decode() for entry in entries}
+    except OSError as error:
+        raise BundleError(f"'{path}' cannot be read ({error.strerror}); check the path.") from error
+    except (EOFError, KeyError, ValueError) as error:
+        raise BundleError(
+            f"'{path}' is not an ONNX file or is truncated; export or copy it again."
+        ) from error
+
+
+def _fields(file: BinaryIO, end: int, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Numbers and contents of the ``wanted`` fields of a message; the others are skipped."""
+    while file.tell() < end:
+        key = _varint(file)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            _varint(file)
+            continue
+        if kind not in (_BYTES, *_FIXED):
+            raise ValueError(f"wire type {kind}")
+        length = _FIXED.get(kind) or _varint(file)
+        if length > end - file.tell():
+            raise EOFError
+        if number in wanted:
+            yield number, file.read(length)
+        else:
+            file.seek(length, io.SEEK_CUR)
+
+
+def _varint(file: BinaryIO) -> int:
+    """An integer in groups of seven bits, lowest first; the eighth says that another follows."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            raise EOFError
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a number of more than 64 bits")
+
+
+def _literal(text: str) -> Any:
+    """A Python literal, or the text itself where it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def _sides(value: Any) -> tuple[int, int]:
+    height, width = [value, value] if isinstance(value, int) else value
+    return int(height), int(width)

@@ -1,0 +1,81 @@
+"""Which of a YOLO network's answers are kept."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+from samdeploy.errors import InputError
+from samdeploy.text import shown
+
+#: Other names, among them those that whole-image mode has for the same thing.
+_ALIASES = {"conf_thres": "conf", "nms_thresh": "iou", "agnostic": "agnostic_nms"}
+
+
+@dataclass(frozen=True)
+class YoloSettings:
+    """Under Ultralytics' names, with the defaults of its ``predict``.
+
+    Attributes:
+        conf: least confidence; a box must be above it.
+        iou: two boxes of a class that overlap more are one object.
+        max_det: most boxes of an image.
+        classes: class ids that are wanted; ``None`` is all of them.
+        agnostic_nms: boxes of different classes can be one object too.
+        imgsz: longer side of the network's input in pixels, for graphs that take any size.
+    """
+
+    conf: float = 0.25
+    iou: float = 0.7
+    max_det: int = 300
+    classes: Sequence[int] | None = None
+    agnostic_nms: bool = False
+    imgsz: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("conf", "iou"):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or not 0 <= value <= 1:
+                raise InputError(f"{name}={shown(value)}; expected a number from 0 to 1.")
+        if not _is_whole(self.max_det, 1):
+            raise InputError(f"max_det={shown(self.max_det)}; expected a whole number from 1 up.")
+        if self.imgsz is not None and not _is_whole(self.imgsz, 1):
+            raise InputError(f"imgsz={shown(self.imgsz)}; expected a whole number of pixels.")
+        if not isinstance(self.agnostic_nms, bool):
+            raise InputError(f"agnostic_nms={shown(self.agnostic_nms)}; expected True or False.")
+        if self.classes is not None:
+            wanted = [self.classes] if isinstance(self.classes, Integral) else self.classes
+            if isinstance(wanted, str) or not all(_is_whole(value, 0) for value in wanted):
+                raise InputError(
+                    f"classes={shown(self.classes)}; expected class ids such as [0, 2]."
+                )
+            object.__setattr__(self, "classes", tuple(int(value) for value in wanted))
+
+    @classmethod
+    def from_names(
+        cls, values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+    ) -> YoloSettings:
+        """Settings by name; ``defaults`` stand where ``values`` say nothing.
+
+        Raises:
+            InputError: an unknown name, or a value out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        chosen = dict(defaults or {})
+        for name, value in values.items():
+            target = _ALIASES.get(name, name)
+            if target not in known:
+                close = difflib.get_close_matches(name, [*known, *_ALIASES], 1)
+                hint = f"did you mean '{close[0]}'?" if close else f"known: {sorted(known)}."
+                raise InputError(f"unknown setting '{name}' of a YOLO model; {hint}")
+            chosen[target] = value
+        return cls(**chosen)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least

@@ -1,0 +1,99 @@
+"""The machine: this one, and one with a GPU that a script pretends to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from samdeploy.benchmarks.devices import KNOWN, check_device, detect_devices, runtime_states
+from samdeploy.benchmarks.environment import gpu_memory_used, read_environment
+from samdeploy.benchmarks.measure import peak_memory, timed
+from samdeploy.benchmarks.records import Gpu
+from samdeploy.errors import InputError
+from samdeploy.session import Availability
+
+SMI = """#!{python}
+import sys
+values = {{"name": "Some GPU", "driver_version": "550.1", "memory.total": "81559",
+           "memory.used": "1024"}}
+for _ in range(2):
+    print(", ".join(values[field] for field in sys.argv[1].partition("=")[2].split(",")))
+"""
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(SMI.format(python=sys.executable))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+def test_this_machine() -> None:
+    found = read_environment()
+    assert found.logical_cpus == os.cpu_count()
+    assert found.memory_bytes > 1e8
+    assert found.versions["samdeploy"]
+    assert found.versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    if Path("/proc/cpuinfo").exists():
+        assert found.cpu_flags
+
+
+def test_gpus(two_gpus: None) -> None:
+    assert read_environment().gpus == (Gpu("Some GPU", "550.1", 81559 << 20),) * 2
+    assert gpu_memory_used() == 2048 << 20
+
+
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert read_environment().gpus == ()
+    assert gpu_memory_used() is None
+
+
+def test_devices_are_offered_or_explained() -> None:
+    states = {
+        "onnxruntime": Availability(devices=("cpu", "cuda")),
+        "torch": Availability(reason="torch is missing"),
+    }
+    found = {device.name: device for device in detect_devices(states)}
+    assert list(found) == list(KNOWN)
+    assert found["cuda"].runtimes == ("onnxruntime",)
+    assert found["cuda"].reason == ""
+    assert found["mps"].runtimes == ()
+    assert "torch is missing" in found["mps"].reason
+    assert found["npu"].reason == "no runtime for it is installed"
+    assert "offers cpu, cuda here" in found["webgpu"].reason
+
+
+def test_every_device_of_this_machine_is_known() -> None:
+    here = {device for state in runtime_states().values() for device in state.devices}
+    assert here - {"auto", "openvino"} <= set(KNOWN)
+
+
+def test_names_of_devices() -> None:
+    assert [check_device(name) for name in ("cpu", "cuda:1", "gpu.0")]
+    with pytest.raises(InputError, match="device 'tpu'; expected one or more of cpu, cuda"):
+        check_device("tpu")
+
+
+def test_timed_leaves_the_warm_up_out() -> None:
+    calls: list[int] = []
+    seconds = timed(lambda: calls.append(1), warmup=2, rounds=3)
+    assert len(calls) == 5
+    assert len(seconds) == 3
+    assert all(second >= 0 for second in seconds)
+
+
+def test_peak_memory_never_falls() -> None:
+    before = peak_memory()
+    block = bytearray(64 << 20)
+    block[:: 1 << 12] = b"1" * len(block[:: 1 << 12])
+    grown = peak_memory()
+    del block
+    # The system counts pages in batches, so a reading may be a little behind.
+    slack = 4 << 20
+    assert grown > max(before - slack, 64 << 20)
+    assert peak_memory() > grown - slack

@@ -1,0 +1,74 @@
+"""``samdeploy annotate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAKE = ("sam_model=anything", "runtime=fake")
+
+
+@pytest.fixture
+def images(picture: Path, tmp_path: Path) -> Path:
+    """``images/one.png`` and ``images/two.png`` with a box each in ``given/``."""
+    for name in ("one", "two"):
+        for folder, file, content in (
+            ("images", f"{name}.png", picture.read_bytes()),
+            ("given", f"{name}.txt", b"1 0.5 0.5 0.5 0.5\n"),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / file).write_bytes(content)
+    return tmp_path / "images"
+
+
+def test_boxes(done: Callable[..., Any], images: Path) -> None:
+    outcome = done("annotate", "data=images", "boxes=given", *FAKE)
+    assert outcome.out.startswith("2 of 2 images, 2 objects -> ")
+    assert (images.parent / "labels" / "one.txt").read_text().startswith("1 ")
+    again = done("annotate", "data=images", "boxes=given", *FAKE)
+    assert "2 done earlier" in again.out
+
+
+def test_whole_image(done: Callable[..., Any], images: Path) -> None:
+    options = ("points_stride=2", "conf_thres=0.5", "stability_score_thresh=0")
+    found = done(
+        "annotate", "data=images", "det_model=none", *FAKE, *options, "output_dir=out",
+        "format=coco", "--json",
+    ).json  # fmt: skip
+    assert found["output_dir"] == "out"
+    assert found["objects"] > 2
+    assert found["failed"] == {}
+    assert (images.parent / "out" / "annotations.json").is_file()
+
+
+def test_a_broken_image(cli: Callable[..., Any], images: Path) -> None:
+    (images / "bad.png").write_bytes(b"no image")
+    outcome = cli("annotate", "data=images", "boxes=given", *FAKE)
+    assert outcome.code == 1
+    assert outcome.out.startswith("2 of 3 images, 2 objects, 1 left out -> ")
+    assert outcome.err.startswith("bad.png was left out: ")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["data=nowhere", "boxes=given"], "'nowhere' does not exist"),
+        (["data=images", "boxes=nowhere"], "boxes=nowhere does not exist"),
+        (["data=images", "boxes=given", "format=yolov8"], "did you mean 'yolo'"),
+        (["data=images", "boxes=given", "classes=cup"], "expected numbers such as"),
+        (["data=images", "boxes=given", "classes=-1"], "expected class ids"),
+        (["data=images", "boxes=given", "output_dir=given"], "not of an earlier run"),
+        (["boxes=given"], "'annotate' needs data="),
+    ],
+)
+def test_refused(cli: Callable[..., Any], images: Path, arguments: list[str], match: str) -> None:
+    before = sorted(images.parent.rglob("*"))
+    outcome = cli("annotate", *arguments, *FAKE)
+    assert outcome.code == 2
+    assert match in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert sorted(images.parent.rglob("*")) == before
