@@ -143,7 +143,7 @@ class TensorRtRtx(Library):
     title = "TensorRT-RTX"
     captures_graphs = True
 
-    #: What an engine runs on unless told otherwise; Turing (7.5) has to be asked for.
+    #: What an engine runs on unless told otherwise.
     default_capabilities: ClassVar[tuple[str, ...]] = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
     @classmethod
@@ -174,12 +174,13 @@ class TensorRtRtx(Library):
         return Target(wanted, ANY_PLATFORM)
 
     def _known_capabilities(self) -> dict[str, Any]:
-        """``8.6`` for the member ``SM86``, and so on."""
+        """``8.6`` for the member ``SM86``, and so on. Not Turing (7.5): the library has no
+        float32 matrix products for it, which coordinates need in float16 engines as well."""
         members = self.trt.ComputeCapability.__members__.items()
         return {
             f"{int(name[2:]) // 10}.{int(name[2:]) % 10}": member
             for name, member in members
-            if name.startswith("SM")
+            if name.startswith("SM") and name != "SM75"
         }
 
     def prompt_profiles(self, most: int) -> tuple[tuple[int, int, int], ...]:

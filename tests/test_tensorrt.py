@@ -61,7 +61,7 @@ def half_engines(
     folder = tmp_path_factory.mktemp("trt") / "half"
     return export(
         small_checkpoint, "trt", output=folder, config=small_config, half=True, max_prompts=8,
-        max_points=6, compute_capability="7.5, 8.9", workspace=0.5,
+        max_points=6, compute_capability="8.6, 12.0", workspace=0.5,
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ class TestBuiltEngines:
                 "tensorrt_rtx", rtx.version, "fp32",
             )  # fmt: skip
             assert plain.compute_capabilities == TensorRtRtx.default_capabilities
-            assert half.compute_capabilities == ("7.5", "8.9")
+            assert half.compute_capabilities == ("8.6", "12.0")
             assert half.precision == "fp16"
             assert plain.layers["float32"] and "float16" not in plain.layers
             assert half.layers["float32"] and half.layers["float16"]
@@ -148,7 +148,8 @@ class TestPrecision:
     """The network as TensorRT reads it; being strongly typed, it is what the engine computes."""
 
     @pytest.fixture(scope="class")
-    def layers(self, half_graphs: dict[str, Path], rtx: TensorRtRtx) -> list[tuple[str, str]]:
+    @classmethod
+    def layers(cls, half_graphs: dict[str, Path], rtx: TensorRtRtx) -> list[tuple[str, str]]:
         """Type and precision of all layers of all graphs."""
         found = []
         for path in half_graphs.values():
@@ -209,7 +210,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"compute_capability": "5.2"}, "compute_capability=5.2; expected one or more of 7.5,"),
+            ({"compute_capability": "7.5"}, "compute_capability=7.5; expected one or more of 8.0,"),
             ({"compute_capability": "8.6;8.9"}, "separated by commas"),
             ({"timing_cache": "cache.bin"}, "TensorRT-RTX times nothing"),
             ({"workspace": 0.0}, "workspace=0.0; expected GiB above 0"),
