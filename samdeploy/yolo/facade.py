@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -48,7 +49,9 @@ class YOLO:
         options: RuntimeOptions | None = None,
     ) -> None:
         options = options or RuntimeOptions(threads=threads)
+        # The size belongs to a call: a graph takes one size, or any.
         self._defaults = {**self.defaults, "imgsz": options.imgsz}
+        options = replace(options, imgsz=None)
         self._model = open_yolo(model, runtime=runtime, device=device, options=options)
 
     def __enter__(self) -> YOLO:

@@ -33,7 +33,7 @@ NAMES = [
 ]
 
 SIGNATURES = {
-    "SAM": "model runtime device threads imgsz config options",
+    "SAM": "model runtime device threads imgsz config options embedding_cache",
     "SAM.encode": "self image channel_order",
     "SAM.predict": "self target points labels bboxes masks prompts multimask channel_order",
     "SAM.generate": "self image channel_order progress settings",
