@@ -88,7 +88,7 @@ def export(
     state = exporter.availability()
     if not state.usable:
         raise RuntimeUnavailableError(
-            f"format '{format}' cannot be exported here: {state.reason}; {state.install}"
+            f"format '{format}' cannot be exported here: {state.reason}; {state.install}."
         )
     chosen = _chosen_options(exporter, options)
     say = progress or (lambda line: None)

@@ -129,7 +129,7 @@ def open_graphs(
     state = loaded.availability()
     if not state.usable:
         raise RuntimeUnavailableError(
-            f"runtime '{runtime}' is not usable here: {state.reason}; {state.install}"
+            f"runtime '{runtime}' is not usable here: {state.reason}; {state.install}."
         )
     for path in graphs.values():
         if loaded.suffixes and path.suffix not in loaded.suffixes:

@@ -149,7 +149,7 @@ def test_the_evaluator_refuses_what_it_cannot_honour(small_coreml_bundle: Path) 
     path = small_coreml_bundle / "encoder.mlpackage"
     with pytest.raises(RuntimeUnavailableError, match="runtime=coreml"):
         opener.open(path, ENCODER, device="npu", options=RuntimeOptions())
-    with pytest.raises(InputError, match="precision='bf16'"):
+    with pytest.raises(InputError, match="precision=bf16"):
         opener.open(path, ENCODER, device="cpu", options=RuntimeOptions(precision="bf16"))
     broken = small_coreml_bundle / "missing.mlpackage"
     with pytest.raises(BundleError, match="not a readable ML Program"):
