@@ -30,8 +30,9 @@ from samdeploy.settings import WholeImageSettings
 from samdeploy.table import format_table, plain
 from samdeploy.whole_image import generate
 
-#: Prompts in one decoder call of :meth:`SAM.predict`: more gain no speed and cost memory.
-MAX_BATCH = 64
+#: Prompts in one decoder call of :meth:`SAM.predict`. At 1024 pixels each needs some 60 MB while
+#: its masks are made, and more than a few gain no speed.
+MAX_BATCH = 16
 
 
 class SAM:

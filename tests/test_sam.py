@@ -144,7 +144,7 @@ class TestPrompts:
     ) -> None:
         points = np.random.default_rng(0).uniform(0, 180, (150, 2))
         found = fake.predict(photo, points=points)
-        assert batches == [64, 64, 22]
+        assert batches == [16] * 9 + [6]
         assert len(found) == 150
         np.testing.assert_array_equal(
             found[140].data[0], fake.predict(photo, points=points[140]).data[0]
