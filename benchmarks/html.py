@@ -37,7 +37,7 @@ def html_page(report: Report) -> str:
 
 
 def _charts(report: Report) -> list[str]:
-    """A chart per timing, and one of memory."""
+    """A chart per timing, and one per stage of memory."""
     cases = [case for case in report.cases if case.timings]
     charts = [
         bar_chart(
@@ -46,12 +46,12 @@ def _charts(report: Report) -> list[str]:
         )
         for name in timing_names(cases)
     ]  # fmt: skip
-    peaks = [
-        (case.label, Statistics.of([float(case.peak_bytes)]))
-        for case in cases
-        if case.peak_bytes is not None
-    ]
-    return [*charts, bar_chart("peak memory of the process", peaks, "GB", 1e-9)]
+    memory = []
+    for stage in {stage: None for case in cases for stage in case.peaks}:
+        known = [case for case in cases if stage in case.peaks]
+        bars = [(case.label, Statistics.of([case.peaks[stage]])) for case in known]
+        memory.append(bar_chart(f"peak memory, {stage}", bars, "GB", 1e-9))
+    return [*charts, *memory]
 
 
 def _table(table: Table) -> str:

@@ -19,9 +19,9 @@ class Job(msgspec.Struct, frozen=True):
         image: ``.npy`` file, RGB uint8 ``[H, W, 3]``.
         architecture: published name such as ``sam_b``; only peers need it.
         device, runtime, precision, threads, imgsz, config: as for :class:`samdeploy.SAM`.
-        warmup, rounds: calls before and in each timing; ``whole_image_rounds`` for that mode,
-            which needs no further warm-up.
-        whole_image: its settings; ``None`` leaves it out.
+        warmup, rounds: calls before and in each timing; ``whole_image_rounds`` for that mode.
+        whole_image: settings of whole-image mode, which is then all that is measured; ``None``
+            measures everything else.
         substitute: replace the decoder's outputs in whole-image mode.
         logits: ``.npy`` file to write the low-res logits of sixteen prompts to.
     """
@@ -45,8 +45,8 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """``seconds`` by timing; ``peaks``: the process's largest resident size so far, in bytes, after
-    each stage; ``masks`` of whole-image mode."""
+    """``seconds`` by timing, none where the subject has no such mode; ``peaks``: the process's
+    largest resident size so far, in bytes, after each stage; ``masks`` of whole-image mode."""
 
     provider: str
     artifact_bytes: int

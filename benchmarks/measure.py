@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,11 +27,11 @@ Points = NDArray[np.float64]
 MEANING = {
     "load": "import the library and open the model; once per process",
     "encode": "image array to embedding, with the resizing",
+    "click": "1 prompt of one point, embedding ready, to one mask of the image's size",
+    "image_to_mask": "image array to embedding to one mask of the image's size",
     "decode_1": "1 prompt of one point, embedding ready, to three low-res masks and their scores",
     "decode_16": "the same for 16 prompts in one call",
     "decode_64": "the same for 64 prompts in one call",
-    "click": "1 prompt of one point, embedding ready, to one mask of the image's size",
-    "image_to_mask": "image array to embedding to one mask of the image's size",
     "whole_image": "image array to all masks of the image",
 }
 
@@ -84,60 +85,85 @@ def timed(function: Callable[[], Any], warmup: int, rounds: int) -> list[float]:
 
 
 def measure(load: Callable[[], Subject], job: Job) -> Outcome:
-    """All timings of ``job``; also writes the logits that the parent compares."""
+    """The timings of ``job``: whole-image mode alone, so that its memory is its own, or all else.
+
+    Also writes the logits that the parent compares.
+    """
     image: Pixels = np.load(job.image)
-    seconds: dict[str, list[float]] = {}
-    peaks: dict[str, int] = {}
-    gpu_before = gpu_memory_used()
-    gpu_peak = 0
-
-    def stage(name: str) -> None:
-        nonlocal gpu_peak
-        peaks[name] = peak_memory()
-        gpu_peak = max(gpu_peak, (gpu_memory_used() or 0) - (gpu_before or 0))
-
-    def time_of(function: Callable[[], Any]) -> list[float]:
-        return timed(function, job.warmup, job.rounds)
-
+    found = _Findings(job, gpu_memory_used())
     started = time.perf_counter()
     subject = load()
-    seconds["load"] = [time.perf_counter() - started]
-    stage("load")
-    seconds["encode"] = time_of(lambda: subject.encode(image))
-    stage("encode")
-    for count in PROMPTS:
-        points = spread_points(count, image)
-        seconds[f"decode_{count}"] = time_of(lambda points=points: subject.decode(points))  # type: ignore[misc]
-    np.save(job.logits, subject.decode(spread_points(16, image)))
+    found.seconds["load"] = [time.perf_counter() - started]
+    found.stage("load")
+    masks = None
+    if job.whole_image is None:
+        _measure_prompts(subject, image, found)
+    else:
+        masks = _measure_whole_image(subject, image, job.whole_image, found)
+    return Outcome(
+        provider=subject.provider,
+        artifact_bytes=subject.artifact_bytes,
+        seconds=found.seconds,
+        peaks=found.peaks,
+        gpu_peak_bytes=None if found.gpu_before is None else found.gpu_peak,
+        masks=masks,
+    )
+
+
+class _Findings:
+    """Seconds and peaks as they come in."""
+
+    def __init__(self, job: Job, gpu_before: int | None) -> None:
+        self.job, self.gpu_before, self.gpu_peak = job, gpu_before, 0
+        self.seconds: dict[str, list[float]] = {}
+        self.peaks: dict[str, int] = {}
+
+    def time(self, name: str, function: Callable[[], Any]) -> None:
+        self.seconds[name] = timed(function, self.job.warmup, self.job.rounds)
+
+    def stage(self, name: str) -> None:
+        self.peaks[name] = peak_memory()
+        if self.gpu_before is not None:
+            self.gpu_peak = max(self.gpu_peak, (gpu_memory_used() or 0) - self.gpu_before)
+
+
+def _measure_prompts(subject: Subject, image: Pixels, found: _Findings) -> None:
+    found.time("encode", lambda: subject.encode(image))
+    found.stage("encode")
     one = spread_points(1, image)
-    seconds["click"] = time_of(lambda: subject.click(one))
+    found.time("click", lambda: subject.click(one))
 
     def image_to_mask() -> None:
         subject.encode(image)
         subject.click(one)
 
-    seconds["image_to_mask"] = time_of(image_to_mask)
-    stage("prompts")
-    masks = None
-    if job.whole_image is not None:
-        settings = job.whole_image
-        counts: list[int] = []
-        try:
-            seconds["whole_image"] = timed(
-                lambda: counts.append(subject.generate(image, settings)), 0, job.whole_image_rounds
+    found.time("image_to_mask", image_to_mask)
+    found.stage("click")
+    for count in PROMPTS:
+        points = spread_points(count, image)
+        found.time(f"decode_{count}", partial(subject.decode, points))
+    found.stage("prompts")
+    np.save(found.job.logits, subject.decode(spread_points(16, image)))
+
+
+def _measure_whole_image(
+    subject: Subject, image: Pixels, settings: dict[str, Any], found: _Findings
+) -> int | None:
+    counts: list[int] = []
+    try:
+        # One batch of prompts warms up what a full grid would.
+        for _ in range(found.job.warmup):
+            subject.generate(
+                image, {**settings, "points_stride": min(8, settings["points_stride"])}
             )
-            masks = counts[-1]
-            stage("whole_image")
-        except NoWholeImageModeError:
-            pass  # the row then has no such timing
-    return Outcome(
-        provider=subject.provider,
-        artifact_bytes=subject.artifact_bytes,
-        seconds=seconds,
-        peaks=peaks,
-        gpu_peak_bytes=None if gpu_before is None else gpu_peak,
-        masks=masks,
-    )
+        rounds = found.job.whole_image_rounds
+        found.seconds["whole_image"] = timed(
+            lambda: counts.append(subject.generate(image, settings)), 0, rounds
+        )
+    except NoWholeImageModeError:
+        return None
+    found.stage("whole_image")
+    return counts[-1]
 
 
 def peak_memory() -> int:

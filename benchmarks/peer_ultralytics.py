@@ -47,6 +47,8 @@ class UltralyticsPeer:
         quiet = {"save": False, "verbose": False, "device": "cpu"}
         self._predictor: Any = Predictor(overrides={**chosen, **quiet})
         self._predictor.setup_model(verbose=False)
+        # Of a prompt it drops masks with a low predicted IoU, which random weights give.
+        self._predictor.args.conf = float("-inf")
         if job.threads:  # its own choice is one less than there are processors
             torch.set_num_threads(job.threads)
         model = self._predictor.model

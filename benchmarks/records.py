@@ -99,8 +99,8 @@ class Case(msgspec.Struct, frozen=True):
         malloc: ``default`` or ``tuned``, see :mod:`samdeploy.benchmarks.processes`.
         artifact_bytes: size of the files that are needed to run.
         timings: by name, see :data:`samdeploy.benchmarks.measure.MEANING`.
-        peaks: largest resident size of the process so far, after each stage; ``prompts`` is all
-            but whole-image mode.
+        peaks: largest resident size of the process so far, after each stage: ``load``, ``encode``,
+            ``click``, ``prompts``, and of a process of its own ``whole_image``.
         gpu_peak_bytes: most GPU memory that was in use after a stage beyond what was before.
         masks: how many masks whole-image mode found.
         mask_iou_mean, mask_iou_min: against the torch reference; ``None`` without one.
@@ -121,10 +121,6 @@ class Case(msgspec.Struct, frozen=True):
     masks: int | None = None
     mask_iou_mean: float | None = None
     mask_iou_min: float | None = None
-
-    @property
-    def peak_bytes(self) -> int | None:
-        return max(self.peaks.values(), default=None)
 
     @property
     def label(self) -> str:

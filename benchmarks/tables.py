@@ -13,6 +13,8 @@ from .records import Case, Conditions, Environment, Report, Statistics
 #: As ``yolo benchmark`` marks them; the last is what cannot run on this machine.
 MARKS = {"ok": "✅", "failed": "❌", "absent": "❎"}
 _NONE = "-"
+#: Stages whose peak memory is shown; the first three add up in one process.
+_PEAKS = ("encode", "click", "prompts", "whole_image")
 
 
 class Table(NamedTuple):
@@ -129,7 +131,7 @@ def _environment(machine: Environment) -> list[list[str]]:
 def _results(cases: Sequence[Case]) -> tuple[list[str], list[list[str]]]:
     header = [
         "Format", "Status❔", "Device", "Size (MB)", "mask IoU (mean)", "(least)", "masks",
-        "peak prompts (GB)", "peak whole image (GB)", "peak GPU (GB)", "precision", "ran on",
+        *(f"peak {stage} (GB)" for stage in _PEAKS), "peak GPU (GB)", "precision", "ran on",
     ]  # fmt: skip
     rows = [
         [
@@ -140,8 +142,7 @@ def _results(cases: Sequence[Case]) -> tuple[list[str], list[list[str]]]:
             _number(case.mask_iou_mean, 1, ".4f"),
             _number(case.mask_iou_min, 1, ".4f"),
             _number(case.masks, 1, "d"),
-            _number(case.peaks.get("prompts"), 1e9, ".2f"),
-            _number(case.peaks.get("whole_image"), 1e9, ".2f"),
+            *(_number(case.peaks.get(stage), 1e9, ".2f") for stage in _PEAKS),
             _number(case.gpu_peak_bytes, 1e9, ".2f"),
             case.precision or _NONE,
             case.provider or _NONE,
@@ -178,13 +179,12 @@ def _ratios(cases: Sequence[Case]) -> tuple[list[str], list[list[str]]]:
             peer.label,
             our.label,
             *(_ratio(peer.timings.get(name), our.timings.get(name)) for name in names),
-            _over(peer.peaks.get("prompts"), our.peaks.get("prompts")),
-            _over(peer.peaks.get("whole_image"), our.peaks.get("whole_image")),
+            *(_over(peer.peaks.get(stage), our.peaks.get(stage)) for stage in _PEAKS),
         ]
         for peer in peers
         for our in ours
     ]
-    return ["peer", "samdeploy", *names, "peak prompts", "peak whole image"], rows
+    return ["peer", "samdeploy", *names, *(f"peak {stage}" for stage in _PEAKS)], rows
 
 
 def timing_names(cases: Sequence[Case]) -> list[str]:

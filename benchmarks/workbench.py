@@ -130,7 +130,6 @@ class Workbench:
             warmup=chosen.warmup,
             rounds=chosen.rounds,
             whole_image_rounds=chosen.whole_image_rounds,
-            whole_image=chosen.mode,
             substitute=chosen.random,
         )
         return msgspec.structs.replace(job, **changes)
@@ -138,13 +137,15 @@ class Workbench:
     def run(
         self, tasks: Sequence[Task], reference: Job | None, say: Say
     ) -> tuple[tuple[Case, ...], str]:
-        """Measure the tasks in turn, ``repeats`` times over, each in a fresh process, and compare
-        their masks with those of ``reference``; the second value says what that was.
+        """Measure the tasks in turn, ``repeats`` times over, prompts and whole-image mode each in a
+        fresh process, and compare their masks with those of ``reference``; the second value says
+        what that was.
 
         Going round and round, instead of all repeats of a case at once, spreads what else the
         machine does over all of them.
         """
         outcomes: dict[int, list[Outcome]] = {index: [] for index in range(len(tasks))}
+        modes = [None] if self.settings.mode is None else [None, self.settings.mode]
         failures: dict[int, str] = {}
         for repeat in range(self.settings.repeats):
             for index, task in enumerate(tasks):
@@ -156,8 +157,10 @@ class Workbench:
                     + turn * (self.settings.repeats > 1)
                 )
                 try:
-                    outcome = measure_in_process(task.job, self.folder, task.case.malloc)
-                    outcomes[index].append(outcome)
+                    for mode in modes:
+                        job = msgspec.structs.replace(task.job, whole_image=mode)
+                        outcome = measure_in_process(job, self.folder, task.case.malloc)
+                        outcomes[index].append(outcome)
                 except MeasurementError as error:
                     failures[index] = str(error)
         cases = []
@@ -197,7 +200,7 @@ class Workbench:
 
     def reference(self, checkpoint: Path, **changes: Any) -> Job:
         """The job of the torch reference, of which only the masks are wanted."""
-        torch = {"runtime": "torch", "warmup": 0, "rounds": 1, "whole_image": None}
+        torch = {"runtime": "torch", "warmup": 0, "rounds": 1}
         return self.job("samdeploy", checkpoint, **{**torch, **changes})
 
     def report(self, kind: str, model: str | Path, cases: Sequence[Case], reference: str) -> Report:
@@ -232,19 +235,23 @@ def _image(source: str | Path | None) -> NDArray[np.uint8]:
 def _filled(case: Case, outcomes: Sequence[Outcome]) -> Case:
     """The samples of all processes in one case."""
     first = outcomes[0]
+    seconds: dict[str, list[float]] = {}
+    peaks: dict[str, int] = {}
+    for outcome in outcomes:
+        for name, samples in outcome.seconds.items():
+            seconds.setdefault(name, []).extend(samples)
+        for name, peak in outcome.peaks.items():
+            peaks[name] = max(peak, peaks.get(name, 0))
     return msgspec.structs.replace(
         case,
         provider=first.provider,
         artifact_bytes=first.artifact_bytes,
-        timings={
-            name: Statistics.of([s for outcome in outcomes for s in outcome.seconds[name]])
-            for name in first.seconds
-        },
-        peaks={name: max(outcome.peaks[name] for outcome in outcomes) for name in first.peaks},
+        timings={name: Statistics.of(samples) for name, samples in seconds.items()},
+        peaks=peaks,
         gpu_peak_bytes=max(
             (o.gpu_peak_bytes for o in outcomes if o.gpu_peak_bytes is not None), default=None
         ),
-        masks=first.masks,
+        masks=next((o.masks for o in outcomes if o.masks is not None), None),
     )
 
 

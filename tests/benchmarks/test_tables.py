@@ -25,7 +25,7 @@ def test_results_as_yolo_benchmark_shows_them(report: Report) -> None:
     header = next(line for line in text.splitlines() if line.startswith("Format"))
     assert header.split()[:4] == ["Format", "Status❔", "Device", "Size"]
     row = row_of(text, "onnx", "✅", "cpu")
-    assert row.split()[3:9] == ["12.3", "0.9987", "0.9000", "7", "0.25", "0.30"]
+    assert row.split()[3:11] == ["12.3", "0.9987", "0.9000", "7", "-", "-", "0.25", "0.30"]
     assert row.endswith("CPUExecutionProvider")
     assert row_of(text, "onnx", "❎", "cuda")
     assert row_of(text, "torch", "❌", "cpu")
@@ -66,9 +66,10 @@ def test_ratios_of_peers(report: Report) -> None:
     found = msgspec.structs.replace(report, kind="peers", cases=(*report.cases, slow))
     table = next(table for table in tables(found) if table.title.startswith("Ratios"))
     assert table.header == [
-        "peer", "samdeploy", "encode", "whole_image", "peak prompts", "peak whole image",
+        "peer", "samdeploy", "encode", "whole_image", "peak encode", "peak click", "peak prompts",
+        "peak whole_image",
     ]  # fmt: skip
-    assert table.rows == [["meta (tuned malloc)", "onnx", "2.00", "-", "2.00", "-"]]
+    assert table.rows == [["meta (tuned malloc)", "onnx", "2.00", "-", "-", "-", "2.00", "-"]]
 
 
 class References(HTMLParser):
@@ -95,7 +96,7 @@ def test_html_needs_nothing_else(report: Report) -> None:
     assert parser.found == []
     assert "url(" not in page
     assert "@import" not in page
-    assert page.count("<svg") == 3  # encode, whole image, memory
+    assert page.count("<svg") == 5  # encode, whole image, and memory of three stages
     assert "sam_<b>" not in page
     assert "sam_&lt;b&gt;" in page
 
