@@ -99,7 +99,7 @@ class Selector:
         """Those that are stable and not cut off by the crop, judged on low-res logits.
 
         With ``exact`` they are judged at the crop's full size, as the reference implementation
-        does, at many times the cost.
+        does, for which every one of them has to be made.
         """
         return (self._exact if self._settings.exact else self._low_res)(decoded)
 

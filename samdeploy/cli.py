@@ -207,7 +207,7 @@ def predict(
     exact: Annotated[
         bool | None, _flag("exact", help="judge masks at full size, as the reference does")
     ] = None,
-    mode: Annotated[str | None, _setting("mode", help="grid, or adaptive: faster")] = None,
+    mode: Annotated[str | None, _setting("mode", help="grid, or adaptive: asks less")] = None,
     max_det: Annotated[int | None, _option("max_det", help="YOLO: most objects [300]")] = None,
     classes: Annotated[str | None, _option("classes", help="YOLO: class ids, as [0,2]")] = None,
     agnostic_nms: Annotated[

@@ -49,10 +49,10 @@ class WholeImageSettings:
         min_mask_region_area: holes and islands below this many pixels are removed; 0 keeps all.
         point_grids: own grids, one ``[N, 2]`` in [0, 1] per layer, instead of ``points_stride``.
         exact: judge stability and boxes on masks at full size, as the reference implementation
-            does; by default they are judged on low-res logits, which is many times faster.
+            does; by default they are judged on low-res logits, and fewer masks are made.
         mode: ``grid`` asks at every point; ``adaptive`` walks the grid coarse to fine and leaves
-            out points inside confident masks found so far: faster, and some parts of objects are
-            no longer found.
+            out points inside confident masks found so far: fewer decoder calls, and some parts of
+            objects may no longer be found.
     """
 
     points_stride: int = 32
