@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from samdeploy.benchmarks.scene_scores import score_prompts, score_whole_image
+from samdeploy.benchmarks.scene_scores import pairwise_iou, score_prompts, score_whole_image
 from samdeploy.models.load import load_sam
 from samdeploy.sam import SAM
+from samdeploy.scenes import generate_scene
 
 ASSET = files("samdeploy.assets") / "sam_tiny.pt"
 CARD = (Path(__file__).parents[1] / "docs/model-cards/sam_tiny.md").read_text()
@@ -56,3 +57,17 @@ def test_whole_image_finds_the_objects_and_little_else(tiny: SAM) -> None:
     )
     assert scores.recall >= 0.75
     assert scores.false_share <= 0.25
+
+
+@pytest.mark.slow
+def test_filters_on_low_res_logits_find_what_exact_ones_find(tiny: SAM) -> None:
+    matched = []
+    for seed in range(3):
+        image = generate_scene(seed, (300, 400)).image
+        exact, default = (
+            tiny.generate(image, channel_order="rgb", points_stride=16, exact=exact).data
+            for exact in (True, False)
+        )
+        matched += list(pairwise_iou(exact, default).max(axis=1, initial=0) >= 0.95)
+    assert len(matched) > 10
+    assert sum(matched) >= 0.98 * len(matched)
