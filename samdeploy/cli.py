@@ -503,6 +503,7 @@ def _verification_table(record: VerificationRecord) -> str:
         [
             ["verdict", "passed" if record.passed else "MISSED"],
             ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
+            ["mask IoU, 5th percentile", f"{record.mask_iou_p5:.6f}"],
             ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
             ["embedding cosine", f"{record.embedding_cosine:.8f}"],
             ["embedding, largest relative error", f"{record.embedding_max_error:.1e}"],
