@@ -111,15 +111,15 @@ def check(record: VerificationRecord, remedy: str = "") -> None:
         masks = f", mask IoU mean {record.mask_iou_mean:.4f}" if record.mask_iou_mean else ""
         raise VerificationError(
             f"the artifact does not match the torch reference: box IoU mean "
-            f"{record.box_iou_mean:.4f}{masks} (expected {record.tolerance:g} or more); {remedy}pass "
-            "verify=warn to keep it anyway."
+            f"{record.box_iou_mean:.4f}{masks} (expected {record.tolerance:g} or more); {remedy}"
+            "pass verify=warn to keep it anyway."
         )
     if not record.passed:
         raise VerificationError(
             f"the artifact does not match the torch reference: mask IoU mean "
             f"{record.mask_iou_mean:.4f} (expected {record.tolerance:g} or more), 5th percentile "
-            f"{record.mask_iou_p5:.4f}, embedding cosine {record.embedding_cosine:.6f}; {remedy}pass "
-            "verify=warn to keep it anyway."
+            f"{record.mask_iou_p5:.4f}, embedding cosine {record.embedding_cosine:.6f}; {remedy}"
+            "pass verify=warn to keep it anyway."
         )
 
 
