@@ -143,7 +143,8 @@ def _to_int8(model: Any, float_layers: tuple[str, ...]) -> Any:
     """Weights of the layers in 8 bits, one scale an output channel; they are widened when the
     model is loaded or where it runs, so that activations need no calibration."""
     eight = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
-    kept = [name for name in cto.get_weights_metadata(model) if belongs_to(name, float_layers)]
+    names = cto.get_weights_metadata(model)
+    kept = [name for name in names if belongs_to(name, (*float_layers, *_UNREADABLE))]
     return cto.linear_quantize_weights(
         model,
         cto.OptimizationConfig(
@@ -154,6 +155,8 @@ def _to_int8(model: Any, float_layers: tuple[str, ...]) -> Any:
 
 #: Operators with weights.
 _LAYERS = ("linear", "conv")
+#: A convolution before the constant that ViT adds: with 8-bit weights, coremltools fails on it.
+_UNREADABLE = ("image_encoder.patch_embed.proj",)
 
 
 @contextmanager

@@ -76,7 +76,9 @@ def nearest(missed: ExportOptions, heeded: Iterable[str], build: Build) -> str:
 
 
 def _numbers(record: VerificationRecord) -> str:
-    return f"mask IoU mean {record.mask_iou_mean:.4f}, expected {record.tolerance:g} or more"
+    kind = "box" if record.detections else "mask"
+    mean = record.box_iou_mean if record.detections else record.mask_iou_mean
+    return f"{kind} IoU mean {mean:.4f}, expected {record.tolerance:g} or more"
 
 
 def _table(errors: Mapping[str, float]) -> str:

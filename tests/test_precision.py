@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from samdeploy.bundle import Bundle, SourceRecord, VerificationRecord
@@ -19,13 +20,16 @@ from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import InputError, VerificationError
 from samdeploy.export_pipeline import export
 from samdeploy.fallback import Attempt, nearest, repair
+from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
+from samdeploy.models import GraphModule, graph_modules
 from samdeploy.models.families import ModelFacts
 from samdeploy.models.load import load_sam
 from samdeploy.models.onnx_int8 import quantizable, to_int8
 from samdeploy.models.sensitivity import sensitivity
+from samdeploy.registry import load_runtime
 from samdeploy.scenes import generate_scene
-from samdeploy.session import ExportOptions
+from samdeploy.session import ExportOptions, RuntimeOptions, Session
 from samdeploy.verify import check
 
 #: The layer that the outliers go through.
@@ -117,6 +121,96 @@ class TestOnnxInt8:
         assert list(quantized.metadata_props) == list(encoder.metadata_props)
         assert quantized.producer_name == "samdeploy"
         assert list(quantized.graph.input) == list(encoder.graph.input)
+
+
+#: One layer, a block and a part that stay float.
+KEPT = ("image_encoder.blocks.0.attn.qkv", "image_encoder.blocks.3", "image_encoder.neck")
+
+
+@pytest.fixture(scope="module")
+def encoder_module(small_checkpoint: Path, small_config: Path) -> GraphModule:
+    return graph_modules(load_sam(small_checkpoint, config=small_config))[ENCODER]
+
+
+@pytest.fixture(scope="module")
+def image() -> NDArray[np.float32]:
+    return next(calibration_inputs("", 256))
+
+
+def embedding(session: Session, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return session.run({"image": image})["image_embeddings"]
+
+
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def test_openvino_int8(
+    encoder_module: GraphModule, encoder: onnx.ModelProto, image: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    pytest.importorskip("nncf")
+    exporter = pytest.importorskip("samdeploy.exporters.openvino")
+    ov = pytest.importorskip("openvino")
+    onnx.save(encoder, tmp_path / "float.onnx")
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in (1, 2):
+        Image.fromarray(generate_scene(seed).image).save(images / f"{seed}.png")
+    options = ExportOptions(int8=True, data=str(images), float_layers=KEPT)
+    graph = exporter._export(encoder_module, tmp_path, options)
+    model = ov.Core().read_model(tmp_path / graph.files[0])
+    eight = [
+        op.get_friendly_name()
+        for op in model.get_ops()
+        if op.get_type_name() == "Constant" and op.get_element_type() == ov.Type.i8
+    ]
+    # Three blocks of four linear layers and the patch embedding, without one layer.
+    assert len(eight) == 12
+    options = RuntimeOptions(threads=1, precision="f32")
+    runtime = load_runtime("openvino")()
+    found, expected = (
+        embedding(runtime.open(path, ENCODER, device="cpu", options=options), image)
+        for path in (tmp_path / graph.files[0], tmp_path / "float.onnx")
+    )
+    assert 0.98 < cosine(found, expected) < 0.999999
+
+
+def test_coreml_int8(
+    encoder_module: GraphModule, encoder: onnx.ModelProto, image: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    exporter = pytest.importorskip("samdeploy.exporters.coreml")
+    mil = pytest.importorskip("samdeploy.runtimes.mil")
+    target = exporter._target("iOS16")
+    options = ExportOptions(int8=True, float_layers=KEPT)
+    graph = exporter._export(encoder_module, tmp_path, target, options)
+    session = mil.MilSession(tmp_path / graph.files[0], ENCODER)
+    onnx.save(encoder, tmp_path / "float.onnx")
+    plain = load_runtime("onnxruntime")().open(
+        tmp_path / "float.onnx", ENCODER, device="cpu", options=RuntimeOptions(threads=1)
+    )
+    assert 0.999 < cosine(embedding(session, image), embedding(plain, image)) < 0.999999
+    eight = [op for op in session._operations if op.op_type == "constexpr_affine_dequantize"]
+    # As for OpenVINO, without the patch embedding.
+    assert len(eight) == 11
+
+
+def test_operators_of_8_bit_weights_in_core_ml() -> None:
+    mil = pytest.importorskip("samdeploy.runtimes.mil")
+    data = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]], dtype=torch.int8)
+    rows = mil._OPERATORS["constexpr_affine_dequantize"](
+        {"quantized_data": data, "zero_point": 1, "scale": torch.tensor([1.0, 10.0]), "axis": 0}
+    )
+    assert rows.tolist() == [[0, 1, 2, 3], [40, 50, 60, 70]]
+    blocks = mil._OPERATORS["constexpr_blockwise_shift_scale"](
+        {
+            "data": data,
+            "scale": torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+            "offset": torch.tensor([[0], [5]], dtype=torch.int8),
+        }
+    )
+    assert blocks.tolist() == [[1, 2, 6, 8], [0, 3, 8, 12]]
 
 
 def test_half_passes_its_gate_on_onnx(
