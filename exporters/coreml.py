@@ -23,12 +23,14 @@ from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
 from samdeploy.graphs import DYNAMIC, ENCODER, MEANING, SCORER
+from samdeploy.layer_names import belongs_to
 from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.session import Availability, ExportOptions, Graph
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
 logging.getLogger("coremltools").setLevel(logging.ERROR)
 import coremltools as ct  # noqa: E402
+import coremltools.optimize.coreml as cto  # noqa: E402
 
 #: The encoder once more, for apps that hold an image rather than an array.
 _IMAGE_ENCODER = "encoder_image"
@@ -41,7 +43,15 @@ class CoreMlExporter:
     name: ClassVar[str] = "coreml"
     runtimes: ClassVar[tuple[str, ...]] = ("coreml", "mil")
     options: ClassVar[frozenset[str]] = frozenset(
-        {"half", "max_prompts", "max_points", "minimum_deployment_target", "image_input"}
+        {
+            "half",
+            "int8",
+            "float_layers",
+            "max_prompts",
+            "max_points",
+            "minimum_deployment_target",
+            "image_input",
+        }
     )
 
     @classmethod
@@ -115,6 +125,8 @@ def _write_package(
                 outputs=[ct.TensorType(name=s.name, dtype=np.float32) for s in graph.outputs],
                 skip_model_load=True,
             )
+            if options.int8 and graph.role == ENCODER:
+                converted = _to_int8(converted, options.float_layers)
     except Exception as error:  # the converter raises a family of unrelated types
         raise ExportError(f"coremltools could not convert the {path.stem}: {error}") from error
     _describe(converted, path.stem, graph, options)
@@ -125,6 +137,26 @@ def _write_package(
             extra.unlink()
     for file in path.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
+
+
+def _to_int8(model: Any, float_layers: tuple[str, ...]) -> Any:
+    """Weights of the layers in 8 bits, one scale an output channel; they are widened when the
+    model is loaded or where it runs, so that activations need no calibration."""
+    eight = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
+    names = cto.get_weights_metadata(model)
+    kept = [name for name in names if belongs_to(name, (*float_layers, *_UNREADABLE))]
+    return cto.linear_quantize_weights(
+        model,
+        cto.OptimizationConfig(
+            op_type_configs=dict.fromkeys(_LAYERS, eight), op_name_configs=dict.fromkeys(kept)
+        ),
+    )
+
+
+#: Operators with weights.
+_LAYERS = ("linear", "conv")
+#: A convolution before the constant that ViT adds: with 8-bit weights, coremltools fails on it.
+_UNREADABLE = ("image_encoder.patch_embed.proj",)
 
 
 @contextmanager

@@ -7,9 +7,13 @@ from typing import ClassVar
 
 import onnx
 
+from samdeploy.calibration import calibration_inputs
 from samdeploy.errors import InputError
+from samdeploy.graphs import ENCODER
 from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
+from samdeploy.models.onnx_half import to_half
+from samdeploy.models.onnx_int8 import to_int8
 from samdeploy.session import Availability, ExportOptions, Graph
 
 #: 17 is the first with LayerNormalization as one operator; it is what current ONNX Runtime,
@@ -20,7 +24,9 @@ MIN_OPSET, MAX_OPSET = 17, 20
 class OnnxExporter:
     name: ClassVar[str] = "onnx"
     runtimes: ClassVar[tuple[str, ...]] = ("onnxruntime", "openvino")
-    options: ClassVar[frozenset[str]] = frozenset({"opset", "simplify"})
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"opset", "simplify", "half", "int8", "data", "float_layers"}
+    )
 
     @classmethod
     def availability(cls) -> Availability:
@@ -42,6 +48,11 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         simplify=options.simplify,
         metadata=options.metadata,
     )
+    if options.int8 and graph.role == ENCODER:
+        images = calibration_inputs(options.data, graph.image_size)
+        model = to_int8(model, images, options.float_layers)
+    elif options.half:
+        model = to_half(model)
     files = save_onnx(model, folder, graph.role)
     onnx.checker.check_model(str(folder / files[0]), full_check=True)
     return Graph(graph.role, files, graph.inputs, graph.outputs, {"opset": options.opset})

@@ -254,6 +254,33 @@ def _squeeze(a: Arguments) -> Tensor:
     return x.squeeze(tuple(_ints(a["axes"])))
 
 
+def _affine_dequantize(a: Arguments) -> Tensor:
+    """8-bit weights, widened: ``(data - zero_point) * scale``, along one axis or all in one."""
+    data: Tensor = a["quantized_data"]
+    shape = [1] * data.dim()
+    shape[int(a["axis"])] = -1
+
+    def along(value: Value) -> Tensor:
+        given = torch.as_tensor(value)
+        return given.float().reshape(shape if given.dim() else [1] * data.dim())
+
+    return (data.float() - along(a["zero_point"])) * along(a["scale"])
+
+
+def _blockwise_shift_scale(a: Arguments) -> Tensor:
+    """The same from iOS 18 on: a scale and perhaps an offset for every block of the data."""
+    data: Tensor = a["data"].float()
+
+    def spread(value: Tensor) -> Tensor:
+        wide = value.float()
+        for axis, (side, blocks) in enumerate(zip(data.shape, value.shape, strict=True)):
+            wide = wide.repeat_interleave(side // blocks, axis)
+        return wide
+
+    offset = spread(a["offset"]) if "offset" in a else 0
+    return (data - offset) * spread(a["scale"])
+
+
 _CASTS = {"fp32": torch.float32, "fp16": torch.float16, "int32": torch.int32, "bool": torch.bool}
 
 _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
@@ -283,4 +310,6 @@ _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
     "pad": _pad,
     "slice_by_index": _slice_by_index,
     "cast": lambda a: a["x"].to(_CASTS[a["dtype"]]),
+    "constexpr_affine_dequantize": _affine_dequantize,
+    "constexpr_blockwise_shift_scale": _blockwise_shift_scale,
 }

@@ -77,6 +77,7 @@ class VerificationRecord(msgspec.Struct, frozen=True):
     iou_prediction_max_error: float = 0.0
     mask_iou_mean: float = 0.0
     mask_iou_min: float = 0.0
+    mask_iou_p5: float = 0.0
     tolerance: float = 0.0
     provider: str = ""
     detections: int = 0

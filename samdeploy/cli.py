@@ -90,6 +90,11 @@ def export(
     verify: Annotated[str, _option("verify", help="error, warn or off")] = "error",
     tolerance: Tolerance = None,
     half: Annotated[bool, _flag("half", help="float16 where it does not overflow")] = False,
+    int8: Annotated[bool, _flag("int8", help="8-bit layers in the image encoder")] = False,
+    data: Annotated[str, _option("data", help="int8: folder of images to calibrate with")] = "",
+    float_layers: Annotated[
+        str, _option("float_layers", help="int8: layers that stay float, with commas between")
+    ] = "",
     opset: Annotated[int, _option("opset", help="onnx: operator set")] = 17,
     simplify: Annotated[bool, _flag("simplify", help="onnx: fold constants")] = True,
     tf32: Annotated[bool, _flag("tf32", help="tensorrt: TF32 products")] = False,
@@ -123,6 +128,9 @@ def export(
         trust=trust,
         progress=_progress(as_json),
         half=half,
+        int8=int8,
+        data=data,
+        float_layers=tuple(float_layers.split(",")) if float_layers else (),
         opset=opset,
         simplify=simplify,
         tf32=tf32,
@@ -503,6 +511,7 @@ def _verification_table(record: VerificationRecord) -> str:
         [
             ["verdict", "passed" if record.passed else "MISSED"],
             ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
+            ["mask IoU, 5th percentile", f"{record.mask_iou_p5:.6f}"],
             ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
             ["embedding cosine", f"{record.embedding_cosine:.8f}"],
             ["embedding, largest relative error", f"{record.embedding_max_error:.1e}"],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +27,14 @@ from samdeploy.bundle import (
     sha256,
     write_manifest,
 )
+from samdeploy.calibration import calibration_inputs, check_data
 from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER, needed_roles
 from samdeploy.opening import check_known, open_graphs
 from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
-from samdeploy.session import Exporter, ExportOptions, Graph, RuntimeOptions, TensorSpec
+from samdeploy.session import Exporter, ExportOptions, RuntimeOptions, TensorSpec
 from samdeploy.verify import check, verify_sessions
 from samdeploy.yolo.verify import verify_yolo
 
@@ -40,8 +44,8 @@ if TYPE_CHECKING:
 _MODES = ("error", "warn", "off")
 #: Distributions whose versions the manifest records when they are installed.
 _TOOLS = (
-    "samdeploy", "torch", "numpy", "onnx", "onnxsim", "onnxruntime", "openvino", "coremltools",
-    "tensorrt", "tensorrt_rtx_cu13_libs", "ultralytics",
+    "samdeploy", "torch", "numpy", "onnx", "onnxsim", "onnxruntime", "openvino", "nncf",
+    "coremltools", "tensorrt", "tensorrt_rtx_cu13_libs", "ultralytics",
 )  # fmt: skip
 
 
@@ -69,13 +73,17 @@ def export(
         config: architecture details that tensor shapes cannot tell.
         verify: ``error`` (a bundle that misses its tolerance is not written), ``warn`` or ``off``.
             Where no runtime for the format works on this machine, the manifest says so.
-        tolerance: smallest mean mask IoU against torch; by default 0.999 for float32.
+        tolerance: smallest mean mask IoU against torch; by default 0.999 for float32, 0.995 for
+            float16 and 0.97 for int8.
         device: device that the verification runs on.
         trust: load an Ultralytics checkpoint (through that package, AGPL-3.0), although loading it
             executes code of the file. No other checkpoint needs it.
         progress: called with a line of text at every step.
-        options: ``opset``, ``simplify``, ``half`` and what else the format heeds; see
+        options: ``opset``, ``simplify``, ``half``, ``int8`` and what else the format heeds; see
             :class:`samdeploy.session.ExportOptions`.
+
+    An int8 bundle that misses its tolerance is exported again with the worst layers in float, which
+    ``float_layers`` in the manifest's options names; what then fails says which option passes.
 
     Raises:
         SamDeployError: any subclass; nothing is left behind.
@@ -96,41 +104,75 @@ def export(
         raise InputError(f"'{model}' is a folder; export takes a checkpoint file or a known name.")
     checkpoint = resolve_checkpoint(model)
     folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
-    with new_bundle(folder) as temporary:
-        # Torch is imported here and not above: running a bundle must not need it.
-        from samdeploy.models.families import load_model, model_facts
+    # Torch is imported here and not above: running a bundle must not need it.
+    from samdeploy.models.families import load_model, model_facts
 
-        say(f"reading {checkpoint.name}")
-        loaded = load_model(checkpoint, config=config, imgsz=imgsz, trust=trust)
-        facts = model_facts(loaded, checkpoint)
-        source = _source(model, checkpoint, facts.licence)
-        chosen = dataclasses.replace(chosen, metadata=_metadata(facts, source))
-        say(f"exporting {facts.architecture} to {exporter.name}")
-        graphs = exporter().export(loaded, temporary, chosen)
-        del loaded  # the reference below reads the checkpoint again: one copy at a time
-        record = VerificationRecord(passed=False, mode="off")
-        runtime, why_none = _usable_runtime(exporter.runtimes)
-        if verify != "off" and runtime is None:
-            record = VerificationRecord(passed=False, mode="not run", note=why_none)
-        elif verify != "off" and runtime is not None:
-            record = _compare(
-                checkpoint,
-                {graph.role: temporary / graph.files[0] for graph in graphs},
-                runtime,
-                precision=chosen.precision,
-                config=config,
-                imgsz=imgsz,
-                device=device,
-                tolerance=tolerance,
-                trust=trust,
-                say=say,
-            )
-            record = msgspec.structs.replace(record, mode=verify)
-            if verify == "error":
-                check(record)
-        manifest = _manifest(temporary, graphs, facts, exporter, chosen, source, record)
-        write_manifest(temporary, manifest)
+    if chosen.int8 and "data" in exporter.options and not chosen.data:
+        say(
+            "warning: calibrating int8 with generated scenes; images of your own task are better: "
+            "data=FOLDER"
+        )
+    with new_bundle(folder) as temporary:
+
+        def build(options: ExportOptions) -> Attempt:
+            _empty(temporary)
+            say(f"reading {checkpoint.name}")
+            loaded = load_model(checkpoint, config=config, imgsz=imgsz, trust=trust)
+            facts = model_facts(loaded, checkpoint)
+            if options.int8 and facts.family != "sam":
+                raise InputError(
+                    f"int8=True; it is for SAM's image encoder and '{model}' is a "
+                    f"{facts.architecture} model, leave it out."
+                )
+            source = _source(model, checkpoint, facts.licence)
+            options = dataclasses.replace(options, metadata=_metadata(facts, source))
+            say(f"exporting {facts.architecture} to {exporter.name}, {options.precision}")
+            graphs = exporter().export(loaded, temporary, options)
+            del loaded  # the reference below reads the checkpoint again: one copy at a time
+            record = VerificationRecord(passed=False, mode="off")
+            runtime, why_none = _usable_runtime(exporter.runtimes)
+            if verify != "off" and runtime is None:
+                record = VerificationRecord(passed=False, mode="not run", note=why_none)
+            elif verify != "off" and runtime is not None:
+                record = _compare(
+                    checkpoint,
+                    {graph.role: temporary / graph.files[0] for graph in graphs},
+                    runtime,
+                    precision=options.precision,
+                    config=config,
+                    imgsz=imgsz,
+                    device=device,
+                    tolerance=tolerance,
+                    trust=trust,
+                    say=say,
+                )
+                record = msgspec.structs.replace(record, mode=verify)
+            return Attempt(options, facts, source, graphs, record)
+
+        def rank() -> Mapping[str, float]:
+            from samdeploy.models.load import load_sam
+            from samdeploy.models.sensitivity import sensitivity
+
+            sam = load_sam(checkpoint, config=config, imgsz=imgsz)
+            images = islice(calibration_inputs(chosen.data, sam.config.image_size), 2)
+            return sensitivity(sam, [*images], activations="data" in exporter.options)
+
+        attempt = build(chosen)
+        if attempt.record.mode == "error" and not attempt.record.passed:
+            if chosen.int8 and not chosen.float_layers:
+                attempt = repair(attempt, build, rank, say)
+            if not attempt.record.passed:
+                check(attempt.record, nearest(chosen, exporter.options, build))
+        write_manifest(temporary, _manifest(temporary, exporter, attempt))
     return folder
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> ExportOptions:
@@ -146,7 +188,12 @@ def _chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> Expor
             raise InputError(
                 f"{name}={value}; format={exporter.name} has no use for it, leave it out."
             )
-    return ExportOptions(**given)
+    chosen = ExportOptions(**given)
+    for name in ("data", "float_layers"):
+        if getattr(chosen, name) and not chosen.int8:
+            raise InputError(f"{name}= is for int8=True; add that or leave {name} out.")
+    check_data(chosen.data)
+    return chosen
 
 
 def _usable_runtime(names: tuple[str, ...]) -> tuple[str | None, str]:
@@ -273,15 +320,8 @@ def _metadata(facts: ModelFacts, source: SourceRecord) -> dict[str, str]:
     }
 
 
-def _manifest(
-    folder: Path,
-    graphs: tuple[Graph, ...],
-    facts: ModelFacts,
-    exporter: type[Exporter],
-    options: ExportOptions,
-    source: SourceRecord,
-    verification: VerificationRecord,
-) -> Manifest:
+def _manifest(folder: Path, exporter: type[Exporter], attempt: Attempt) -> Manifest:
+    facts, options = attempt.facts, attempt.options
     return Manifest(
         schema_version=SCHEMA_VERSION,
         family=facts.family,
@@ -299,16 +339,16 @@ def _manifest(
                 _tensors(graph.outputs),
                 dict(graph.options),
             )
-            for graph in graphs
+            for graph in attempt.graphs
         ),
-        source=source,
+        source=attempt.source,
         config=facts.config,
         options={name: getattr(options, name) for name in sorted(exporter.options)},
         tools={
             "python": platform.python_version(),
             **{name: found for name in _TOOLS if (found := _version(name))},
         },
-        verification=verification,
+        verification=attempt.record,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         whole_image=facts.whole_image,
     )

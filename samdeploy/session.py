@@ -121,6 +121,10 @@ class ExportOptions:
         opset: ONNX operator set.
         simplify: fold constants and shape arithmetic out of the graphs.
         half: float16, with float32 where float16 overflows.
+        int8: 8-bit layers in SAM's image encoder; with ``half``, the rest in float16.
+        data: folder or glob pattern of images that calibrate ``int8``; generated scenes without.
+        float_layers: layers or blocks of the encoder that ``int8`` leaves in float, as module
+            paths such as ``image_encoder.blocks.0.attn.qkv``.
         tf32: let GPU tensor cores round float32 products to 10 bits of mantissa.
         workspace: most scratch memory of a GPU engine, in GiB; by default what the builder likes.
         max_prompts: largest number of prompts in one decoder call, where a format fixes it.
@@ -135,6 +139,9 @@ class ExportOptions:
     opset: int = 17
     simplify: bool = True
     half: bool = False
+    int8: bool = False
+    data: str = ""
+    float_layers: tuple[str, ...] = ()
     tf32: bool = False
     workspace: float | None = None
     max_prompts: int = 64
@@ -147,8 +154,9 @@ class ExportOptions:
 
     @property
     def precision(self) -> str:
-        """Arithmetic of the artifacts: ``fp16``, ``tf32`` or ``fp32``."""
-        return "fp16" if self.half else "tf32" if self.tf32 else "fp32"
+        """Arithmetic of the artifacts: ``int8``, ``fp16``, ``tf32`` or ``fp32``."""
+        chosen = {"int8": self.int8, "fp16": self.half, "tf32": self.tf32}
+        return next((name for name, wanted in chosen.items() if wanted), "fp32")
 
 
 @dataclass(frozen=True)

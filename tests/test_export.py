@@ -190,7 +190,7 @@ class TestRefusals:
             ({"format": "onx"}, "did you mean 'onnx'"),
             ({"format": "tflite"}, "expected one of"),
             ({"opset": 11}, "opset=11"),
-            ({"half": True}, "half=True; format=onnx has no use for it"),
+            ({"tf32": True}, "tf32=True; format=onnx has no use for it"),
             ({"tf23": True}, "unknown option 'tf23'"),
             ({"verify": "maybe"}, "verify='maybe'"),
             ({"tolerance": 2}, "tolerance=2"),

@@ -43,8 +43,9 @@ def test_equal_models_pass() -> None:
     record = verify_sessions(sessions(), sessions())
     check(record)
     assert record.mask_iou_min == 1
+    assert record.mask_iou_p5 == 1
     assert record.embedding_max_error == 0
-    assert (record.images, record.prompts) == (2, 18)
+    assert (record.images, record.prompts) == (2, 34)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_small_differences_are_measured() -> None:
 def test_tolerance_by_precision() -> None:
     candidate = sessions(logits=lambda x: x - np.float32(0.02))
     strict = verify_sessions(sessions(), candidate)
+    assert strict.mask_iou_min <= strict.mask_iou_p5 <= strict.mask_iou_mean
     loose = verify_sessions(sessions(), candidate, tolerance=0.9)
     assert strict.mask_iou_mean == loose.mask_iou_mean < 1
     assert (strict.tolerance, loose.tolerance) == (0.999, 0.9)

@@ -35,6 +35,11 @@ class GraphModule:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @property
+    def image_size(self) -> int:
+        """Side ``S`` of the image that an encoder takes."""
+        return int(self.inputs[0].shape[-1])
+
     def example(self, prompts: int = 2, points: int = 3) -> tuple[Tensor, ...]:
         """Inputs of zeros to trace with."""
         numbers: dict[int | str, int] = {"prompts": prompts, "points": points}

@@ -1,0 +1,90 @@
+"""A float32 ONNX graph with 8-bit layers, by ONNX Runtime's static quantiser.
+
+Layers with weights (convolutions, linear layers) get ``QuantizeLinear`` and ``DequantizeLinear``
+around them, weights per output channel; everything else stays float32, attention's products of
+activations included. Linear layers answer in float32, because what follows them is float32.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import onnx
+from onnxruntime import quantization
+
+from samdeploy.layer_names import belongs_to
+from samdeploy.models.onnx_graph import SIDE_FILE_BYTES
+from samdeploy.session import Array
+
+_LINEAR = ("Gemm", "MatMul")
+_LAYERS = ("Conv", *_LINEAR)
+# The quantiser asks for a graph that was simplified first; this is how it knows one.
+_PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
+
+
+def to_int8(
+    model: onnx.ModelProto, inputs: Iterable[Array], float_layers: Collection[str] = ()
+) -> onnx.ModelProto:
+    """A copy of ``model`` with 8-bit layers.
+
+    Args:
+        inputs: what the graph's only input may look like; gives the range of every activation.
+        float_layers: module paths of layers that stay float32.
+    """
+    nodes = quantizable(model.graph, float_layers)
+    if not nodes:
+        return model
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    prepared.metadata_props.add(key=_PREPARED[0], value=_PREPARED[1])
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / "int8.onnx"
+        quantization.quantize_static(
+            prepared,
+            path,
+            _Reader(model.graph.input[0].name, inputs),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(_LAYERS),
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            # 7 bits of weight: x86 without VNNI adds two products in 16 bits, which 8 overflow.
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            use_external_data_format=model.ByteSize() >= SIDE_FILE_BYTES,
+            extra_options={"OpTypesToExcludeOutputQuantization": list(_LINEAR)},
+        )
+        result = onnx.load(path)
+    for field in ("producer_name", "producer_version", "doc_string"):
+        setattr(result, field, getattr(model, field))
+    del result.metadata_props[:]
+    result.metadata_props.extend(model.metadata_props)
+    return result
+
+
+def quantizable(graph: onnx.GraphProto, float_layers: Collection[str]) -> list[str]:
+    """Names of the nodes that multiply by weights and are not of ``float_layers``."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type in _LAYERS
+        and node.input[1] in weights
+        # Simplifying renames linear layers, but not their biases.
+        and not any(belongs_to(name, float_layers) for name in (node.name, *node.input[1:]))
+    ]
+
+
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, name: str, inputs: Iterable[Array]) -> None:
+        self._name, self._inputs = name, self._iterate(inputs)
+
+    @staticmethod
+    def _iterate(inputs: Iterable[Array]) -> Iterator[Array]:
+        yield from inputs
+
+    def get_next(self) -> dict[str, Array] | None:
+        array = next(self._inputs, None)
+        return None if array is None else {self._name: array}

@@ -1,0 +1,89 @@
+"""Which layers of an image encoder suffer most from 8 bits.
+
+In torch and therefore the same for every format: one block after the other is computed with 8-bit
+weights (symmetric, per output channel) and 8-bit activations (one range a tensor), and the
+embedding compared with that of the float model. The worst blocks are then taken apart layer by
+layer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from samdeploy.models.sam import Sam
+from samdeploy.session import Array
+
+#: Blocks that are taken apart.
+_WORST_BLOCKS = 3
+_BLOCK = re.compile(r"image_encoder\.(?:(?:layers\.\d+\.)?blocks\.\d+|layers\.\d+\.\w+|\w+)")
+
+
+@torch.inference_mode()
+def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) -> dict[str, float]:
+    """Relative error of the embedding, by part of the encoder in 8 bits, the worst first.
+
+    Args:
+        images: encoder inputs, float32 ``[1, 3, S, S]``.
+        activations: round activations as well, as formats do that are calibrated.
+
+    Returns:
+        Module paths of the layers of the worst blocks and of the other blocks as a whole, with
+        ``|| float - int8 || / || float ||`` over all images.
+    """
+    inputs = [torch.from_numpy(image) for image in images]
+    expected = [sam.encode(image) for image in inputs]
+
+    def error(layers: Sequence[nn.Module]) -> float:
+        with _eight_bits(layers, activations):
+            found = [sam.encode(image) for image in inputs]
+        off = sum(float((a - b).square().sum()) for a, b in zip(expected, found, strict=True))
+        return float((off / sum(float(a.square().sum()) for a in expected)) ** 0.5)
+
+    blocks = _blocks(sam)
+    errors = {name: error(list(layers.values())) for name, layers in blocks.items()}
+    for name in sorted(errors, key=errors.__getitem__, reverse=True)[:_WORST_BLOCKS]:
+        if len(blocks[name]) > 1:
+            del errors[name]
+            errors |= {path: error([layer]) for path, layer in blocks[name].items()}
+    return dict(sorted(errors.items(), key=lambda item: item[1], reverse=True))
+
+
+def _blocks(sam: Sam) -> Mapping[str, dict[str, nn.Module]]:
+    """Layers with weights, by block."""
+    blocks: dict[str, dict[str, nn.Module]] = {}
+    for path, module in sam.named_modules():
+        found = _BLOCK.match(path)
+        if found and isinstance(module, (nn.Linear, nn.Conv2d)):
+            blocks.setdefault(found.group(), {})[path] = module
+    return blocks
+
+
+@contextmanager
+def _eight_bits(layers: Sequence[nn.Module], activations: bool) -> Iterator[None]:
+    with ExitStack() as stack:
+        for layer in layers:
+            weight: Any = layer.weight
+            stack.callback(weight.data.copy_, weight.data.clone())
+            weight.data.copy_(_round_weight(weight.data))
+            if activations:
+                stack.callback(layer.register_forward_pre_hook(_round_input).remove)
+        yield
+
+
+def _round_weight(weight: Tensor) -> Tensor:
+    scale = weight.flatten(1).abs().amax(1).clamp_min(1e-12) / 127
+    zero = torch.zeros(len(scale), dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -127, 127)
+
+
+def _round_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    x = inputs[0]
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    scale = max(high - low, 1e-12) / 255
+    return (torch.fake_quantize_per_tensor_affine(x, scale, round(-low / scale), 0, 255),)

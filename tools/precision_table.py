@@ -1,0 +1,103 @@
+"""Size, speed and accuracy of every precision: the table of docs/precision.md.
+
+    python tools/precision_table.py [model=sam_tiny.pt] [formats=onnx,openvino,coreml]
+
+Every bundle is exported with ``verify=warn``, so that one that misses its gate has a row as well.
+The latency is that of the encoder alone, the median of rounds in which all precisions of a format
+take turns, relative to float32 of the same format; Core ML has none away from macOS.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from samdeploy.bundle import Bundle
+from samdeploy.calibration import calibration_inputs
+from samdeploy.export_pipeline import export
+from samdeploy.graphs import ENCODER
+from samdeploy.opening import open_graphs
+from samdeploy.session import RuntimeOptions
+
+PRECISIONS: dict[str, dict[str, bool]] = {
+    "fp32": {},
+    "fp16": {"half": True},
+    "int8": {"int8": True},
+}
+ROUNDS = 9
+HEADER = (
+    "format", "precision", "gate", "bundle, MB", "size", "encoder size", "encoder latency",
+    "mask IoU, mean", "5th percentile", "cosine",
+)  # fmt: skip
+
+
+def main() -> None:
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    model, formats = given.get("model", "sam_tiny.pt"), given.get("formats", "onnx,openvino,coreml")
+    print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
+    for name in formats.split(","):
+        with tempfile.TemporaryDirectory() as work:
+            bundles = {}
+            for precision, options in PRECISIONS.items():
+                folder = export(
+                    model, name, output=Path(work) / precision, verify="warn", **options
+                )
+                bundles[precision] = Bundle.open(folder)
+            for row in rows(name, bundles):
+                print(f"| {' | '.join(row)} |", flush=True)
+
+
+def rows(name: str, bundles: dict[str, Bundle]) -> list[list[str]]:
+    latency = {} if name == "coreml" and sys.platform != "darwin" else encoder_latency(bundles)
+    plain = bundles["fp32"]
+    table = []
+    for precision, bundle in bundles.items():
+        record = bundle.manifest.verification
+        seconds = latency.get(precision)
+        table.append(
+            [
+                name,
+                precision,
+                f"{'passed' if record.passed else 'MISSED'} {record.tolerance:g}",
+                f"{bundle.bytes / 1e6:.1f}",
+                f"{bundle.bytes / plain.bytes:.2f} x",
+                f"{encoder_bytes(bundle) / encoder_bytes(plain):.2f} x",
+                f"{seconds / latency['fp32']:.2f} x" if seconds else "not run",
+                f"{record.mask_iou_mean:.4f}",
+                f"{record.mask_iou_p5:.4f}",
+                f"{record.embedding_cosine:.5f}",
+            ]
+        )
+    return table
+
+
+def encoder_bytes(bundle: Bundle) -> int:
+    graph = next(graph for graph in bundle.manifest.graphs if graph.role == ENCODER)
+    return sum(file.bytes for file in graph.files)
+
+
+def encoder_latency(bundles: dict[str, Bundle]) -> dict[str, float]:
+    """Median seconds of one encoder run, by precision."""
+    sessions = {
+        precision: open_graphs(
+            {ENCODER: bundle.graphs()[ENCODER]}, bundle.manifest.runtime, "auto", RuntimeOptions()
+        )[0][ENCODER]
+        for precision, bundle in bundles.items()
+    }
+    feeds = {"image": next(calibration_inputs("", bundles["fp32"].manifest.image_size))}
+    seconds: dict[str, list[float]] = {precision: [] for precision in sessions}
+    for _ in range(ROUNDS + 1):
+        for precision, session in sessions.items():
+            start = time.perf_counter()
+            session.run(feeds)
+            seconds[precision].append(time.perf_counter() - start)
+    for session in sessions.values():
+        session.close()
+    return {precision: statistics.median(found[1:]) for precision, found in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()
