@@ -171,6 +171,7 @@ def auto_annotate(
     )
     if chosen.elsewhere:
         models = models.for_other_processes(max(1, int(cluster.cpus)))
+    chosen.check()
     source = _open_source(boxes, known, models)
     sam = models.open_sam()
     try:

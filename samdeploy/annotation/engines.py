@@ -58,10 +58,17 @@ Run: TypeAlias = Callable[[Work], Iterator[Record]]
 
 @dataclass(frozen=True)
 class Engine:
-    """``elsewhere``: other processes do the work, and open the models themselves."""
+    """Who does the work.
+
+    Attributes:
+        run: does it.
+        elsewhere: other processes do, and open the models themselves.
+        check: raises :class:`RuntimeUnavailableError` where the engine is not usable.
+    """
 
     run: Run
     elsewhere: bool = False
+    check: Callable[[], None] = lambda: None
 
 
 def run_local(work: Work) -> Iterator[Record]:
@@ -115,7 +122,13 @@ def _run_ray(work: Work) -> Iterator[Record]:
     return run_ray(work)
 
 
-ENGINES = {"local": Engine(run_local), "ray": Engine(_run_ray, elsewhere=True)}
+def _check_ray() -> None:
+    from samdeploy.annotation.ray_engine import import_ray
+
+    import_ray()
+
+
+ENGINES = {"local": Engine(run_local), "ray": Engine(_run_ray, True, _check_ray)}
 
 
 def find_engine(name: str) -> Engine:

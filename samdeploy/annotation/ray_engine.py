@@ -31,16 +31,12 @@ _MOST_IMAGES = 32
 _BLOCK_BYTES = 1 << 20
 
 
-def run_ray(work: Work) -> Iterator[Record]:
-    """Records come in the order in which workers finish.
+def import_ray() -> Any:
+    """Ray with Ray Data.
 
     Raises:
-        RuntimeUnavailableError: Ray is not installed.
-        OutputError: a worker cannot write its output.
-        SamDeployError: Ray gave up.
+        RuntimeUnavailableError: it is not installed.
     """
-    if not work.paths:
-        return
     try:
         import ray
         import ray.data
@@ -48,6 +44,19 @@ def run_ray(work: Work) -> Iterator[Record]:
         raise RuntimeUnavailableError(
             f"engine=ray is not usable here ({error}); run: pip install 'samdeploy[ray]'."
         ) from error
+    return ray
+
+
+def run_ray(work: Work) -> Iterator[Record]:
+    """Records come in the order in which workers finish.
+
+    Raises:
+        OutputError: a worker cannot write its output.
+        SamDeployError: Ray gave up.
+    """
+    if not work.paths:
+        return
+    ray = import_ray()
     at_a_time = _images_at_a_time(len(work.paths), work.cluster)
     with _cluster(ray), _quiet(ray.data.DataContext.get_current()):
         rows = (

@@ -179,6 +179,7 @@ class TestRefused:
             auto_annotate(
                 folder.images, boxes=folder.given, sam_model="any", runtime="fake", engine="ray"
             )
+        assert not (folder.root / "labels").exists()
 
 
 def test_what_workers_get() -> None:
