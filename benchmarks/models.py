@@ -9,7 +9,7 @@ import msgspec
 
 from samdeploy.bundle import Bundle
 from samdeploy.checkpoints import resolve_checkpoint
-from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
+from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.families import class_of
 from samdeploy.registry import RUNTIMES, availability
 from samdeploy.sam import SAM
@@ -17,10 +17,11 @@ from samdeploy.yolo.names import is_yolo_name, why_no_yolo
 
 from .devices import base_name, check_device, why_not
 from .parameters import count_parameters
+from .random_yolo import random_yolo
 from .records import Case
 from .result import Result, check_output
 from .suite import check_format, exported, measured
-from .weights import random_checkpoint, random_yolo
+from .weights import random_checkpoint
 from .workbench import Say, Settings, Task, Workbench, workbench
 
 
@@ -67,7 +68,8 @@ def _task(
                 case, architecture=manifest.architecture, precision=manifest.precision
             )
     except SamDeployError as error:
-        return Task(msgspec.structs.replace(case, note=str(error)))
+        status = "failed" if isinstance(error, ExportError) else "absent"
+        return Task(msgspec.structs.replace(case, status=status, note=str(error)))
     state = availability(RUNTIMES, runtime)
     if base_name(device) not in state.devices:
         return Task(msgspec.structs.replace(case, note=why_not(runtime, state)))
@@ -92,11 +94,11 @@ def _source(
     note = ""
     if bench.settings.random and not path.is_file():
         if is_yolo_name(model):
-            note = "random weights find nothing, so no time is spent on masks"
-            checkpoint, trust = random_yolo(model, bench.folder), True
-        else:
-            note = "random weights"
-            checkpoint = random_checkpoint(model, bench.folder)
+            say(f"making {model} of random weights")
+            bundle = random_yolo(model, format, bench.folder / f"{path.stem}_random")
+            return bundle, "random weights find nothing, so no time is spent on masks"
+        note = "random weights"
+        checkpoint = random_checkpoint(model, bench.folder)
     elif is_yolo_name(model) and not path.is_file():
         raise RuntimeUnavailableError(why_no_yolo(model))
     else:

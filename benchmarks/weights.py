@@ -6,13 +6,10 @@ at hand. What such a model segments means nothing.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samdeploy.errors import InputError, RuntimeUnavailableError
-
-from .stand_in import install_stand_ins
+from samdeploy.errors import InputError
 
 if TYPE_CHECKING:
     from samdeploy.models.sam import Sam
@@ -52,38 +49,4 @@ def random_checkpoint(name: str, folder: Path) -> Path:
 
     path = folder / f"{name.removesuffix('.pt')}.pt"
     torch.save(random_model(name).state_dict(), path)
-    return path
-
-
-def random_yolo(name: str, folder: Path) -> Path:
-    """Write an untrained model of the YOLO family under the name of its checkpoint, by the package
-    ultralytics (AGPL-3.0).
-
-    Raises:
-        RuntimeUnavailableError: the package is not installed, or knows no such model.
-    """
-    path = folder / Path(name).name
-    fast = path.stem.lower().startswith("fastsam")
-    # FastSAM is YOLOv8-seg of the same size with one class.
-    architecture = f"yolov8{path.stem[-1].lower()}-seg" if fast else path.stem
-    install_stand_ins()
-    os.environ |= {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false"}
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
-    try:
-        import torch
-        import ultralytics
-        from ultralytics.nn.tasks import DetectionModel, SegmentationModel
-
-        torch.manual_seed(SEED)
-        kind = SegmentationModel if architecture.endswith("-seg") else DetectionModel
-        model = ultralytics.YOLO(f"{architecture}.yaml", verbose=False)
-        if fast:
-            model.model = kind(f"{architecture}.yaml", nc=1, verbose=False)
-            model.model.names = {0: "object"}
-        model.save(path)
-    except (ImportError, FileNotFoundError) as error:
-        raise RuntimeUnavailableError(
-            f"random weights of '{name}' need the package ultralytics (AGPL-3.0), which is not "
-            f"usable here ({error}); run: pip install 'samdeploy[yolo]'."
-        ) from error
     return path
