@@ -59,7 +59,8 @@ class Models:
         return Worker(self.open_sam(), source, dataset, steps)
 
     def for_other_processes(self, threads: int) -> Models:
-        """The same by absolute paths, with ``threads`` where none were asked for.
+        """The same by absolute paths, with ``threads`` where none were asked for, for the detector
+        as well: a worker is not alone on its machine.
 
         Raises:
             InputError: a model is open already, and belongs to this process.
@@ -70,11 +71,13 @@ class Models:
                     f"{name} is an open {type(model).__name__}, but every worker opens its own; "
                     "give the model's path or name."
                 )
+        threads = self.threads or threads
         return replace(
             self,
             sam=_absolute(self.sam),
             detector=self.detector and _absolute(self.detector),
-            threads=self.threads or threads,
+            settings={**self.settings, "threads": threads},
+            threads=threads,
         )
 
 
