@@ -57,8 +57,9 @@ def main(name: str, format: str, output: str) -> None:
     if fast:
         from ultralytics.nn.tasks import SegmentationModel
 
-        model.model = SegmentationModel(f"{architecture}.yaml", nc=1, verbose=False)
-        model.model.names = {0: "object"}
+        one_class = SegmentationModel(f"{architecture}.yaml", nc=1, verbose=False)
+        one_class.names, one_class.task, one_class.args = {0: "object"}, "segment", model.model.args
+        model.model = one_class
     model.save(path)
     export(path, format, output=output, verify="off", trust=True)
 
