@@ -66,6 +66,10 @@ class NoWholeImageModeError(Exception):
     """The subject has none."""
 
 
+class NoPromptsError(Exception):
+    """The subject goes from image to masks in one pass."""
+
+
 def spread_points(count: int, image: Pixels) -> Points:
     """``[count, 2]`` points inside ``image``, the same for everyone."""
     height, width = image.shape[:2]
@@ -128,7 +132,10 @@ class _Findings:
 
 
 def _measure_prompts(subject: Subject, image: Pixels, found: _Findings) -> None:
-    found.time("encode", lambda: subject.encode(image))
+    try:
+        found.time("encode", lambda: subject.encode(image))
+    except NoPromptsError:
+        return
     found.stage("encode")
     one = spread_points(1, image)
     found.time("click", lambda: subject.click(one))

@@ -104,6 +104,8 @@ class Case(msgspec.Struct, frozen=True):
         gpu_peak_bytes: most GPU memory that was in use after a stage beyond what was before.
         masks: how many masks whole-image mode found.
         mask_iou_mean, mask_iou_min: against the torch reference; ``None`` without one.
+        architecture, parameters: where models are compared: its name, and how many trained
+            numbers it has.
     """
 
     name: str
@@ -121,6 +123,8 @@ class Case(msgspec.Struct, frozen=True):
     masks: int | None = None
     mask_iou_mean: float | None = None
     mask_iou_min: float | None = None
+    architecture: str = ""
+    parameters: int | None = None
 
     @property
     def label(self) -> str:
@@ -140,8 +144,9 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything of one run. ``kind`` is ``formats`` or ``peers``; ``reference`` is what the masks
-    were compared with; ``weights`` is ``checkpoint``, or says how the weights were made up."""
+    """Everything of one run. ``kind`` is ``formats``, ``peers`` or ``models``; ``reference`` is
+    what the masks were compared with; ``weights`` is ``checkpoint``, or says how they were made
+    up."""
 
     schema_version: int
     kind: str

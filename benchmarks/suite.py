@@ -108,7 +108,7 @@ def tasks_of_formats(
         if format != TORCH:
             try:
                 _check_runnable(format, devices)
-                source = _exported(bench, checkpoint, format, kept, say)
+                source = exported(bench, checkpoint, format, kept, say)
             except SamDeployError as error:
                 source = error
         tasks += [_task(bench, name, source, device) for device in devices]
@@ -123,7 +123,16 @@ def _check_runnable(format: str, devices: Sequence[str]) -> None:
         raise RuntimeUnavailableError(why_not(runtime, state))
 
 
-def _exported(bench: Workbench, checkpoint: Path, format: str, kept: Path, say: Say) -> Bundle:
+def exported(
+    bench: Workbench,
+    checkpoint: Path,
+    format: str,
+    kept: Path,
+    say: Say,
+    *,
+    trust: bool = False,
+) -> Bundle:
+    """The bundle of a checkpoint in the folder ``kept``, which may hold it already."""
     target = kept / f"{checkpoint.stem}_{load_exporter(format).name}"
     if (target / MANIFEST).is_file():
         with suppress(SamDeployError):
@@ -140,6 +149,7 @@ def _exported(bench: Workbench, checkpoint: Path, format: str, kept: Path, say: 
         config=bench.settings.config,
         # The comparison below says more, and a bundle that misses is a row worth seeing.
         verify="off",
+        trust=trust,
         progress=say,
     )
     return Bundle.open(target)

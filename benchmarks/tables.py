@@ -25,7 +25,12 @@ class Table(NamedTuple):
 
 def tables(report: Report) -> Iterator[Table]:
     """Every table of a report, in order."""
-    yield Table("Results", *_results(report.cases))
+    if report.kind == "models":
+        yield Table(
+            "Models, and what others published for them on another machine", *_models(report)
+        )
+    else:
+        yield Table("Results", *_results(report.cases))
     yield Table("Latency in ms, median ± interquartile range", *_timings(report))
     if report.kind == "peers":
         yield Table(
@@ -150,6 +155,46 @@ def _results(cases: Sequence[Case]) -> tuple[list[str], list[list[str]]]:
         for case in cases
     ]
     return header, rows
+
+
+def _models(report: Report) -> tuple[list[str], list[list[str]]]:
+    """One row per model; the last two columns are no baseline of the others."""
+    header = [
+        "Model", "Status❔", "Size (MB)", "parameters (M)", "encode (ms)", "decode_1 (ms)",
+        "decode_64 (ms)", "whole image (ms)", "masks", "peak whole image (GB)", "ran on",
+        "published: whole image (ms)", "published: size (MB)",
+    ]  # fmt: skip
+    timings = ("encode", "decode_1", "decode_64", "whole_image")
+    rows = []
+    for case in report.cases:
+        published = next((p for p in report.published if _same(p.name, case)), None)
+        rows.append(
+            [
+                case.label,
+                MARKS[case.status],
+                _number(case.artifact_bytes, 1e6, ".1f"),
+                _number(case.parameters, 1e6, ".2f"),
+                *(
+                    milliseconds(case.timings[name]) if name in case.timings else _NONE
+                    for name in timings
+                ),
+                _number(case.masks, 1, "d"),
+                _number(case.peaks.get("whole_image"), 1e9, ".2f"),
+                case.provider or _NONE,
+                f"{published.milliseconds:g}" if published else _NONE,
+                f"{published.megabytes:g}" if published else _NONE,
+            ]
+        )
+    return header, rows
+
+
+def _same(published: str, case: Case) -> bool:
+    """Whether a published figure is of a case's model, however the name is spelled."""
+    return _letters(published) in (_letters(case.architecture), _letters(case.name))
+
+
+def _letters(name: str) -> str:
+    return "".join(char for char in name.lower() if char.isalnum())
 
 
 def _timings(report: Report) -> tuple[list[str], list[list[str]]]:

@@ -12,9 +12,14 @@ from .jobs import Job
 from .measure import Subject, measure
 from .ours import Ours
 from .peer_registry import PEERS
+from .single_pass import SinglePass
 
 #: Names to what opens the model of a job.
-SUBJECTS: dict[str, Callable[[Job], Subject]] = {"samdeploy": Ours, **PEERS}
+SUBJECTS: dict[str, Callable[[Job], Subject]] = {
+    "samdeploy": Ours,
+    "single_pass": SinglePass,
+    **PEERS,
+}
 
 
 def main(action: str, asked: str, answered: str) -> None:

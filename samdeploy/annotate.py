@@ -24,10 +24,11 @@ from samdeploy.annotation.classes import read_names
 from samdeploy.annotation.dataset import Dataset, make_splits
 from samdeploy.annotation.engines import Work, find_engine
 from samdeploy.annotation.journal import Journal, Record
+from samdeploy.annotation.models import Models
 from samdeploy.annotation.previews import draw_contact_sheet
 from samdeploy.annotation.request import (
-    Mode,
     check_classes,
+    check_cluster,
     check_free,
     check_mode,
     check_numbers,
@@ -89,6 +90,9 @@ def auto_annotate(
     segmentation: str = "rle",
     previews: bool = False,
     engine: str = "local",
+    workers: int | Sequence[int] | None = None,
+    worker_cpus: float | None = None,
+    worker_gpus: float | None = None,
     runtime: str | None = None,
     threads: int | None = None,
     progress: Callable[[int, int, int], None] | None = None,
@@ -121,8 +125,13 @@ def auto_annotate(
         simplify: largest distance in pixels that an outline may move to have fewer corners.
         segmentation: of COCO: ``rle`` (exact) or ``polygon``.
         previews: also draw every image with its masks, and a contact sheet.
-        engine: what does the work: ``local``, this process.
-        runtime, threads: of ``sam_model``, see :class:`SAM`.
+        engine: what does the work: ``local``, this process, or ``ray``, workers of a Ray cluster;
+            these see images, models and output at the same absolute paths.
+        workers: of Ray: their number, or the fewest and the most; by default from one to as many
+            as find room.
+        worker_cpus, worker_gpus: of Ray: what each worker keeps for itself, by default one CPU.
+        runtime, threads: of ``sam_model``, see :class:`SAM`; Ray's workers have as many threads as
+            CPUs unless told.
         progress: called with images done (by earlier runs included), done by earlier runs, and all.
         log: called with a sentence for every image left out.
         whole_image: for ``det_model="none"``: see
@@ -138,7 +147,8 @@ def auto_annotate(
     if segmentation not in ("rle", "polygon"):
         raise InputError(f"segmentation={segmentation}; expected rle or polygon.")
     find_writer(format)
-    run = find_engine(engine)
+    chosen = find_engine(engine)
+    cluster = check_cluster(chosen, workers, worker_cpus, worker_gpus)
     mode = choose_mode(det_model, boxes)
     check_mode(mode, detector_settings, whole_image)
     own_names = None if names is None else read_names(Path(names))
@@ -151,20 +161,21 @@ def auto_annotate(
         raise InputError(f"val={val:g} of one image; expected two images or more to split.")
     check_free(root)
 
-    open_detector = partial(
-        _open_detector,
-        det_model,
+    models = Models(
+        sam_model,
+        det_model if mode == "detector" else None,
+        {**detector_settings, "classes": None if wanted is None else sorted(wanted)},
+        runtime,
         device,
-        classes=None if wanted is None else sorted(wanted),
-        **detector_settings,
+        threads,
     )
-    source = _open_source(mode, boxes, known, open_detector)
-    given = isinstance(sam_model, SAM)
-    sam = (
-        sam_model if isinstance(sam_model, SAM) else _open_sam(sam_model, runtime, device, threads)
-    )
+    if chosen.elsewhere:
+        models = models.for_other_processes(max(1, int(cluster.cpus)))
+    chosen.check()
+    source = _open_source(boxes, known, models)
+    sam = models.open_sam()
     try:
-        store = Store(root)
+        store = Store(root.absolute())
         dataset = Dataset(
             store,
             source.names if own_names is None else own_names,
@@ -193,25 +204,29 @@ def auto_annotate(
             "previews": previews,
             "whole_image": {name: _plain(value) for name, value in sorted(whole_image.items())},
         }
+        if chosen.elsewhere:
+            sam.close()  # it was opened for the checks and the settings; workers open their own
+            theirs = None if mode == "detector" else source
+            open_worker = partial(models.open_worker, theirs, dataset, steps)
+        else:
+            open_worker = partial(Worker, sam, source, dataset, steps)
         store.create()
         with Journal(store.state, settings) as journal:
             store.sweep()
             done = {name for name in known if _is_done(journal.records.get(name), root)}
             resumed, total = len(done), len(paths)
-            work = Work(
-                [path for path in paths if path.name not in done],
-                partial(Worker, sam, source, dataset, steps),
-            )
+            left = [path for path in paths if path.name not in done]
             count = resumed
             if progress:
                 progress(count, resumed, total)
-            for record in run(work):
+            for record in chosen.run(Work(left, open_worker, cluster)):
                 journal.append(record)
                 count += 1
                 if record.error and log:
                     log(f"{record.image} was left out: {record.error}")
                 if progress:
                     progress(count, resumed, total)
+            store.sweep()  # a worker may have died at its work
             records = [journal.records[name] for name in known]
             complete = [record for record in records if not record.error]
             find_writer(format)(dataset).finish(complete)
@@ -219,7 +234,7 @@ def auto_annotate(
                 pictures = [root / preview_place(record.image) for record in complete]
                 store.write("contact_sheet.jpg", draw_contact_sheet(pictures))
     finally:
-        if not given:
+        if sam is not sam_model:
             sam.close()
     return AnnotationSummary(
         root,
@@ -232,31 +247,12 @@ def auto_annotate(
 
 
 def _open_source(
-    mode: Mode,
-    boxes: str | PathLike[str] | None,
-    images: Sequence[str],
-    open_detector: Callable[[], Detector],
+    boxes: str | PathLike[str] | None, images: Sequence[str], models: Models
 ) -> BoxSource:
     if boxes is not None:
         return open_labels(Path(boxes), images)
-    return WholeImage() if mode == "whole image" else DetectorBoxes(open_detector())
-
-
-def _open_detector(model: str | PathLike[str] | Detector, device: str, **settings: Any) -> Detector:
-    if not isinstance(model, (str, PathLike)):
-        return model
-    # Here and not above: whoever needs no detector should not load one's code.
-    from samdeploy.detector import open_detector
-
-    path = Path(model) if isinstance(model, PathLike) else model
-    return open_detector(path, device=device or "auto", **settings)
-
-
-def _open_sam(
-    model: str | PathLike[str], runtime: str | None, device: str, threads: int | None
-) -> SAM:
-    return SAM(Path(model) if isinstance(model, PathLike) else model,
-               runtime=runtime, device=device or "auto", threads=threads)  # fmt: skip
+    detector = models.open_detector()
+    return WholeImage() if detector is None else DetectorBoxes(detector)
 
 
 def _named(model: object) -> str:

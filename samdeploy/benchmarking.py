@@ -105,6 +105,27 @@ def benchmark_peers(model: str | Path, **options: Any) -> BenchmarkResult:
     return result
 
 
+def benchmark_models(models: Sequence[str | Path], **options: Any) -> BenchmarkResult:
+    """Models of any family in one table: size, parameters, latency of encoder, decoder and whole
+    image, beside what others published for some of them.
+
+    Args:
+        models: bundle folders, ONNX files that Ultralytics exported, checkpoints by path or known
+            name. One that cannot be had is a row with its reason.
+        options: ``format`` (what checkpoints are exported to), ``device``, ``trust`` (see
+            :func:`samdeploy.export`), and those of :func:`benchmark` except ``formats``,
+            ``reference``, ``imgsz`` and ``config``. ``weights="random"`` makes up the checkpoints
+            of published architectures that are not here, those of the YOLO family by the package
+            ultralytics.
+
+    Raises:
+        InputError: an option is not usable.
+        RuntimeUnavailableError: none of the models can be measured here.
+    """
+    result: BenchmarkResult = load_benchmark("models")(models, **options)
+    return result
+
+
 def compare_benchmarks(first: str | Path, second: str | Path, *, force: bool = False) -> Comparison:
     """Ratios of the second stored report to the first.
 

@@ -329,7 +329,12 @@ def annotate(
     previews: Annotated[
         bool, _flag("previews", help="draw the masks, and a contact sheet")
     ] = False,
-    engine: Annotated[str, _option("engine", help="what does the work")] = "local",
+    engine: Annotated[str, _option("engine", help="local, or ray: a cluster")] = "local",
+    workers: Annotated[
+        str | None, _option("workers", help="ray: number of workers, or fewest,most")
+    ] = None,
+    worker_cpus: Annotated[float | None, _option("worker_cpus", help="ray: CPUs of each")] = None,
+    worker_gpus: Annotated[float | None, _option("worker_gpus", help="ray: GPUs of each")] = None,
     runtime: Runtime = None,
     threads: Threads = None,
     points_stride: Annotated[
@@ -370,6 +375,9 @@ def annotate(
             segmentation=segmentation,
             previews=previews,
             engine=engine,
+            workers=parse_numbers(workers, "workers"),
+            worker_cpus=worker_cpus,
+            worker_gpus=worker_gpus,
             runtime=runtime,
             threads=threads,
             progress=progress,

@@ -1,4 +1,5 @@
-"""The commands ``benchmark``, ``benchmark compare`` and ``benchmark peers``."""
+"""The commands ``benchmark``, ``benchmark compare``, ``benchmark peers`` and ``benchmark
+compare-models``."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from samdeploy.arguments import parse_names
 from samdeploy.benchmarking import (
     BenchmarkResult,
     benchmark,
+    benchmark_models,
     benchmark_peers,
     compare_benchmarks,
 )
@@ -126,6 +128,48 @@ def peers_command(
     _show(result, as_json)
 
 
+def models_command(
+    models: Annotated[str, _option("models", "bundles, ONNX files, checkpoints or known names")],
+    format: Annotated[str, _option("format", "what checkpoints are exported to")] = "onnx",
+    device: Annotated[str, _option("device", "cpu, cuda, mps, ...")] = "cpu",
+    trust: Annotated[
+        bool, _flag("trust", "load Ultralytics checkpoints, which executes code of the file")
+    ] = False,
+    image: Image = None,
+    weights: Weights = "checkpoint",
+    threads: Threads = None,
+    warmup: Warmup = 1,
+    rounds: Rounds = 5,
+    repeats: Repeats = 1,
+    whole_image: WholeImage = True,
+    whole_image_rounds: WholeImageRounds = 1,
+    points_stride: PointsStride = 32,
+    folder: Folder = None,
+    output: Output = "runs/benchmark",
+    as_json: Json = False,
+) -> None:
+    """Measure models of several families, beside what others published for some of them."""
+    result = benchmark_models(
+        parse_names(models, "models"),
+        format=format,
+        device=device,
+        trust=trust,
+        image=image,
+        weights=weights,
+        threads=threads,
+        warmup=warmup,
+        rounds=rounds,
+        repeats=repeats,
+        whole_image=whole_image,
+        whole_image_rounds=whole_image_rounds,
+        points_stride=points_stride,
+        folder=folder,
+        output=output,
+        progress=_progress(as_json),
+    )
+    _show(result, as_json)
+
+
 def compare_command(
     first: Annotated[str, typer.Argument(help="JSON file of a benchmark")],
     second: Annotated[str, typer.Argument(help="the one to compare with it")],
@@ -141,9 +185,10 @@ def compare_command(
 
 
 def add_commands(app: typer.Typer) -> None:
-    """``benchmark compare`` and ``benchmark peers`` are commands named with a dash."""
+    """``benchmark compare`` and the like are commands named with a dash."""
     app.command("benchmark")(benchmark_command)
     app.command("benchmark-compare")(compare_command)
+    app.command("benchmark-compare-models")(models_command)
     app.command("benchmark-peers")(peers_command)
 
 

@@ -76,7 +76,7 @@ class YoloLabels:
     category_ids: Mapping[int, int] = {}
 
     def __init__(self, folder: Path, images: Iterable[str]) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()
         if not any(self._label(image).is_file() for image in images):
             raise InputError(
                 f"boxes={folder} has no label of any image; expected files called like the images "

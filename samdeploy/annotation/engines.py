@@ -23,20 +23,52 @@ _AHEAD, _BEHIND = 3, 3
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """What other processes may take; ``local`` has none.
+
+    Attributes:
+        workers: fewest and most of them; ``None`` is as many as find room.
+        cpus, gpus: what each keeps for itself; parts of one are allowed.
+    """
+
+    workers: tuple[int, int | None] = (1, None)
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
 class Work:
     """What is to be done.
 
     Attributes:
         paths: the images.
-        open_worker: opens the models; called once per process that works, and picklable where the
-            models were given by name.
+        open_worker: opens the models; called once per process that works, and picklable for an
+            engine that has others.
+        cluster: see there.
     """
 
     paths: Sequence[Path]
     open_worker: Callable[[], Worker]
+    cluster: Cluster = Cluster()
 
 
-Engine: TypeAlias = Callable[[Work], Iterator[Record]]
+#: Takes the work and yields the records.
+Run: TypeAlias = Callable[[Work], Iterator[Record]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who does the work.
+
+    Attributes:
+        run: does it.
+        elsewhere: other processes do, and open the models themselves.
+        check: raises :class:`RuntimeUnavailableError` where the engine is not usable.
+    """
+
+    run: Run
+    elsewhere: bool = False
+    check: Callable[[], None] = lambda: None
 
 
 def run_local(work: Work) -> Iterator[Record]:
@@ -83,7 +115,20 @@ def _write(worker: Worker, path: Path, item: Any) -> Record:
         return failed(path, error)
 
 
-ENGINES: dict[str, Engine] = {"local": run_local}
+def _run_ray(work: Work) -> Iterator[Record]:
+    # Here and not above: Ray is an extra, and slow to import.
+    from samdeploy.annotation.ray_engine import run_ray
+
+    return run_ray(work)
+
+
+def _check_ray() -> None:
+    from samdeploy.annotation.ray_engine import import_ray
+
+    import_ray()
+
+
+ENGINES = {"local": Engine(run_local), "ray": Engine(_run_ray, True, _check_ray)}
 
 
 def find_engine(name: str) -> Engine:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from samdeploy.annotation.engines import Cluster, Engine
 from samdeploy.annotation.journal import is_begun
 from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
@@ -79,6 +80,40 @@ def check_mode(mode: Mode, detector: Mapping[str, Any], whole_image: Mapping[str
         if changed:
             reason = "boxes= replaces" if mode == "boxes" else f"det_model={NO_DETECTOR} turns off"
             raise InputError(f"{', '.join(changed)} set the detector, which {reason}; drop them.")
+
+
+def check_cluster(
+    engine: Engine, workers: int | Sequence[int] | None, cpus: float | None, gpus: float | None
+) -> Cluster:
+    """What workers there are to be; refused for an engine that has none."""
+    given = {"workers": workers, "worker_cpus": cpus, "worker_gpus": gpus}
+    if not engine.elsewhere:
+        named = [name for name, value in given.items() if value is not None]
+        if named:
+            raise InputError(
+                f"{', '.join(named)} set the workers of engine=ray; add it, or drop them."
+            )
+        return Cluster()
+    for name, value in (("worker_cpus", cpus), ("worker_gpus", gpus)):
+        numeric = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and (not numeric or not math.isfinite(value) or value < 0):
+            raise InputError(f"{name}={shown(value)}; expected a number from 0 up.")
+    return Cluster(
+        (1, None) if workers is None else _fewest_and_most(workers),
+        1.0 if cpus is None else float(cpus),
+        0.0 if gpus is None else float(gpus),
+    )
+
+
+def _fewest_and_most(workers: int | Sequence[int]) -> tuple[int, int]:
+    counts = np.atleast_1d(np.asarray(workers, object)).tolist()
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in counts)
+    if not whole or len(counts) not in (1, 2) or not 1 <= counts[0] <= counts[-1]:
+        raise InputError(
+            f"workers={shown(workers)}; expected their number, such as 4, or fewest and most, "
+            "such as [1, 16]."
+        )
+    return int(counts[0]), int(counts[-1])
 
 
 def list_images(data: str | PathLike[str]) -> list[Path]:

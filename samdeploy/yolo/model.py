@@ -18,6 +18,7 @@ from samdeploy.session import RuntimeOptions
 from samdeploy.yolo.decode import decode
 from samdeploy.yolo.letterbox import Letterbox, Size
 from samdeploy.yolo.metadata import YoloFacts, read_onnx_facts
+from samdeploy.yolo.names import why_no_yolo
 from samdeploy.yolo.prototypes import mask_rles
 from samdeploy.yolo.settings import YoloSettings
 
@@ -152,10 +153,7 @@ def open_yolo(
         facts = read_onnx_facts(path)
         graphs, runtime = {facts.role: path}, runtime or "onnxruntime"
     else:
-        raise InputError(
-            f"'{model}' is neither a bundle nor an .onnx file; write one with 'samdeploy export' "
-            "from an Ultralytics checkpoint."
-        )
+        raise InputError(why_no_yolo(model))
     sessions, used = open_graphs(graphs, runtime, device, options)
     opened = YoloModel(sessions[facts.role], facts, path, runtime, used, bundle)
     fixed_input_size(opened.session)

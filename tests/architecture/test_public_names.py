@@ -47,8 +47,8 @@ SIGNATURES = {
     "benchmark": "model formats device output progress options",
     "auto_annotate": (
         "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes format "
-        "names val min_area simplify segmentation previews engine runtime threads progress log "
-        "whole_image"
+        "names val min_area simplify segmentation previews engine workers worker_cpus "
+        "worker_gpus runtime threads progress log whole_image"
     ),
     "export": "model format output imgsz config verify tolerance device trust progress options",
     "YOLO": "model runtime device threads options",

@@ -13,6 +13,7 @@ import pytest
 
 from samdeploy import SAM
 from samdeploy.benchmarks.records import read_report
+from tests.yolo.conftest import read_stored, write_onnx
 
 QUICK = ("rounds=2", "warmup=0", "whole_image_rounds=1", "points_stride=2", "threads=1")
 
@@ -91,6 +92,17 @@ class TestRun:
         assert json.loads(result.json.read_text())["kind"] == "formats"
 
 
+def test_models(done: Callable[..., Any], picture: Path, tmp_path: Path) -> None:
+    write_onnx(tmp_path / "yolov8n-seg.onnx", read_stored("yolov8n-seg"))
+    outcome = done(
+        "benchmark", "compare-models", "models=yolov8n-seg.onnx,yolov8x.pt", f"image={picture}",
+        "rounds=1", "warmup=0", "output=results",
+    )  # fmt: skip
+    assert re.search(r"yolov8n-seg +✅.* 59 +6\.7", outcome.out)
+    assert re.search(r"yolov8x +❎", outcome.out)
+    assert list((tmp_path / "results").glob("models_comparison_*.json"))
+
+
 @pytest.fixture
 def refused(cli: Callable[..., Any], tmp_path: Path) -> Callable[..., None]:
     def call(*arguments: object, match: str) -> None:
@@ -128,6 +140,8 @@ def refused(cli: Callable[..., Any], tmp_path: Path) -> Callable[..., None]:
         (["peers", "model=sam_tiny.pt"], "'tiny_vit', which no peer runs"),
         (["peers", "model=sam_b.pt", "peers=mta"], "peers=mta; expected one or more of meta"),
         (["peers", "model=sam_b.pt", "malloc=big"], "malloc=big"),
+        (["compare-models"], "'benchmark-compare-models' needs models="),
+        (["compare-models", "models=a.pt,a.pt"], "of different names"),
         (["pears", "model=sam_b.pt"], "'pears' stands alone"),
     ],
 )

@@ -138,7 +138,7 @@ def test_a_checkpoint_is_not_unpickled_unasked(
         export(checkpoint, output=output)
     with pytest.raises(CheckpointError, match="export it with trust=True"):
         SAM(checkpoint)
-    with pytest.raises(InputError, match="neither a bundle nor an"):
+    with pytest.raises(InputError, match="is a checkpoint, and what runs is an export of it"):
         YOLO(checkpoint)
     assert run("export", f"model={checkpoint}", f"output={output}") == 2
     assert "trust=True" in capsys.readouterr().err

@@ -131,6 +131,8 @@ def test_what_is_no_yolo_model(tmp_path: Path, small_bundle: Path) -> None:
     with pytest.raises(InputError, match=r"open it with samdeploy\.SAM"):
         YOLO(small_bundle)
     with pytest.raises(InputError, match=r"neither a bundle nor an \.onnx file"):
+        YOLO("mine.pt")
+    with pytest.raises(InputError, match=r"^'yolov8n\.pt' is not here.*AGPL-3\.0.*trust=True"):
         YOLO("yolov8n.pt")
     assert class_of("yolov8n.pt").__name__ == "SAM"
     assert class_of(small_bundle).__name__ == "SAM"
