@@ -33,7 +33,7 @@ FIRST_CLICK_SLOT = 3
 SLOTS = 6
 
 _CLICK, _BOX, _MASK, _BACKGROUND = range(4)
-_KINDS = (0.45, 0.30, 0.10, 0.15)
+_KINDS = (0.40, 0.40, 0.08, 0.12)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _put_box(
     x, y = np.flatnonzero(target.any(0)), np.flatnonzero(target.any(1))
     box = np.array([x[0], y[0], x[-1] + 1, y[-1] + 1], np.float64)
     sides = np.tile(box[2:] - box[:2], 2)
-    jitter = np.clip(rng.normal(0, 0.07 * strength, 4) * sides, -12, 12) * (rng.random() < 0.7)
+    jitter = np.clip(rng.normal(0, 0.07 * strength, 4) * sides, -12, 12) * (rng.random() < 0.5)
     batch.coords[row, :2] = np.clip(box + jitter, 0, SIZE).reshape(2, 2)
     batch.point_labels[row, :2] = LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT
 

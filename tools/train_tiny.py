@@ -44,11 +44,11 @@ CONFIG = SamConfig(
         iou_head_hidden_dim=128, transformer=TransformerConfig(num_heads=8, mlp_dim=512)
     ),
 )
-ROUNDS = (0.5, 0.3, 0.12, 0.08)  # how often a batch has 1, 2, 3 or 4 rounds of clicks
+ROUNDS = (0.3, 0.25, 0.25, 0.2)  # how often a batch has 1, 2, 3 or 4 rounds of clicks
 ANCHORS = 48
 #: Side at which masks are compared with the truth: that of the logits, and twice it for the last
 #: part of the run, when outlines are what is left to learn.
-COARSE, FINE, COARSE_SHARE = 64, 128, 0.6
+COARSE, FINE, COARSE_SHARE = 64, 128, 0.15
 WARM_UP_STEPS = 60
 GROUPING_ALONE_STEPS = 40
 SAVE_EVERY_S = 240
@@ -209,6 +209,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1.2e-3, help="of AdamW")
     parser.add_argument("--matrix-lr", type=float, default=3e-3, help="of Muon")
     parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    parser.add_argument("--coarse", type=float, default=COARSE_SHARE, help="share of the run")
+    parser.add_argument("--grouping", type=float, default=1.0, help="its weight at the start")
     parser.add_argument("--strength", type=float, default=1.0, help="of augmentation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -239,9 +241,15 @@ def main() -> None:
             for group, lr in zip(optimiser.param_groups, peak, strict=True):
                 group["lr"] = lr * pace
         batch = sample_batch(rng, images, labels, args.images, args.prompts, args.strength)
-        fine = COARSE if done < COARSE_SHARE else FINE
+        fine = COARSE if done < args.coarse else FINE
         loss, numbers = train_step(
-            sam, grouping, batch, rng, 1 - 0.8 * done, fine, alone=step < GROUPING_ALONE_STEPS
+            sam,
+            grouping,
+            batch,
+            rng,
+            args.grouping * (1 - 0.8 * done),
+            fine,
+            alone=step < GROUPING_ALONE_STEPS,
         )
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
