@@ -39,12 +39,15 @@ def test_size() -> None:
 
 @pytest.mark.slow
 def test_prompts_reach_what_the_card_says(tiny: SAM) -> None:
-    scores = score_prompts(tiny, range(24))
-    assert len(scores.shares) > 100
+    scores = score_prompts(tiny, range(48))
+    assert len(scores.shares) > 300
     means = scores.means()
-    for row, name in (
-        ("one click", "click"), ("box", "box"), ("three corrective clicks", "corrected"),
-    ):  # fmt: skip
+    for row, name, least in (
+        ("one click", "click", 0.75),
+        ("box", "box", 0.80),
+        ("three corrective clicks", "corrected", 0.82),
+    ):
+        assert means[name] >= least, name
         assert means[name] == pytest.approx(stated(row), abs=0.01), name
 
 
