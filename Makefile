@@ -8,14 +8,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types wheel clean
+.PHONY: demo test test-full lint types wheel clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
 
 # Two processes of one thread each: most tests are not long enough to gain from more threads.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full_size'
+
+# ViT-B and MobileSAM at 1024 pixels in every format; minutes for each.
+test-full: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m full_size tests/test_full_size.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
