@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from samdeploy.geometry import resized_size
 from samdeploy.graphs import DECODER, MASK_HEAD, SCORER
-from samdeploy.session import Array, Session, TensorSpec
+from samdeploy.session import Array, Session
 
 #: Whole-image settings that go with it: about 35 % of the masks pass, none is judged by stability.
 SETTINGS = {"conf_thres": 0.65, "stability_score_thresh": 0.0}
@@ -77,18 +77,8 @@ class SubstitutedSession:
     def __init__(self, session: Session, role: str, substitution: Substitution) -> None:
         self._session, self._substitution = session, substitution
         self._replace = _REPLACE.get(role)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._session.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._session.outputs
-
-    @property
-    def provider(self) -> str:
-        return self._session.provider
+        self.inputs, self.outputs = session.inputs, session.outputs
+        self.provider = session.provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         results = self._session.run(feeds)
