@@ -154,6 +154,10 @@ def _unary(function: Callable[[Tensor], Tensor]) -> Callable[[Arguments], Tensor
     return lambda a: function(_wide(a["x"]))
 
 
+def _reduction(function: Callable[..., Tensor]) -> Callable[[Arguments], Tensor]:
+    return lambda a: function(_wide(a["x"]), _ints(a["axes"]), keepdim=bool(a["keep_dims"]))
+
+
 def _paddings(a: Arguments) -> list[int]:
     """``[top, bottom, left, right]``; MIL's ``valid`` means none."""
     if a["pad_type"] == "valid":
@@ -292,6 +296,12 @@ _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
     "greater_equal": _binary(torch.ge),
     "sin": _unary(torch.sin),
     "cos": _unary(torch.cos),
+    "exp": _unary(torch.exp),
+    "rsqrt": lambda a: torch.rsqrt(_wide(a["x"]) + float(a["epsilon"])),
+    "reduce_mean": _reduction(torch.mean),
+    "reduce_sum": _reduction(torch.sum),
+    "reduce_max": _reduction(torch.amax),
+    "fill_like": lambda a: torch.full_like(_wide(a["ref_tensor"]), float(a["value"])),
     "relu": _unary(torch.relu),
     "gelu": _gelu,
     "softmax": lambda a: torch.softmax(_wide(a["x"]), int(a["axis"])),

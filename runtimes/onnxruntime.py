@@ -264,6 +264,9 @@ def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
     # 2.5 GB with the plan and at 1.6 GB without, at the same speed.
     made.enable_mem_pattern = False
     made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # The graphs of a model take turns: threads that wait for the next run of one would spin on the
+    # cores that the other needs.
+    made.add_session_config_entry("session.force_spinning_stop", "1")
     if options.threads is not None:
         made.intra_op_num_threads = options.threads
     return made

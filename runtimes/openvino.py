@@ -69,8 +69,9 @@ class OpenVinoSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if self._request is None:
             raise InputError("the session is closed; open the model again.")
-        results = self._request.infer(dict(feeds))
-        # The request's own buffers are used again by its next run.
+        # Without sharing, inputs are copied first and outputs twice; one copy is needed, since the
+        # request's own buffers are used again by its next run.
+        results = self._request.infer(dict(feeds), share_inputs=True, share_outputs=True)
         return {spec.name: np.array(results[index]) for index, spec in enumerate(self.outputs)}
 
     def close(self) -> None:

@@ -37,12 +37,13 @@ MEANING = {
     "low_res_masks": "logits in the padded frame at a quarter of the input; index 0 is the "
     "single-mask output; a pixel is inside when its logit is above 0",
     "iou_predictions": "predicted IoU of each mask",
-    "image_tokens": "image embedding plus SAM's no-mask embedding, token by token",
-    "first_keys": "keys of the decoder's first attention to the image, head by head",
-    "first_values": "values of the decoder's first attention to the image, head by head",
-    "first_queries": "queries of the decoder's first attention from the image, scaled",
+    "image_keys": "what all prompts share of the decoder's keys, queries and output projections, "
+    "head by head",
+    "image_values": "what they share of the values of its attentions to the image, head by head",
+    "image_norms": "what they share of the sums of squares in its layer norms",
+    "image_features": "what they share of mask_features",
     "mask_tokens": "one vector for each output mask",
-    "mask_features": "image tokens as the prompt has changed them",
+    "mask_features": "image tokens as the prompt has changed them, after the first upscaling",
     "images": "RGB in 0-1, scaled to fit, centred and surrounded with grey (114 / 255)",
     "output0": "per place: centre x, centre y, width, height in input pixels, class scores in 0-1, "
     "mask coefficients",
@@ -65,11 +66,12 @@ def graph_specs(
     labels = TensorSpec("point_labels", ("prompts", "points"))
     masks = TensorSpec("low_res_masks", ("prompts", outputs, low, low))
     iou = TensorSpec("iou_predictions", ("prompts", outputs))
+    # Numbers of them: see samdeploy.models.restructured.
     prepared = (
-        TensorSpec("image_tokens", (1, tokens, channels)),
-        TensorSpec("first_keys", (heads, width, tokens)),
-        TensorSpec("first_values", (heads, tokens, width)),
-        TensorSpec("first_queries", (1, tokens, inner)),
+        TensorSpec("image_keys", (11, heads, width, tokens)),
+        TensorSpec("image_values", (3, heads, tokens, width)),
+        TensorSpec("image_norms", (3, tokens)),
+        TensorSpec("image_features", (1, tokens, channels)),
     )
     wanted = (
         TensorSpec("mask_tokens", ("prompts", outputs, channels)),
@@ -127,7 +129,8 @@ class CheckedSession:
             names = tuple(spec.name for spec in found)
             if set(names) != set(expected):
                 raise BundleError(
-                    f"the {role} graph has {kind} {list(names)}; expected {list(expected)}."
+                    f"the {role} graph has {kind} {list(names)}; expected {list(expected)}, "
+                    "export it again."
                 )
         self._session = session
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.blas import one_blas_thread
 from samdeploy.candidates import Candidates, Decoded, Selector
 from samdeploy.constants import LABEL_FOREGROUND, LABEL_PADDING, MASK_THRESHOLD
 from samdeploy.decoding import Answer
@@ -70,7 +71,7 @@ def generate(
     done = 0
     per_crop = []
     # One worker: filters run on it while the decoder is at the next batch.
-    with ThreadPoolExecutor(1, "samdeploy-filters") as worker:
+    with one_blas_thread(), ThreadPoolExecutor(1, "samdeploy-filters") as worker:
         for crop in crops:
             x1, y1, x2, y2 = crop.box
             # One encoder call per crop; its candidates are filtered before the next crop starts.

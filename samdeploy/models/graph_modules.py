@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER, graph_specs
-from samdeploy.models.restructured import MaskHead, Prepare, Scorer
+from samdeploy.models.restructured import DEPTH, MaskHead, Prepare, Scorer
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
 from samdeploy.models.yolo import Yolo
 from samdeploy.session import TensorSpec
@@ -17,13 +17,8 @@ from samdeploy.session import TensorSpec
 #: What exporters take.
 Exportable: TypeAlias = Sam | Yolo
 
-_MODULES = {
-    ENCODER: SamEncoder,
-    DECODER: SamDecoder,
-    PREPARE: Prepare,
-    SCORER: Scorer,
-    MASK_HEAD: MaskHead,
-}
+_MODULES = {ENCODER: SamEncoder, DECODER: SamDecoder}
+_SPLIT = {PREPARE: Prepare, SCORER: Scorer, MASK_HEAD: MaskHead}
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,7 @@ def _sam_modules(sam: Sam) -> dict[str, GraphModule]:
         heads=transformer.num_heads,
         inner=channels // transformer.attention_downsample_rate,
     )
+    modules = _MODULES | (_SPLIT if transformer.depth == DEPTH else {})
     return {
-        role: GraphModule(role, build(sam).eval(), *specs[role]) for role, build in _MODULES.items()
+        role: GraphModule(role, build(sam).eval(), *specs[role]) for role, build in modules.items()
     }

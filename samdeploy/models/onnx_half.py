@@ -70,6 +70,9 @@ class _Writer:
         for attribute in node.attribute:
             if half and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.FLOAT16
+            if half and node.op_type == "ConstantOfShape":
+                filling = numpy_helper.to_array(attribute.t).astype(np.float16)
+                attribute.t.CopyFrom(numpy_helper.from_array(filling))
         self.nodes.append(node)
 
     def restore(self, output: str) -> None:

@@ -2,16 +2,24 @@
 
 Three graphs instead of one, for prompts without a mask:
 
-* :class:`Prepare`, once per image: what of the first layer depends on the image alone.
+* :class:`Prepare`, once per image: all that depends on the image alone.
 * :class:`Scorer`, per prompt: everything up to the predicted IoU. No mask is needed for that.
 * :class:`MaskHead`, only for prompts with a mask worth having: the upscaling.
 
-In the scorer, projections of the image side are folded onto the token side, of which there are a
-few dozen rows instead of thousands: ``(Wq q) . (Wk x) = (Wk^T Wq q) . x`` for an image token ``x``,
-and since attention weights sum to one, ``sum a (Wv x + b) = Wv (sum a x) + b``. A key bias shifts
-all scores of a query alike and cancels in the softmax. The plain form, which tests compare with, is
-:class:`~samdeploy.models.mask_decoder.MaskDecoder`.
+A prompt changes the thousands of image tokens only by attention to its few own tokens, so the
+changed image is known without being made. With the image ``base`` ``[N, C]`` that all prompts
+share, it is ``scale * base + weights^T values``: a factor for every image token, and the values of
+``R`` prompt tokens (head by head), mixed with their attention weights. A layer norm keeps that
+form: it centres base and values, and its divisor follows from their products.
+
+Hence every projection of the changed image is that of ``base``, made once per image, and one of the
+``R`` values. Two more identities: attention weights sum to one, so biases of values and outputs are
+added once, at the end; a key bias shifts all scores of a query alike and cancels in the softmax.
+
+The plain form, which tests compare with, is :class:`~samdeploy.models.mask_decoder.MaskDecoder`.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +30,48 @@ from samdeploy.models.layers import LayerNorm2d
 from samdeploy.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
 from samdeploy.models.sam import ABSENT_BIAS, Sam
 
-
-def _heads(x: Tensor, attention: Attention) -> Tensor:
-    """``[B, n, h d]`` -> ``[B, h, n, d]``."""
-    return x.reshape(-1, x.shape[1], attention.num_heads, attention.head_dim).transpose(1, 2)
+#: Layers of the two-way transformer that the graphs are written for; every published SAM has two.
+DEPTH = 2
 
 
-def _per_head(linear: nn.Linear, attention: Attention) -> Tensor:
-    """The weight ``[h d, C]`` of a projection into heads as ``[h, d, C]``."""
-    return linear.weight.reshape(attention.num_heads, attention.head_dim, -1)
+class Keys(NamedTuple):
+    """What the scorer multiplies with vectors of prompt tokens, each ``[h, d, N]``.
+
+    ``place`` is for the positions of image tokens and what else no prompt changes. ``out`` is the
+    output projection of an attention from the image, for the divisor of a layer norm.
+    """
+
+    first_key: Tensor
+    first_query: Tensor
+    first_out: Tensor
+    second_key: Tensor
+    second_key_place: Tensor
+    second_query: Tensor
+    second_query_place: Tensor
+    second_first_out: Tensor
+    second_out: Tensor
+    last_key: Tensor
+    last_key_place: Tensor
+
+
+class Changed(NamedTuple):
+    """Image tokens as prompts have changed them, short of the bias of their layer norm:
+    ``scale * base + weights^T values`` with ``scale`` ``[B, 1, N]``, ``weights`` ``[B, R, N]`` and
+    ``values`` ``[B, R, C]``."""
+
+    scale: Tensor
+    weights: Tensor
+    values: Tensor
 
 
 class Prepare(nn.Module):
     """``image_embeddings`` ``[1, C, g, g]`` -> what every prompt without a mask shares.
 
-    With ``N = g g`` image tokens, ``h`` heads of width ``d``: ``image_tokens`` ``[1, N, C]``;
-    ``first_keys`` ``[h, d, N]`` and ``first_values`` ``[h, N, d]`` of the first attention to the
-    image; ``first_queries`` ``[1, N, h d]`` of the first attention from the image, scaled.
+    With ``N = g g`` image tokens and ``h`` heads of width ``d``: ``image_keys`` ``[11, h, d, N]``
+    (:class:`Keys`); ``image_values`` ``[3, h, N, d]`` of the attentions to the image;
+    ``image_norms`` ``[3, N]``: mean squares of the centred base in both layer norms, and twice its
+    mean product with what the second adds everywhere; ``image_features`` ``[1, N, C]``: the base
+    after the first transposed convolution.
     """
 
     def __init__(self, sam: Sam) -> None:
@@ -46,16 +79,52 @@ class Prepare(nn.Module):
         self.sam = sam
 
     def forward(self, image_embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        prompts = self.sam.prompt_encoder
-        first: TwoWayBlock = self.sam.mask_decoder.transformer.layers[0]  # type: ignore[assignment]
-        to_image, from_image = first.cross_attn_token_to_image, first.cross_attn_image_to_token
+        prompts, decoder = self.sam.prompt_encoder, self.sam.mask_decoder
+        first, second, last = _layers(decoder)
         none = prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        tokens = (image_embeddings + none).flatten(2).transpose(1, 2)
-        placed = tokens + prompts.dense_positions().flatten(2).transpose(1, 2)
-        keys = _heads(to_image.k_proj(placed), to_image)[0].transpose(1, 2)
-        values = _heads(to_image.v_proj(tokens), to_image)[0]
-        queries = from_image.q_proj(placed) * from_image.head_dim**-0.5
-        return tokens, keys, values, queries
+        tokens = (image_embeddings + none).flatten(2)[0].transpose(0, 1)
+        positions = prompts.dense_positions().flatten(2)[0].transpose(0, 1)
+        placed = tokens + positions
+
+        to_first, from_first = first.cross_attn_token_to_image, first.cross_attn_image_to_token
+        to_second, from_second = second.cross_attn_token_to_image, second.cross_attn_image_to_token
+        # The base before each layer norm, centred; times the norm's weight it is the next base.
+        before_first = _centred(tokens + from_first.out_proj.bias)
+        base = before_first * first.norm4.weight
+        before_second = _centred(base)
+        last_base = before_second * second.norm4.weight
+        added = _added(first, second)
+        share = 2 / tokens.shape[-1]
+        spread = from_first.out_proj.weight
+        keys = Keys(
+            first_key=_keys(to_first, to_first.k_proj.weight, placed),
+            first_query=_queries(from_first, placed) + _query_bias(from_first),
+            first_out=_keys(from_first, share * spread.T, before_first),
+            second_key=_keys(to_second, to_second.k_proj.weight, base),
+            second_key_place=_keys(to_second, to_second.k_proj.weight, positions),
+            second_query=_queries(from_second, base),
+            second_query_place=_queries(from_second, positions + first.norm4.bias)
+            + _query_bias(from_second),
+            # The first norm has centred these values; the second meets them times its weight.
+            second_first_out=_keys(
+                from_first, share * _centred(spread.T), before_second * first.norm4.weight
+            ),
+            second_out=_keys(from_second, share * from_second.out_proj.weight.T, before_second),
+            last_key=_keys(last, last.k_proj.weight, last_base),
+            last_key_place=_keys(last, last.k_proj.weight, positions),
+        )
+        values = (
+            _values(to_first, tokens) + to_first.v_proj.bias.reshape(to_first.num_heads, 1, -1),
+            _values(to_second, base),
+            _values(last, last_base),
+        )
+        norms = (
+            before_first.square().mean(-1),
+            before_second.square().mean(-1),
+            (before_second * (share * added)).sum(-1),
+        )
+        features = last_base @ _convolution(decoder)[0]
+        return torch.stack(keys), torch.stack(values), torch.stack(norms), features.unsqueeze(0)
 
 
 class Scorer(nn.Module):
@@ -72,49 +141,78 @@ class Scorer(nn.Module):
 
     def forward(
         self,
-        image_tokens: Tensor,
-        first_keys: Tensor,
-        first_values: Tensor,
-        first_queries: Tensor,
+        image_keys: Tensor,
+        image_values: Tensor,
+        image_norms: Tensor,
+        image_features: Tensor,
         point_coords: Tensor,
         point_labels: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         decoder: MaskDecoder = self.sam.mask_decoder
-        outputs = decoder.mask_tokens.weight.shape[0]
+        first, second, last = _layers(decoder)
+        keys, values = Keys(*image_keys.unbind(0)), image_values.unbind(0)
+        outputs, heads = decoder.mask_tokens.weight.shape[0], last.num_heads
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).unsqueeze(0)
         sparse = self.sam.prompt_encoder.sparse(point_coords, point_labels)
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
         bias = F.pad(absent, (outputs + 1, 0))  # [B, T]
-        heads = decoder.transformer.final_attn_token_to_image.num_heads
-        token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(1)  # [B, 1, h T]
-        positions = self.sam.prompt_encoder.dense_positions().flatten(2).transpose(1, 2)
+        token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(2)  # [B, h T, 1]
 
-        queries, image = tokens, image_tokens
-        for index, block in enumerate(decoder.transformer.layers):
-            assert isinstance(block, TwoWayBlock)
-            queries = _among_tokens(block, queries, tokens, bias)
-            to_image, from_image = block.cross_attn_token_to_image, block.cross_attn_image_to_token
-            if index == 0:
-                update = _shared_attention(to_image, queries + tokens, first_keys, first_values)
-            else:
-                placed = image + positions
-                update = _folded_attention(to_image, queries + tokens, placed, image)
-            queries = block.norm2(queries + update)
-            queries = block.norm3(queries + block.mlp(queries))
-            keys = from_image.k_proj(queries + tokens)
-            if index == 0:
-                scores = first_queries @ _block_diagonal(_heads(keys, from_image)) + token_bias
-            else:
-                scores = _folded_scores(from_image, keys, placed, token_bias)
-            image = block.norm4(image + _from_tokens(from_image, scores, queries))
+        queries = _among_tokens(first, tokens, tokens, bias)
+        to_image, from_image = first.cross_attn_token_to_image, first.cross_attn_image_to_token
+        update = _shared_attention(to_image, queries + tokens, keys.first_key, values[0])
+        queries = _after_image(first, queries, update)
+        scores = _rows(_heads(from_image.k_proj(queries + tokens), from_image), keys.first_query)
+        weights = _softmax_of_tokens(scores + token_bias, heads)
+        first_v = _heads(from_image.v_proj(queries), from_image)
+        image = _normalised(
+            first.norm4,
+            weights,
+            _centred(_spread(from_image, first_v)),
+            _rows(first_v, keys.first_out),
+            image_norms[0],
+        )
+
+        queries = _among_tokens(second, queries, tokens, bias)
+        to_image, from_image = second.cross_attn_token_to_image, second.cross_attn_image_to_token
+        update = _attention_to(
+            image, to_image, queries + tokens, keys.second_key, keys.second_key_place, values[1],
+            first.norm4.bias,
+        )  # fmt: skip
+        queries = _after_image(second, queries, update)
+        asked = _heads(from_image.k_proj(queries + tokens), from_image)
+        scores = _rows(asked, keys.second_query) * image.scale + _rows(
+            asked, keys.second_query_place
+        )
+        scaled = asked * from_image.head_dim**-0.5
+        scores = scores + _products(scaled, from_image.q_proj, from_image, image) + token_bias
+        weights = _softmax_of_tokens(scores, heads)
+        second_v = _heads(from_image.v_proj(queries), from_image)
+        # What is added everywhere is one more value, with weight one.
+        everywhere = torch.ones_like(image.scale)
+        added = _added(first, second).expand(tokens.shape[0], 1, -1)
+        products = [_rows(first_v, keys.second_first_out), _rows(second_v, keys.second_out)]
+        base = image
+        image = _normalised(
+            second.norm4,
+            torch.cat([base.weights, weights, everywhere], dim=1),
+            _centred(torch.cat([base.values, _spread(from_image, second_v), added], dim=1)),
+            torch.cat([*products, everywhere * image_norms[2]], dim=1) * base.scale,
+            image_norms[1] * base.scale.square(),
+            base.scale,
+        )
 
         # Only the output tokens are read from here on.
         queries, tokens = queries[:, : outputs + 1], tokens[:, : outputs + 1]
-        last = decoder.transformer.final_attn_token_to_image
-        update = _folded_attention(last, queries + tokens, image + positions, image)
+        update = _attention_to(
+            image, last, queries + tokens, keys.last_key, keys.last_key_place, values[2],
+            second.norm4.bias,
+        )  # fmt: skip
         queries = decoder.transformer.norm_final_attn(queries + update)
-        return decoder.iou_prediction_head(queries[:, 0]), queries[:, 1:], image
+        own_features = image.weights.transpose(1, 2) @ (image.values @ _convolution(decoder)[0])
+        features = image_features * image.scale.transpose(1, 2) + own_features
+        return decoder.iou_prediction_head(queries[:, 0]), queries[:, 1:], features
 
 
 class MaskHead(nn.Module):
@@ -124,6 +222,7 @@ class MaskHead(nn.Module):
     Each of the two transposed convolutions turns one position into 2 x 2 without looking at its
     neighbours, and so does all that is between and behind them. So positions stay rows of a matrix
     product to the end, and only the finished logits, an eighth of the data, are put in their place.
+    The features are past the first of them already, but for its bias.
     """
 
     def __init__(self, sam: Sam) -> None:
@@ -132,11 +231,14 @@ class MaskHead(nn.Module):
         self.side = sam.config.grid
 
     def forward(self, mask_tokens: Tensor, mask_features: Tensor) -> Tensor:
-        first, norm, activation, second, _ = self.decoder.output_upscaling
+        _, norm, activation, second, _ = self.decoder.output_upscaling
         assert isinstance(norm, LayerNorm2d)
-        x = _to_four(first, mask_features)
+        x = mask_features + _convolution(self.decoder)[1]
+        x = x.reshape(x.shape[0], -1, norm.weight.shape[0])
         x = activation(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-        x = activation(_to_four(second, x))  # [B, 16 N, C / 8]
+        weight, bias = _as_matrix(second)
+        x = activation(x @ weight + bias)
+        x = x.reshape(x.shape[0], -1, weight.shape[1] // 4)  # [B, 16 N, C / 8]
         filters = self.decoder.mask_filters(mask_tokens)
         return self._place(x @ filters.transpose(1, 2))
 
@@ -149,13 +251,68 @@ class MaskHead(nn.Module):
         return rows.reshape(-1, 4 * side, 4 * side, masks).permute(0, 3, 1, 2)
 
 
-def _to_four(convolution: nn.Module, x: Tensor) -> Tensor:
-    """A transposed 2 x 2 convolution of stride 2 on rows: ``[B, n, C]`` -> ``[B, 4 n, D]``."""
+def _layers(decoder: MaskDecoder) -> tuple[TwoWayBlock, TwoWayBlock, Attention]:
+    first, second = decoder.transformer.layers
+    assert isinstance(first, TwoWayBlock)
+    assert isinstance(second, TwoWayBlock)
+    return first, second, decoder.transformer.final_attn_token_to_image
+
+
+def _added(first: TwoWayBlock, second: TwoWayBlock) -> Tensor:
+    """``[C]``: what is added to all image tokens alike between the first layer norm and the
+    second."""
+    return first.norm4.bias + second.cross_attn_image_to_token.out_proj.bias
+
+
+def _as_matrix(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    """A transposed 2 x 2 convolution of stride 2 as ``x @ weight + bias`` on rows: ``[B, n, C]`` ->
+    ``[B, n, 4 D]``, the four positions side by side."""
     assert isinstance(convolution, nn.ConvTranspose2d)
     assert convolution.bias is not None
-    width = convolution.out_channels
-    weight = convolution.weight.permute(0, 2, 3, 1).reshape(-1, 4 * width)
-    return (x @ weight + torch.cat([convolution.bias] * 4)).reshape(x.shape[0], -1, width)
+    weight = convolution.weight.permute(0, 2, 3, 1).reshape(-1, 4 * convolution.out_channels)
+    return weight, torch.cat([convolution.bias] * 4)
+
+
+def _convolution(decoder: MaskDecoder) -> tuple[Tensor, Tensor]:
+    """The first transposed convolution as a matrix, on image tokens short of their norm's bias,
+    which its own bias takes up."""
+    weight, bias = _as_matrix(decoder.output_upscaling[0])
+    return weight, bias + _layers(decoder)[1].norm4.bias @ weight
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(-1, keepdim=True)
+
+
+def _heads(x: Tensor, attention: Attention) -> Tensor:
+    """``[B, n, h d]`` -> ``[B, h, n, d]``."""
+    return x.reshape(-1, x.shape[1], attention.num_heads, attention.head_dim).transpose(1, 2)
+
+
+def _per_head(linear: nn.Linear, attention: Attention) -> Tensor:
+    """The weight ``[h d, C]`` of a projection into heads as ``[h, d, C]``."""
+    return linear.weight.reshape(attention.num_heads, attention.head_dim, -1)
+
+
+def _keys(attention: Attention, weight: Tensor, image: Tensor) -> Tensor:
+    """``weight`` ``[h d, C]`` times ``image`` ``[N, C]``, as ``[h, d, N]``."""
+    product = weight @ image.transpose(0, 1)
+    return product.reshape(attention.num_heads, attention.head_dim, -1)
+
+
+def _queries(attention: Attention, image: Tensor) -> Tensor:
+    return _keys(attention, attention.q_proj.weight * attention.head_dim**-0.5, image)
+
+
+def _query_bias(attention: Attention) -> Tensor:
+    bias = attention.q_proj.bias.reshape(attention.num_heads, attention.head_dim, 1)
+    return bias * float(attention.head_dim**-0.5)
+
+
+def _values(attention: Attention, image: Tensor) -> Tensor:
+    """``[N, C]`` -> ``[h, N, d]``, without the bias."""
+    product = image @ attention.v_proj.weight.T
+    return product.reshape(-1, attention.num_heads, attention.head_dim).transpose(0, 1)
 
 
 def _among_tokens(block: TwoWayBlock, queries: Tensor, tokens: Tensor, bias: Tensor) -> Tensor:
@@ -183,49 +340,82 @@ def _shared_attention(
     return out
 
 
-def _folded_attention(
-    attention: Attention, queries: Tensor, placed: Tensor, image: Tensor
-) -> Tensor:
-    """Attention ``[B, T, C]`` to the image, without a key or value for every image token."""
-    heads, width, count = attention.num_heads, attention.head_dim, queries.shape[1]
-    q = _heads(attention.q_proj(queries) * width**-0.5, attention)
-    folded = (q @ _per_head(attention.k_proj, attention)).flatten(1, 2)  # [B, h T, C]
-    context = (folded @ placed.transpose(1, 2)).softmax(-1) @ image  # [B, h T, C]
-    context = context.reshape(-1, heads, count, image.shape[-1])
-    context = context @ _per_head(attention.v_proj, attention).transpose(1, 2)  # [B, h, T, d]
-    joined = context.transpose(1, 2).reshape(-1, count, heads * width) + attention.v_proj.bias
-    out: Tensor = attention.out_proj(joined)
+def _after_image(block: TwoWayBlock, queries: Tensor, update: Tensor) -> Tensor:
+    queries = block.norm2(queries + update)
+    out: Tensor = block.norm3(queries + block.mlp(queries))
     return out
 
 
-def _folded_scores(attention: Attention, keys: Tensor, placed: Tensor, bias: Tensor) -> Tensor:
-    """Scores ``[B, N, h T]`` of the image's queries against ``keys`` ``[B, T, h d]``, and ``bias``
-    ``[B, 1, h T]``."""
-    scale = attention.head_dim**-0.5
-    k = _heads(keys * scale, attention)  # [B, h, T, d]
-    folded = (k @ _per_head(attention.q_proj, attention)).flatten(1, 2)  # [B, h T, C]
-    offset = attention.q_proj.bias.reshape(1, attention.num_heads, -1, 1)
-    shift = (k @ offset).flatten(1).unsqueeze(1)  # [B, 1, h T]
-    return placed @ folded.transpose(1, 2) + (shift + bias)
+def _rows(vectors: Tensor, keys: Tensor) -> Tensor:
+    """``[B, h, T, d]`` and ``[h, d, N]`` -> ``[B, h T, N]``."""
+    return (vectors @ keys).flatten(1, 2)
 
 
-def _block_diagonal(k: Tensor) -> Tensor:
-    """``[B, h, T, d]`` -> ``[B, h d, h T]``, so that one product serves all heads."""
-    heads = k.shape[1]
-    # Compared and not torch.eye, for which tracing leaves an operator that nobody folds.
-    head = torch.arange(heads, device=k.device)
-    apart = (head[:, None] == head).to(k.dtype).reshape(1, heads, 1, heads, 1)
-    spread = k.transpose(2, 3).unsqueeze(3) * apart  # [B, h, d, h, T]
-    return spread.flatten(3).flatten(1, 2)
+def _products(vectors: Tensor, linear: nn.Linear, attention: Attention, image: Changed) -> Tensor:
+    """``[B, h, T, d]`` times the projection of the prompts' own share of the image,
+    ``[B, h T, N]``."""
+    folded = (vectors @ _per_head(linear, attention)).flatten(1, 2)  # [B, h T, C]
+    return (folded @ image.values.transpose(1, 2)) @ image.weights
 
 
-def _from_tokens(attention: Attention, scores: Tensor, queries: Tensor) -> Tensor:
-    """What the image tokens take from the prompt tokens, ``[B, N, C]``: the output projection is
-    applied to the values of the few tokens, not to the many sums. Its bias goes the same way, a
-    part to each head, since the weights of a head sum to one."""
+def _spread(attention: Attention, v: Tensor) -> Tensor:
+    """What a token of value ``v`` ``[B, h, T, d]`` adds to an image token that attends to it alone,
+    by one head, without the bias: ``[B, h T, C]``."""
+    weight = attention.out_proj.weight.reshape(-1, attention.num_heads, attention.head_dim)
+    return (v @ weight.permute(1, 2, 0)).flatten(1, 2)
+
+
+def _softmax_of_tokens(scores: Tensor, heads: int) -> Tensor:
+    """``[B, h T, N]``, so that the weights of each head sum to one.
+
+    Step by step: the axis is neither last nor long, and ONNX Runtime would turn the tensor around
+    for a softmax over it.
+    """
+    apart = scores.reshape(-1, heads, scores.shape[1] // heads, scores.shape[2])
+    exponentials = (apart - apart.amax(2, keepdim=True)).exp()
+    return (exponentials / exponentials.sum(2, keepdim=True)).flatten(1, 2)
+
+
+def _normalised(
+    norm: nn.LayerNorm,
+    weights: Tensor,
+    values: Tensor,
+    products: Tensor,
+    square: Tensor,
+    scale: Tensor | None = None,
+) -> Changed:
+    """The layer norm of ``scale * base + weights^T values``, all of it centred.
+
+    ``square`` is the mean square of the first term for each image token, ``products`` twice the
+    mean product of the two for each value, ``[B, R, N]``.
+    """
+    among = values @ (values * (1 / values.shape[-1])).transpose(1, 2)  # [B, R, R]
+    own = (weights * (products + among @ weights)).sum(1, keepdim=True)
+    divisor = torch.rsqrt(square + own + norm.eps)
+    return Changed(
+        divisor if scale is None else scale * divisor, weights * divisor, values * norm.weight
+    )
+
+
+def _attention_to(
+    image: Changed,
+    attention: Attention,
+    queries: Tensor,
+    keys: Tensor,
+    place_keys: Tensor,
+    values: Tensor,
+    norm_bias: Tensor,
+) -> Tensor:
+    """Attention of ``queries`` ``[B, T, C]`` to the changed image."""
     heads, width, count = attention.num_heads, attention.head_dim, queries.shape[1]
-    weights = scores.reshape(-1, scores.shape[1], heads, count).softmax(-1).flatten(2)
-    v = _heads(attention.v_proj(queries), attention)  # [B, h, T, d]
-    out_per_head = attention.out_proj.weight.reshape(-1, heads, width).permute(1, 2, 0)
-    values = (v @ out_per_head + attention.out_proj.bias / heads).flatten(1, 2)  # [B, h T, C]
-    return weights @ values
+    q = _heads(attention.q_proj(queries) * width**-0.5, attention)
+    scores = _rows(q, keys) * image.scale + _rows(q, place_keys)
+    weights = (scores + _products(q, attention.k_proj, attention, image)).softmax(-1)
+    scaled = weights * image.scale
+    shared = scaled.reshape(-1, heads, count, scaled.shape[-1]) @ values  # [B, h, T, d]
+    mixed = (weights @ image.weights.transpose(1, 2)) @ image.values  # [B, h T, C]
+    mixed = mixed.reshape(-1, heads, count, mixed.shape[-1])
+    context = shared + mixed @ _per_head(attention.v_proj, attention).transpose(1, 2)
+    joined = context.transpose(1, 2).reshape(-1, count, heads * width)
+    out: Tensor = attention.out_proj(joined + attention.v_proj(norm_bias.reshape(1, -1)))
+    return out
