@@ -7,17 +7,10 @@ import platform
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+
+from samdeploy.processor import cpu_flags, cpu_name
 
 from .records import Environment, Gpu
-
-#: Instruction sets that decide which kernels an inference library takes; the names are Linux's and,
-#: after ``hw.optional.arm.FEAT_``, Apple's.
-_FLAGS = (
-    "avx", "avx2", "f16c", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "asimdhp", "bf16",
-    "i8mm", "sve", "sve2", "sme",
-)  # fmt: skip
 
 #: Distributions that can change a figure.
 _DISTRIBUTIONS = (
@@ -30,8 +23,8 @@ _DISTRIBUTIONS = (
 def read_environment() -> Environment:
     """Ask the system; what it does not tell is an empty string or 0."""
     return Environment(
-        cpu=_cpu_name(),
-        cpu_flags=_cpu_flags(),
+        cpu=cpu_name(),
+        cpu_flags=cpu_flags(),
         logical_cpus=os.cpu_count() or 0,
         memory_bytes=_memory(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -77,41 +70,8 @@ def nvidia_smi(fields: str) -> list[list[str]]:
     return [[value.strip() for value in line.split(",")] for line in done.stdout.splitlines()]
 
 
-def _cpu_name() -> str:
-    return _cpu_info("model name") or _sysctl("machdep.cpu.brand_string") or platform.processor()
-
-
-def _cpu_flags() -> tuple[str, ...]:
-    found = set((_cpu_info("flags") or _cpu_info("Features")).split())
-    if platform.system() == "Darwin":
-        lines = _sysctl_lines("hw.optional")
-        names = {line.partition(":")[0].lower() for line in lines if line.endswith(": 1")}
-        found |= {name.rpartition("feat_")[2] for name in names}
-    return tuple(flag for flag in _FLAGS if flag in found)
-
-
-def _cpu_info(field: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
-
-
 def _memory() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has none of it
         return 0
-
-
-def _sysctl(name: str) -> str:
-    return next((line.partition(":")[2].strip() for line in _sysctl_lines(name)), "")
-
-
-def _sysctl_lines(name: str) -> list[str]:
-    tool = shutil.which("sysctl")
-    if tool is None or platform.system() != "Darwin":
-        return []
-    done = subprocess.run([tool, name], capture_output=True, text=True, check=False)
-    return done.stdout.splitlines()

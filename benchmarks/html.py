@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 from .plots import bar_chart
@@ -22,15 +23,19 @@ svg .title { font-weight: 600; }
 
 
 def html_page(report: Report) -> str:
-    title = escape(f"Benchmark of {report.model}")
-    lead = escape(f"Weights: {report.weights}. {report.created}.")
+    lead = f"Weights: {report.weights}. {report.created}."
+    return page(f"Benchmark of {report.model}", lead, _charts(report), tables(report))
+
+
+def page(title: str, lead: str, charts: Iterable[str], shown: Iterable[Table]) -> str:
+    """A heading, a sentence, charts (SVG) and tables."""
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-            f"<h1>{title}</h1><p>{lead}</p>",
-            *_charts(report),
-            *map(_table, tables(report)),
+            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+            f"<h1>{escape(title)}</h1><p>{escape(lead)}</p>",
+            *charts,
+            *map(_table, shown),
             "</body></html>\n",
         ]
     )

@@ -1,4 +1,4 @@
-"""Bar charts as SVG text: a few lines here instead of a plotting library to install."""
+"""Charts as SVG text: a few lines here instead of a plotting library to install."""
 
 from __future__ import annotations
 
@@ -8,6 +8,32 @@ from html import escape
 from .records import Statistics
 
 _LABEL, _BAR, _ROW, _VALUE = 210, 430, 26, 130
+
+
+def scatter_chart(title: str, points: Sequence[tuple[str, float, float]]) -> str:
+    """Labelled points ``(label, x, y)``, x from 0, y from the least that occurs to the largest."""
+    width, height, margin = _LABEL + _BAR + _VALUE, 360, 60
+    across = max((x for _, x, _ in points), default=0) or 1
+    low = min((y for _, _, y in points), default=0)
+    high = max((y for _, _, y in points), default=1)
+    span = (high - low) or 1
+    parts = [
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(title)}">',
+        f'<text x="0" y="16" class="title">{escape(title)}</text>',
+        f'<path d="M{margin} 30V{height - 30}H{width - 10}" fill="none"/>',
+        f'<text x="0" y="44">{high:.4f}</text><text x="0" y="{height - 40}">{low:.4f}</text>',
+        f'<text x="{margin}" y="{height - 8}">0</text>',
+        f'<text x="{width - 80}" y="{height - 8}">{across:.4g}</text>',
+    ]
+    for label, x, y in points:
+        right = margin + (width - margin - _VALUE) * x / across
+        down = 40 + (height - 90) * (high - y) / span
+        parts += [
+            f'<rect x="{right - 3:.1f}" y="{down - 3:.1f}" width="6" height="6"/>',
+            f'<text x="{right + 8:.1f}" y="{down + 4:.1f}">{escape(label)}</text>',
+        ]
+    return "\n".join([*parts, "</svg>"])
 
 
 def bar_chart(title: str, bars: Sequence[tuple[str, Statistics]], unit: str, scale: float) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,13 +32,20 @@ class MeasurementError(SamDeployError):
     """A measuring process failed; the message is the last line that it wrote."""
 
 
-def measure_in_process(job: Job, folder: Path, malloc: str = "default") -> Outcome:
+class OutOfTimeError(SamDeployError):
+    """A process was ended at its deadline."""
+
+
+def measure_in_process(
+    job: Job, folder: Path, malloc: str = "default", deadline: float = math.inf
+) -> Outcome:
     """Run ``job`` in a fresh process; ``folder`` is for its files.
 
     Raises:
         MeasurementError: it failed.
+        OutOfTimeError: it was not ready at ``deadline``, in seconds of ``time.monotonic``.
     """
-    return _run("measure", job, folder, malloc, Outcome)
+    return _run("measure", job, folder, malloc, Outcome, deadline)
 
 
 def prepare_in_process(job: Job, folder: Path) -> str:
@@ -48,17 +58,39 @@ def prepare_in_process(job: Job, folder: Path) -> str:
     return _run("prepare", job, folder, "default", str)
 
 
-def _run(action: str, job: Job, folder: Path, malloc: str, kind: type[_T]) -> _T:
+def run_until(
+    deadline: float, command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A process to its end, or to ``deadline``; its output is captured.
+
+    Raises:
+        OutOfTimeError: the deadline came first.
+    """
+    left = None if math.isinf(deadline) else max(deadline - time.monotonic(), 0)
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=left
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OutOfTimeError("it was not ready in time") from error
+
+
+def _run(
+    action: str,
+    job: Job,
+    folder: Path,
+    malloc: str,
+    kind: type[_T],
+    deadline: float = math.inf,
+) -> _T:
     asked, answered = folder / "job.json", folder / "outcome.json"
     asked.write_bytes(msgspec.json.encode(job))
     answered.unlink(missing_ok=True)
     environment: dict[str, Any] = dict(os.environ)
     if malloc == "tuned":
         environment["GLIBC_TUNABLES"] = TUNED_MALLOC
-    done = subprocess.run(
-        [sys.executable, "-m", "samdeploy.benchmarks.worker", action, str(asked), str(answered)],
-        capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+    worker = [sys.executable, "-m", "samdeploy.benchmarks.worker"]
+    done = run_until(deadline, [*worker, action, str(asked), str(answered)], environment)
     if done.returncode or not answered.is_file():
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1] if lines else f"the process ended with code {done.returncode}"

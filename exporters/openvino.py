@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import openvino as ov
+import torch
 
 from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import ExportError, RuntimeUnavailableError
@@ -40,8 +41,7 @@ class OpenVinoExporter:
 
 
 def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
-    names = [spec.name for spec in graph.inputs]
-    example = dict(zip(names, graph.example(), strict=True))
+    example = graph.example()
     shapes: list[Any] = [
         (spec.name, [-1 if isinstance(side, str) else side for side in spec.shape])
         for spec in graph.inputs
@@ -50,7 +50,11 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         with warnings.catch_warnings():
             # OpenVINO traces with torch.jit, which torch has announced to retire.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
-            converted = ov.convert_model(graph.module, example_input=example, input=shapes)
+            # Traced here: OpenVINO would run the module twice more to check the trace.
+            with torch.no_grad():
+                trace: Any = torch.jit.trace
+                traced = trace(graph.module, example, check_trace=False)
+            converted = ov.convert_model(traced, example_input=example, input=shapes)
     except Exception as error:  # the frontend raises a family of unrelated types
         raise ExportError(f"OpenVINO could not convert the {graph.role}: {error}") from error
     if options.int8 and graph.role == ENCODER:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,12 +50,16 @@ class OpenVinoRuntime:
                 "it again or choose another device."
             ) from error
         _check_honoured(compiled, options, device)
-        return OpenVinoSession(compiled, role)
+        return OpenVinoSession(compiled, role, options.streams or 1)
 
 
 class OpenVinoSession:
-    def __init__(self, compiled: ov.CompiledModel, role: str) -> None:
-        self._request: ov.InferRequest | None = compiled.create_infer_request()
+    """As many requests as there are streams, which :meth:`run` may use from as many threads."""
+
+    def __init__(self, compiled: ov.CompiledModel, role: str, streams: int) -> None:
+        self._idle: SimpleQueue[ov.InferRequest] | None = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
         self.inputs = tuple(_spec(port, role) for port in compiled.inputs)
         self.outputs = tuple(_spec(port, role) for port in compiled.outputs)
         devices = compiled.get_property("EXECUTION_DEVICES")
@@ -67,15 +72,20 @@ class OpenVinoSession:
         return self._provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if self._request is None:
+        idle = self._idle
+        if idle is None:
             raise InputError("the session is closed; open the model again.")
-        # Without sharing, inputs are copied first and outputs twice; one copy is needed, since the
-        # request's own buffers are used again by its next run.
-        results = self._request.infer(dict(feeds), share_inputs=True, share_outputs=True)
-        return {spec.name: np.array(results[index]) for index, spec in enumerate(self.outputs)}
+        request = idle.get()
+        try:
+            # Without sharing, inputs are copied first and outputs twice; one copy is needed, since
+            # the request's own buffers are used again by its next run.
+            results = request.infer(dict(feeds), share_inputs=True, share_outputs=True)
+            return {spec.name: np.array(results[index]) for index, spec in enumerate(self.outputs)}
+        finally:
+            idle.put(request)
 
     def close(self) -> None:
-        self._request = None
+        self._idle = None
 
 
 def _settings(options: RuntimeOptions) -> dict[str, Any]:

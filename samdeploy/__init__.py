@@ -7,7 +7,7 @@ or the whole image. Running a bundle needs no torch.
 from importlib.metadata import version
 
 from samdeploy.annotate import AnnotationSummary, auto_annotate
-from samdeploy.benchmarking import benchmark
+from samdeploy.benchmarking import benchmark, tune
 from samdeploy.embedding import Embedding
 from samdeploy.errors import (
     BundleError,
@@ -47,4 +47,5 @@ __all__ = [
     "auto_annotate",
     "benchmark",
     "export",
+    "tune",
 ]

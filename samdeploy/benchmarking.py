@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from samdeploy.registry import load_benchmark
+from samdeploy.tuning import Tuning
 
 
 class BenchmarkResult(Protocol):
@@ -123,6 +124,44 @@ def benchmark_models(models: Sequence[str | Path], **options: Any) -> BenchmarkR
         RuntimeUnavailableError: none of the models can be measured here.
     """
     result: BenchmarkResult = load_benchmark("models")(models, **options)
+    return result
+
+
+class TuneResult(Protocol):
+    """The ``bundle`` that runs fastest, and the ``tuning`` that is in it."""
+
+    @property
+    def tuning(self) -> Tuning: ...
+
+    @property
+    def bundle(self) -> Path: ...
+
+    def text(self) -> str:
+        """The table for a terminal."""
+        ...
+
+
+def tune(model: str | Path, **options: Any) -> TuneResult:
+    """Find the fastest way to run a model on this machine that is accurate enough.
+
+    Every format and precision that the target can run is exported, which measures its accuracy, and
+    timed; fewer threads and other batches are tried for the fastest. What was found is written into
+    a copy of the best bundle as ``tune.json``, which :class:`samdeploy.SAM` follows on this machine
+    for all that it is not told.
+
+    Args:
+        model: a checkpoint by path or known name.
+        options: ``target`` (the device, ``cpu``), ``formats`` and ``precisions`` (``fp32``,
+            ``fp16``, ``int8``; by default all), ``goal`` (``whole_image``, or ``click``: image to
+            mask of one point), ``budget`` (seconds for all of it, 600: what is not ready by then is
+            not tried), ``tolerance`` and ``data`` (as for :func:`samdeploy.export`), ``image``,
+            ``output`` (folder of the bundle, ``<name>_tuned``), ``progress``.
+
+    Raises:
+        InputError: an option is not usable.
+        SamDeployError: nothing passed within the budget.
+    """
+    result: TuneResult = load_benchmark("tune")(model, **options)
     return result
 
 

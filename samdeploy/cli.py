@@ -1,5 +1,5 @@
 """The ``samdeploy`` command: ``export``, ``predict``, ``annotate``, ``info``, ``verify``,
-``formats``, ``benchmark``.
+``formats``, ``benchmark``, ``tune``.
 
 ``key=value`` and ``--key value`` mean the same. Exit codes: 0 done, 1 failed, 2 bad input.
 """
@@ -26,6 +26,7 @@ from samdeploy.export_pipeline import verify_bundle
 from samdeploy.families import class_of
 from samdeploy.images import list_sources
 from samdeploy.predict_files import Result, check_apart, output_folder, predict_files
+from samdeploy.processor import arithmetic
 from samdeploy.prompts import Prompt, collect_prompts
 from samdeploy.session import Availability, RuntimeOptions
 from samdeploy.settings import WholeImageSettings
@@ -170,6 +171,9 @@ def predict(
     device: Device = "auto",
     threads: Threads = None,
     precision: Precision = None,
+    streams: Annotated[
+        int | None, _option("streams", help="openvino: decoder calls side by side")
+    ] = None,
     cache: Annotated[
         Path | None, _option("cache", help="folder for compiled models: a faster second start")
     ] = None,
@@ -249,7 +253,12 @@ def predict(
     opener.check(bool(prompts), multimask, settings)
     sources = list_sources(source)
     options = RuntimeOptions(
-        threads=threads, precision=precision, cache=cache, imgsz=imgsz, config=config
+        threads=threads,
+        precision=precision,
+        streams=streams,
+        cache=cache,
+        imgsz=imgsz,
+        config=config,
     )
     with output_folder(output, project, name) as folder:
         check_apart(sources, folder)
@@ -459,7 +468,7 @@ def verify(
 
 @app.command()
 def formats(as_json: Json = False) -> None:
-    """List exporters and runtimes: what is usable here, and why not."""
+    """List exporters, runtimes and the processor's arithmetic: what is usable here, and why not."""
     rows: list[tuple[str, str, Availability]] = [
         (kind, name, registry.availability(group, name))
         for kind, group, names in (
@@ -469,6 +478,7 @@ def formats(as_json: Json = False) -> None:
         for name in names
     ]
     rows = [row for kind, name, state in rows for row in _with_devices(kind, name, state)]
+    rows += [("arithmetic", name, state) for name, state in arithmetic().items()]
     if as_json:
         fields = ("devices", "reason", "install", "version")
         print_json(

@@ -1,5 +1,5 @@
-"""The commands ``benchmark``, ``benchmark compare``, ``benchmark peers`` and ``benchmark
-compare-models``."""
+"""The commands ``benchmark``, ``benchmark compare``, ``benchmark peers``, ``benchmark
+compare-models`` and ``tune``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from samdeploy.benchmarking import (
     benchmark_models,
     benchmark_peers,
     compare_benchmarks,
+    tune,
 )
 from samdeploy.console import print_json, say
 
@@ -184,12 +185,53 @@ def compare_command(
         print(found.text())
 
 
+def tune_command(
+    model: Annotated[str, _option("model", "checkpoint or known name")],
+    target: Annotated[str, _option("target", "device to tune for: cpu, cuda, ...")] = "cpu",
+    formats: Annotated[str | None, _option("formats", "default: all that run there")] = None,
+    precisions: Annotated[str | None, _option("precisions", "default: fp32,fp16,int8")] = None,
+    goal: Annotated[str, _option("goal", "what is to be fast: whole_image or click")] = (
+        "whole_image"
+    ),
+    budget: Annotated[float, _option("budget", "seconds for all of it")] = 600,
+    tolerance: Annotated[float | None, _option("tolerance", "smallest mean mask IoU")] = None,
+    data: Annotated[str, _option("data", "int8: folder of images to calibrate with")] = "",
+    image: Image = None,
+    output: Annotated[str | None, _option("output", "default: ./<name>_tuned")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the fastest format, precision, threads and batch here that are accurate enough."""
+    result = tune(
+        model,
+        target=target,
+        formats=parse_names(formats, "formats"),
+        precisions=parse_names(precisions, "precisions"),
+        goal=goal,
+        budget=budget,
+        tolerance=tolerance,
+        data=data,
+        image=image,
+        output=output,
+        progress=_progress(as_json),
+    )
+    if as_json:
+        print_json({"bundle": str(result.bundle), "tuning": result.tuning})
+        return
+    took, chosen = result.tuning.took, result.tuning.chosen
+    print(f"\n{result.text()}\n\ntook {took:.0f} of {budget:g} seconds; wrote {result.bundle}")
+    print(
+        f"SAM('{result.bundle}') now runs {chosen.format} {chosen.made} on this machine with "
+        f"{chosen.threads or 'its'} threads, {chosen.points_batch_size} prompts a call"
+    )
+
+
 def add_commands(app: typer.Typer) -> None:
     """``benchmark compare`` and the like are commands named with a dash."""
     app.command("benchmark")(benchmark_command)
     app.command("benchmark-compare")(compare_command)
     app.command("benchmark-compare-models")(models_command)
     app.command("benchmark-peers")(peers_command)
+    app.command("tune")(tune_command)
 
 
 def _progress(as_json: bool) -> Any:

@@ -7,6 +7,7 @@ through the plain ``decoder``. The answers are the same.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ class Decoding:
     def __init__(self, sessions: Mapping[str, Session]) -> None:
         self._sessions = sessions
         self._split = all(role in sessions for role in (PREPARE, SCORER, MASK_HEAD))
+        self._lock = threading.Lock()
         self._prepared: WeakKeyDictionary[Embedding, dict[str, Array]] = WeakKeyDictionary()
 
     def __call__(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
@@ -51,12 +53,13 @@ class Decoding:
 
     def prepare(self, embedding: Embedding) -> None:
         """Do now what is needed once per image; otherwise the first call does it."""
-        if self._split and embedding not in self._prepared:
-            feeds = {"image_embeddings": embedding.image_embeddings}
-            prepared = self._sessions[PREPARE].run(feeds)
-            for array in prepared.values():
-                array.flags.writeable = False  # like the embedding's
-            self._prepared[embedding] = prepared
+        with self._lock:
+            if self._split and embedding not in self._prepared:
+                feeds = {"image_embeddings": embedding.image_embeddings}
+                prepared = self._sessions[PREPARE].run(feeds)
+                for array in prepared.values():
+                    array.flags.writeable = False  # like the embedding's
+                self._prepared[embedding] = prepared
 
     def _score(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.prepare(embedding)

@@ -13,13 +13,16 @@ from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
 from samdeploy.registry import load_runtime, runtime_names
 from samdeploy.session import RuntimeOptions
+from samdeploy.tuning import Tuning, read_tuning, tuned
 
 
 @dataclass(frozen=True)
 class OpenedModel:
     """Sessions by role, and what they came from; ``bundle`` is ``None`` for a checkpoint.
 
-    ``whole_image`` are the whole-image settings that the model recommends.
+    ``whole_image`` are the whole-image settings that the model recommends, and those that it was
+    tuned to on this machine; ``tuning`` is what it was opened by, if so.
+    ``streams`` calls of a session may run side by side.
     """
 
     sessions: Mapping[str, CheckedSession]
@@ -28,6 +31,8 @@ class OpenedModel:
     device: str
     bundle: Bundle | None
     whole_image: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Tuning | None = None
+    streams: int = 1
 
     @property
     def image_size(self) -> int:
@@ -66,13 +71,17 @@ def open_model(
     Args:
         runtime: what to run it with; by default what the bundle was made for, or torch for a
             checkpoint.
-        device: one of the runtime's devices; ``auto`` is the first that it reports.
+        device: one of the runtime's devices; ``auto`` is the one that the bundle was tuned for on
+            this machine, else the first that the runtime reports.
+        options: those not given are what ``samdeploy tune`` found best on this machine, if it was
+            run.
 
     Raises:
         InputError, BundleError, CheckpointError, RuntimeUnavailableError
     """
     options = options or RuntimeOptions()
     path = Path(model)
+    tuning = None
     if path.is_dir():
         if options.config is not None or options.imgsz is not None:
             raise InputError(
@@ -87,6 +96,8 @@ def open_model(
         name = runtime or bundle.manifest.runtime
         check_known(name, bundle)
         graphs = bundle.graphs()
+        if runtime is None:
+            tuning = read_tuning(path)
     else:
         bundle = None
         name = runtime or "torch"
@@ -94,16 +105,23 @@ def open_model(
         roles = ALL_ROLES if load_runtime(name).name == "torch" else ROLES
         graphs = dict.fromkeys(roles, checkpoint)
         path = checkpoint
+    if tuning is not None and device in ("auto", "", tuning.device):
+        device, options = tuning.device, tuned(options, tuning)
+    else:
+        tuning = None
     sessions, used = open_graphs(graphs, name, device, options)
     recommended: Mapping[str, Any] = {}
     if bundle is not None:
-        recommended = bundle.manifest.whole_image
+        recommended = dict(bundle.manifest.whole_image)
+        if tuning is not None:
+            recommended |= {"points_batch_size": tuning.chosen.points_batch_size}
     elif load_runtime(name).name == "torch":
         # Here and not above: only the torch runtime has torch.
         from samdeploy.models.load import read_whole_image
 
         recommended = read_whole_image(path)
-    return OpenedModel(sessions, path, name, used, bundle, recommended)
+    streams = options.streams or 1
+    return OpenedModel(sessions, path, name, used, bundle, recommended, tuning, streams)
 
 
 def check_known(runtime: str, bundle: Bundle) -> None:

@@ -1,12 +1,13 @@
-"""The next item is made while the present one is worked on."""
+"""The next item is made while the present one is worked on, or several at a time."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -26,3 +27,21 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
             if item is end:
                 return
             yield item  # type: ignore[misc]  # not the end, so an item
+
+
+def side_by_side(function: Callable[[S], T], items: Iterable[S], count: int) -> Iterator[T]:
+    """Results of ``function`` in the order of ``items``, ``count`` calls at a time.
+
+    What a call raises is raised here, in its place.
+    """
+    if count == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(count, "samdeploy-parallel") as threads:
+        waiting: deque[Future[T]] = deque()
+        for item in items:
+            waiting.append(threads.submit(function, item))
+            if len(waiting) >= count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -62,7 +62,7 @@ def load_runtime(name: str) -> type[Runtime]:
 
 
 def load_benchmark(name: str) -> Callable[..., Any]:
-    """A function that measures: ``formats``, ``peers``, ``models`` or ``compare``."""
+    """A function that measures: ``formats``, ``peers``, ``models``, ``compare`` or ``tune``."""
     loaded: Callable[..., Any] = _load(BENCHMARKS, name, "benchmark")
     return loaded
 

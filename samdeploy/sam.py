@@ -200,7 +200,8 @@ class SAM:
             pixels = image.image
         else:
             pixels = load_image(image, channel_order)
-        return generate(self._engine.encode, self._engine.decode, pixels, chosen, progress)
+        engine, streams = self._engine, self._opened.streams
+        return generate(engine.encode, engine.decode, pixels, chosen, progress, streams)
 
     def __call__(
         self,
@@ -263,6 +264,7 @@ class SAM:
                 "licence": manifest.source.licence,
                 "verified": verified.passed,
                 "mask_iou_against_torch": iou,
+                "tuned": _tuned(opened),
             }
         if verbose:
             print(format_table([], [[name, plain(value)] for name, value in facts.items()]))
@@ -315,3 +317,11 @@ def check_mode(prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> 
         )
     if multimask and not prompted:
         raise InputError("multimask asks for three masks a prompt; give points, bboxes or masks.")
+
+
+def _tuned(opened: OpenedModel) -> str:
+    """What ``tune.json`` made of it."""
+    if opened.tuning is None:
+        return "no"
+    chosen = opened.tuning.chosen
+    return f"{chosen.threads} threads unless told otherwise, {chosen.points_batch_size} prompts"

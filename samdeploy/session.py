@@ -75,7 +75,8 @@ class RuntimeOptions:
             artifact; ``None`` is what the backend prefers, which may be lower than the artifact's.
         cache: folder where a backend may keep compiled models, for a faster second start.
         performance_hint: ``latency`` or ``throughput``: what a backend tunes itself for.
-        streams: inferences that a backend prepares to run side by side.
+        streams: inferences that a backend runs side by side, each on its share of the threads;
+            whole-image mode makes use of them, a single prompt gets slower.
         imgsz: side of the encoder input when the source is a checkpoint, in pixels.
         config: architecture details when the source is a checkpoint of non-standard shape.
         trust: load a checkpoint that executes code (Ultralytics'), because its source is trusted.

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from samdeploy.geometry import Transform
 from samdeploy.grids import Crop, make_crops
 from samdeploy.masks import Masks
 from samdeploy.postprocess import box_iou, fill_holes, nms, remove_islands
+from samdeploy.prefetch import side_by_side
 from samdeploy.prompts import DecoderPrompts
 from samdeploy.rle import Rle
 from samdeploy.settings import WholeImageSettings
@@ -58,12 +60,14 @@ def generate(
     image: NDArray[np.uint8],
     settings: WholeImageSettings,
     progress: Progress | None = None,
+    streams: int = 1,
 ) -> Masks:
     """All confident and stable masks of ``image`` (RGB uint8 ``[H, W, 3]``), as run lengths.
 
     Best predicted IoU first when there are no crops and no small regions to clean; otherwise in
     the order in which the last filter between masks left them. ``progress(done, total)`` is called
-    with the number of grid points after every decoder call.
+    with the number of grid points after every decoder call. ``decode`` is called from as many
+    threads as there are ``streams``.
     """
     size = (image.shape[0], image.shape[1])
     crops = make_crops(size, settings)
@@ -76,7 +80,7 @@ def generate(
             x1, y1, x2, y2 = crop.box
             # One encoder call per crop; its candidates are filtered before the next crop starts.
             embedding = encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
-            walk = _Walk(decode, embedding, crop, size, settings, worker)
+            walk = _Walk(decode, embedding, crop, size, settings, worker, streams)
             before = done
             for done in walk.run(before):
                 if progress:
@@ -125,10 +129,12 @@ class _Walk:
         image_size: tuple[int, int],
         settings: WholeImageSettings,
         worker: ThreadPoolExecutor,
+        streams: int,
     ) -> None:
         self.selector = Selector(crop, embedding.transform, image_size, settings)
         self._decode, self._embedding = decode, embedding
         self._points, self._settings, self._worker = crop.points, settings, worker
+        self._streams = streams
         self._waiting: list[Future[Candidates]] = []
         self._parts: list[Candidates] = []
         self._logit_bytes = 0
@@ -143,9 +149,11 @@ class _Walk:
             done += len(level) - len(wanted)
             if not len(wanted):
                 yield done
-            for start in range(0, len(wanted), batch):
-                indices = wanted[start : start + batch]
-                self._submit(self._decode_points(indices, before))
+            batches = [wanted[start : start + batch] for start in range(0, len(wanted), batch)]
+            decode = partial(self._decode_points, before)
+            decoded = side_by_side(decode, batches, self._streams)
+            for indices, found in zip(batches, decoded, strict=True):
+                self._submit(found)
                 done += len(indices)
                 yield done
             self._collect(0)
@@ -193,7 +201,7 @@ class _Walk:
         x, y = cells[:, 0].clip(0, width - 1), cells[:, 1].clip(0, height - 1)
         return np.asarray(self._covered[y, x])
 
-    def _decode_points(self, indices: NDArray[np.intp], before: int) -> Decoded:
+    def _decode_points(self, before: int, indices: NDArray[np.intp]) -> Decoded:
         points = self._points[indices]
         embedding, least = self._embedding, self._settings.conf_thres
         answer = self._decode(

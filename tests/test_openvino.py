@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -14,6 +16,7 @@ from samdeploy.bundle import Bundle
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export, verify_bundle
 from samdeploy.graphs import ALL_ROLES
+from samdeploy.runtimes.openvino import OpenVinoSession
 from samdeploy.session import RuntimeOptions
 
 
@@ -91,6 +94,37 @@ def test_hints_and_streams_do_not_change_the_answer(
     ):
         found, expected = (sam.predict(photo, points=[60, 60]) for sam in (other, one))
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+def test_streams_work_side_by_side(
+    small_openvino_bundle: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, most = 0, 0
+    plain_run = OpenVinoSession.run
+
+    def run(self: OpenVinoSession, feeds: Any) -> Any:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        try:
+            time.sleep(0.01)
+            return plain_run(self, feeds)
+        finally:
+            busy -= 1
+
+    monkeypatch.setattr(OpenVinoSession, "run", run)
+    settings = {"points_stride": 8, "points_batch_size": 8, "conf_thres": 0.0,
+                "stability_score_thresh": 0.0}  # fmt: skip
+    found = []
+    for streams in (1, 2):
+        options = RuntimeOptions(precision="f32", streams=streams, threads=2)
+        with SAM(small_openvino_bundle, options=options) as sam:
+            found.append(sam.generate(photo, **settings))
+        assert most == streams
+    one, two = found
+    assert len(one) > 3
+    np.testing.assert_array_equal(one.prompt_index, two.prompt_index)
+    np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
 
 
 def test_what_the_device_does_not_honour_is_refused(small_openvino_bundle: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from samdeploy.prefetch import prefetch
+from samdeploy.prefetch import prefetch, side_by_side
 
 
 def test_order_and_end() -> None:
@@ -39,3 +39,24 @@ def test_an_error_comes_in_its_place() -> None:
     assert next(ahead) == 1
     with pytest.raises(ValueError, match="broken"):
         next(ahead)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_side_by_side_keeps_the_order(count: int) -> None:
+    together = threading.Barrier(count)
+
+    def square(value: int) -> int:
+        together.wait(5)  # passes only when so many calls are under way
+        return value * value
+
+    assert list(side_by_side(square, range(6), count)) == [0, 1, 4, 9, 16, 25]
+    assert list(side_by_side(square, [], count)) == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_side_by_side_comes_in_its_place(count: int) -> None:
+    results = side_by_side(lambda value: 6 // value, [3, 2, 0, 1], count)
+    assert next(results) == 2
+    assert next(results) == 3
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -30,6 +30,7 @@ NAMES = [
     "auto_annotate",
     "benchmark",
     "export",
+    "tune",
 ]
 
 SIGNATURES = {
@@ -50,6 +51,7 @@ SIGNATURES = {
         "names val min_area simplify segmentation previews engine workers worker_cpus "
         "worker_gpus runtime threads progress log whole_image"
     ),
+    "tune": "model options",
     "export": "model format output imgsz config verify tolerance device trust progress options",
     "YOLO": "model runtime device threads options",
     "YOLO.detect": "self image channel_order settings",

@@ -1,0 +1,287 @@
+"""``samdeploy tune``: the fastest way to run a model here that is accurate enough.
+
+Every combination is exported and measured in processes of their own, which end when the time does.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from samdeploy.bundle import new_bundle, read_manifest
+from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.errors import InputError, SamDeployError
+from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
+from samdeploy.session import Exporter
+from samdeploy.settings import WholeImageSettings
+from samdeploy.table import format_table
+from samdeploy.tuning import TUNING, Row, Tuning, machine
+
+from .devices import base_name, check_device
+from .html import page
+from .jobs import Outcome
+from .plots import scatter_chart
+from .processes import MeasurementError, OutOfTimeError, measure_in_process, run_until
+from .records import Statistics
+from .tables import Table
+from .workbench import Say, Settings, Workbench, workbench
+
+GOALS = ("whole_image", "click")
+#: How an export is asked for, by precision, and the option that an exporter must heed for it.
+PRECISIONS = {"fp32": "", "fp16": "half", "int8": "int8"}
+#: Prompts in a decoder call that are tried beside the default.
+_BATCHES = (4, 8, 32)
+#: Grid points along a side of the image that is measured; a full grid has 32.
+_POINTS = 16
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """``bundle`` is a copy of the fastest one that passed, with ``tune.json`` and a picture."""
+
+    tuning: Tuning
+    bundle: Path
+
+    def text(self) -> str:
+        """The table for a terminal, the choice marked."""
+        return format_table(*_table(self.tuning))
+
+
+def tune(
+    model: str | Path,
+    *,
+    target: str = "cpu",
+    formats: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    goal: str = "whole_image",
+    budget: float = 600,
+    tolerance: float | None = None,
+    data: str = "",
+    image: str | Path | None = None,
+    output: str | Path | None = None,
+    progress: Say | None = None,
+) -> TuneResult:
+    """See :func:`samdeploy.benchmarking.tune`."""
+    started = time.monotonic()
+    say = progress or (lambda line: None)
+    check_device(target)
+    for name, given, known in (
+        ("goal", (goal,), GOALS),
+        ("precisions", precisions, tuple(PRECISIONS)),
+    ):
+        for value in given:
+            if value not in known:
+                raise InputError(f"{name}={value}; expected one of {', '.join(known)}.")
+    if not math.isfinite(budget) or budget <= 0:
+        raise InputError(f"budget={budget}; expected seconds above 0.")
+    if Path(model).is_dir():
+        raise InputError(f"'{model}' is a folder; tune takes a checkpoint file or a known name.")
+    candidates = list(_candidates(target, formats, precisions))
+    if not candidates:
+        raise InputError(f"target={target}; no format can be exported and run on it here.")
+    checkpoint = resolve_checkpoint(model)
+    folder = Path(output) if output else Path(f"{checkpoint.stem}_tuned")
+    settings = Settings(image=image, rounds=3, whole_image_rounds=1)
+    with new_bundle(folder) as temporary, workbench(settings) as bench:
+        search = _Search(bench, str(model), target, goal, tolerance, data, started + budget, say)
+        for format, precision in candidates:
+            search.add(format, precision)
+        search.refine()
+        chosen = search.fastest()
+        if chosen is None:
+            notes = "; ".join(f"{row.format} {row.made}: {row.note}" for row in search.rows)
+            raise SamDeployError(
+                f"nothing passed within budget={budget:g} seconds ({notes}); allow more time or "
+                "another tolerance."
+            )
+        rows = tuple(search.rows)
+        took = time.monotonic() - started
+        tuning = Tuning(machine(), target, goal, chosen, rows, budget, took)
+        shutil.copytree(search.folder(chosen), temporary, dirs_exist_ok=True)
+        (temporary / TUNING).write_bytes(msgspec.json.format(msgspec.json.encode(tuning)))
+        (temporary / "tune.html").write_text(_html(tuning, checkpoint.name), encoding="utf-8")
+    return TuneResult(tuning, folder)
+
+
+def _candidates(
+    target: str, formats: Sequence[str], precisions: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Format and precision: the plain one of every format first, should the time not do for all."""
+    usable: list[type[Exporter]] = []
+    for name in formats or exporter_names():
+        try:
+            exporter = load_exporter(name)
+        except SamDeployError:
+            if formats:
+                raise
+            continue
+        state = availability(RUNTIMES, exporter.runtimes[0])
+        if exporter.availability().usable and base_name(target) in state.devices:
+            usable.append(exporter)
+    for precision, option in PRECISIONS.items():
+        if precisions and precision not in precisions:
+            continue
+        for exporter in usable:
+            if not option or option in exporter.options:
+                yield exporter.name, precision
+
+
+class _Search:
+    """Rows as they are measured, until the deadline."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        model: str,
+        target: str,
+        goal: str,
+        tolerance: float | None,
+        data: str,
+        deadline: float,
+        say: Say,
+    ) -> None:
+        self.rows: list[Row] = []
+        self._bench, self._model, self._target, self._goal = bench, model, target, goal
+        self._tolerance, self._data, self._deadline, self._say = tolerance, data, deadline, say
+        # 0: a GPU has none to choose.
+        self._threads = (os.cpu_count() or 1) if target == "cpu" else 0
+        self._batch = WholeImageSettings.points_batch_size
+
+    def folder(self, row: Row) -> Path:
+        return self._bench.folder / f"{row.format}_{row.made}"
+
+    def fastest(self) -> Row | None:
+        passed = [row for row in self.rows if row.status == "passed"]
+        return min(passed, key=_seconds, default=None)
+
+    def add(self, format: str, precision: str) -> None:
+        """Export, and measure what passes its gate."""
+        row = Row(format, precision, self._threads, self._batch, "not tried", "no time left")
+        if self._left() > 0:
+            self._say(f"exporting {format}, {precision}")
+            try:
+                row = self._exported(row)
+            except OutOfTimeError:
+                row = msgspec.structs.replace(row, note="the time ended while it was exported")
+        self.rows.append(self._measured(row) if row.status == "passed" else row)
+
+    def refine(self) -> None:
+        """Fewer threads and other batches for the fastest, one change at a time."""
+        for name, values in (("threads", self._fewer()), ("points_batch_size", self._batches())):
+            best = self.fastest()
+            if best is not None:
+                untimed = msgspec.structs.replace(best, seconds=None)
+                changes: list[dict[str, Any]] = [{name: value} for value in values]
+                rows = [msgspec.structs.replace(untimed, **change) for change in changes]
+                self.rows += [self._measured(row) for row in rows]
+
+    def _fewer(self) -> tuple[int, ...]:
+        # More threads than one core can feed are what a machine that does other work regrets.
+        return (self._threads // 2,) if self._threads > 1 else ()
+
+    def _batches(self) -> tuple[int, ...]:
+        return _BATCHES if self._goal == "whole_image" else ()
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _exported(self, row: Row) -> Row:
+        option = PRECISIONS[row.made]
+        words = ["export", f"model={self._model}", f"format={row.format}"]
+        words += [f"output={self.folder(row)}", "json=True"]
+        words += [f"{option}=True"] if option else []
+        words += [f"data={self._data}"] if self._data and option == "int8" else []
+        words += [] if self._tolerance is None else [f"tolerance={self._tolerance}"]
+        done = run_until(self._deadline, [sys.executable, "-m", "samdeploy", *words])
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+            missed = "tolerance" in lines[-1]
+            return msgspec.structs.replace(
+                row, status="missed" if missed else "failed", note=lines[-1]
+            )
+        manifest = read_manifest(self.folder(row))
+        record = manifest.verification
+        return msgspec.structs.replace(
+            row,
+            status="passed" if record.passed else "failed",
+            note="" if record.passed else f"not verified here: {record.note}",
+            mask_iou_mean=record.mask_iou_mean,
+            mask_iou_p5=record.mask_iou_p5,
+            bytes=sum(file.bytes for graph in manifest.graphs for file in graph.files),
+        )
+
+    def _measured(self, row: Row) -> Row:
+        if self._left() <= 0:
+            return msgspec.structs.replace(row, status="not tried", note="no time left")
+        self._say(
+            f"measuring {row.format}, {row.made}, {row.threads} threads, "
+            f"{row.points_batch_size} prompts a call"
+        )
+        whole = {"points_stride": _POINTS, "points_batch_size": row.points_batch_size}
+        job = self._bench.job(
+            "samdeploy",
+            self.folder(row),
+            device=self._target,
+            threads=row.threads or None,
+            whole_image=whole if self._goal == "whole_image" else None,
+        )
+        try:
+            outcome = measure_in_process(job, self._bench.folder, deadline=self._deadline)
+        except OutOfTimeError:
+            note = "the time ended while it was measured"
+            return msgspec.structs.replace(row, status="not tried", note=note)
+        except MeasurementError as error:
+            return msgspec.structs.replace(row, status="failed", note=str(error))
+        return msgspec.structs.replace(row, seconds=self._median(outcome), ran_on=outcome.provider)
+
+    def _median(self, outcome: Outcome) -> float:
+        name = "image_to_mask" if self._goal == "click" else self._goal
+        return Statistics.of(outcome.seconds[name]).median
+
+
+def _seconds(row: Row) -> float:
+    return math.inf if row.seconds is None else row.seconds
+
+
+def _table(tuning: Tuning) -> tuple[list[str], list[list[str]]]:
+    header = [
+        "", "format", "precision", "threads", "prompts a call", f"{tuning.goal}, ms", "MB",
+        "mask IoU, mean", "5th percentile", "ran on", "verdict",
+    ]  # fmt: skip
+    cells = [
+        [
+            "->" if row == tuning.chosen else "",
+            row.format,
+            row.made,
+            str(row.threads),
+            str(row.points_batch_size),
+            "-" if row.seconds is None else f"{1000 * row.seconds:.0f}",
+            f"{row.bytes / 1e6:.1f}" if row.bytes else "-",
+            "-" if row.mask_iou_mean is None else f"{row.mask_iou_mean:.4f}",
+            "-" if row.mask_iou_p5 is None else f"{row.mask_iou_p5:.4f}",
+            row.ran_on or "-",
+            f"{row.status}: {row.note}" if row.note else row.status,
+        ]
+        for row in tuning.rows
+    ]
+    return header, cells
+
+
+def _html(tuning: Tuning, model: str) -> str:
+    points = [
+        (f"{row.format} {row.made}", 1000 * row.seconds, row.mask_iou_mean)
+        for row in tuning.rows
+        if row.seconds is not None and row.mask_iou_mean is not None
+    ]
+    chart = scatter_chart(f"{tuning.goal}, ms, against mean mask IoU", points)
+    lead = f"{tuning.machine}, {tuning.device}. {tuning.took:.0f} of {tuning.budget:g} seconds."
+    return page(f"Tuning of {model}", lead, [chart], [Table("What was tried", *_table(tuning))])

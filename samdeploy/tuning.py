@@ -1,0 +1,86 @@
+"""``tune.json``: how a bundle runs fastest on the machine that it was tuned on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from samdeploy.errors import BundleError
+from samdeploy.processor import cpu_name
+from samdeploy.session import RuntimeOptions
+
+TUNING = "tune.json"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One way to run the model, as it was tried.
+
+    Attributes:
+        format, made: what was exported, and its precision (``fp32``, ``fp16``, ``int8``).
+        threads, points_batch_size: as for :class:`samdeploy.SAM` and whole-image mode.
+        status: ``passed``, ``missed`` (its accuracy gate), ``failed`` or ``not tried``.
+        seconds: of the goal, median.
+        mask_iou_mean, mask_iou_p5: against the float32 reference in torch.
+        ran_on: provider and arithmetic.
+    """
+
+    format: str
+    made: str
+    threads: int
+    points_batch_size: int
+    status: str
+    note: str = ""
+    seconds: float | None = None
+    mask_iou_mean: float | None = None
+    mask_iou_p5: float | None = None
+    bytes: int = 0
+    ran_on: str = ""
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """The choice and all that it was chosen from.
+
+    ``machine`` is the processor and its number of cores: on another one the choice may be wrong
+    and is not used.
+    """
+
+    machine: str
+    device: str
+    goal: str
+    chosen: Row
+    rows: tuple[Row, ...]
+    budget: float
+    took: float
+    schema_version: int = 1
+
+
+def machine() -> str:
+    return f"{cpu_name()}, {os.cpu_count()} cores"
+
+
+def read_tuning(bundle: Path) -> Tuning | None:
+    """What a bundle was tuned to on this machine; ``None`` when it was not.
+
+    Raises:
+        BundleError: there is a ``tune.json`` that cannot be read.
+    """
+    path = bundle / TUNING
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        found = msgspec.json.decode(content, type=Tuning)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise BundleError(f"'{path}' is not valid ({error}); remove it or tune again.") from error
+    return found if found.machine == machine() else None
+
+
+def tuned(options: RuntimeOptions, tuning: Tuning) -> RuntimeOptions:
+    """``options`` with the tuned number of threads, unless one was given."""
+    if options.threads is not None or tuning.chosen.threads == 0:
+        return options
+    return replace(options, threads=tuning.chosen.threads)

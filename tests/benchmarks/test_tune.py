@@ -1,0 +1,120 @@
+"""``samdeploy tune`` ends in time, its choice is the fastest that passed, and SAM follows it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+import samdeploy
+from samdeploy import SAM, BundleError, InputError, SamDeployError
+from samdeploy.benchmarks.plots import scatter_chart
+from samdeploy.opening import open_model
+from samdeploy.scenes import Scene
+from samdeploy.session import RuntimeOptions
+from samdeploy.tuning import TUNING, Row, Tuning, machine, read_tuning
+from tests.cli.conftest import Cli, cli, done  # noqa: F401
+
+CHOSEN = Row("onnx", "fp32", 1, 4, "passed", seconds=0.5)
+
+
+def write(folder: Path, **changes: Any) -> Tuning:
+    tuning = Tuning(machine(), "cpu", "click", CHOSEN, (CHOSEN,), 60, 12)
+    tuning = msgspec.structs.replace(tuning, **changes)
+    (folder / TUNING).write_bytes(msgspec.json.encode(tuning))
+    return tuning
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.mark.slow
+def test_in_time_and_the_fastest_that_passed(done: Cli, scene: Scene) -> None:  # noqa: F811
+    Image.fromarray(scene.image).save("scene.png")
+    started = time.monotonic()
+    found = done(
+        "tune", "model=sam_tiny.pt", "formats=onnx", "precisions=fp32,fp16", "budget=300",
+        "image=scene.png", "output=tuned", "json=True",
+    ).json  # fmt: skip
+    assert time.monotonic() - started < 300
+    tuning = msgspec.convert(found["tuning"], Tuning)
+    passed = [row for row in tuning.rows if row.status == "passed"]
+    assert {row.made for row in passed} == {"fp32", "fp16"}
+    assert len(passed) >= 5
+    assert tuning.chosen == min(passed, key=lambda row: row.seconds or 0)
+    assert read_tuning(Path("tuned")) == tuning
+    assert "<svg" in Path("tuned/tune.html").read_text()
+    with SAM("tuned") as sam:
+        info = sam.info(verbose=False)
+        assert info["tuned"].startswith(f"{tuning.chosen.threads} threads")
+        assert len(sam.predict("scene.png", points=[50, 50])) == 1
+
+
+def test_nothing_in_time_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SamDeployError, match=r"nothing passed within budget=0\.01 seconds"):
+        samdeploy.tune("sam_tiny.pt", formats=["onnx"], budget=0.01, output=tmp_path / "tuned")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"goal": "fame"}, "goal=fame; expected one of whole_image, click"),
+        ({"precisions": ["int4"]}, "precisions=int4; expected one of fp32, fp16, int8"),
+        ({"budget": 0}, "budget=0; expected seconds above 0"),
+        ({"target": "toaster"}, "device 'toaster'; expected"),
+        ({"formats": ["onxn"]}, "did you mean 'onnx'"),
+        ({"formats": ["onnx"], "target": "mps"}, "no format can be exported and run on it here"),
+    ],
+)
+def test_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        samdeploy.tune("sam_tiny.pt", output=tmp_path / "tuned", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sam_follows_it(bundle: Path) -> None:
+    write(bundle)
+    opened = open_model(bundle)
+    assert opened.whole_image["points_batch_size"] == 4
+    assert opened.tuning is not None
+    assert opened.tuning.chosen.threads == 1
+    opened.close()
+
+
+def test_what_is_told_wins(bundle: Path) -> None:
+    write(bundle, device="cuda")
+    opened = open_model(bundle, device="cpu", options=RuntimeOptions(threads=2))
+    assert opened.tuning is None
+    assert "points_batch_size" not in opened.whole_image
+    opened.close()
+
+
+def test_another_machine_ignores_it(bundle: Path) -> None:
+    write(bundle, machine="Some CPU, 64 cores", device="cuda")
+    assert read_tuning(bundle) is None
+    with SAM(bundle) as sam:
+        assert sam.info(verbose=False)["tuned"] == "no"
+        assert sam.predict(np.zeros((40, 60, 3), np.uint8), points=[5, 5]).data.shape == (1, 40, 60)
+
+
+def test_a_broken_one_is_an_error(bundle: Path) -> None:
+    (bundle / TUNING).write_text("{")
+    with pytest.raises(BundleError, match="remove it or tune again"):
+        SAM(bundle)
+
+
+def test_chart_places_points() -> None:
+    chart = scatter_chart("speed", [("slow & right", 20, 1.0), ("fast", 5, 0.98)])
+    assert chart.count("<rect") == 2
+    assert "slow &amp; right" in chart
+    assert "0.9800" in chart
+    assert scatter_chart("none", []).endswith("</svg>")
