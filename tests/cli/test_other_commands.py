@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from samdeploy import __version__, export_pipeline, registry
 from samdeploy.bundle import VerificationRecord
 from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.processor import ARITHMETIC
 from samdeploy.runtimes.onnxruntime import PROVIDERS
 
 Cli = Callable[..., Any]
@@ -162,7 +163,9 @@ class TestFormats:
         listed = {tuple(line.split()[:3]) for line in lines[2:]}
         assert {("format", "onnx", "usable"), ("runtime", "onnxruntime", "usable")} <= listed
         names = registry.exporter_names() + registry.runtime_names()
-        assert sorted(n for kind, n, _ in listed if kind != "device") == sorted(names)
+        kinds = ("format", "runtime")
+        assert sorted(n for kind, n, _ in listed if kind in kinds) == sorted(names)
+        assert {n for kind, n, _ in listed if kind == "arithmetic"} == set(ARITHMETIC)
 
     def test_every_provider_of_onnx_runtime_is_usable_or_has_a_reason(self, done: Cli) -> None:
         found = {row["name"]: row for row in done("formats", "--json").json}
@@ -192,7 +195,7 @@ class TestFormats:
 
         monkeypatch.setattr(registry, "_load", load)
         lines = done("formats").out.splitlines()
-        line = next(line for line in lines if line.startswith("format   onnx "))
+        line = next(line for line in lines if line.split()[:2] == ["format", "onnx"])
         assert "not usable" in line
         assert "No module named 'onnx'" in line
         assert "pip install 'samdeploy[export]'" in line
