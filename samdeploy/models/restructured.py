@@ -166,7 +166,7 @@ class Scorer(nn.Module):
         scores = _rows(_heads(from_image.k_proj(queries + tokens), from_image), keys.first_query)
         weights = _softmax_of_tokens(scores + token_bias, heads)
         first_v = _heads(from_image.v_proj(queries), from_image)
-        image = _normalised(
+        once = _normalised(
             first.norm4,
             weights,
             _centred(_spread(from_image, first_v)),
@@ -177,41 +177,40 @@ class Scorer(nn.Module):
         queries = _among_tokens(second, queries, tokens, bias)
         to_image, from_image = second.cross_attn_token_to_image, second.cross_attn_image_to_token
         update = _attention_to(
-            image, to_image, queries + tokens, keys.second_key, keys.second_key_place, values[1],
+            once, to_image, queries + tokens, keys.second_key, keys.second_key_place, values[1],
             first.norm4.bias,
         )  # fmt: skip
         queries = _after_image(second, queries, update)
         asked = _heads(from_image.k_proj(queries + tokens), from_image)
-        scores = _rows(asked, keys.second_query) * image.scale + _rows(
+        scores = _rows(asked, keys.second_query) * once.scale + _rows(
             asked, keys.second_query_place
         )
         scaled = asked * from_image.head_dim**-0.5
-        scores = scores + _products(scaled, from_image.q_proj, from_image, image) + token_bias
+        scores = scores + _products(scaled, from_image.q_proj, from_image, once) + token_bias
         weights = _softmax_of_tokens(scores, heads)
         second_v = _heads(from_image.v_proj(queries), from_image)
         # What is added everywhere is one more value, with weight one.
-        everywhere = torch.ones_like(image.scale)
+        everywhere = torch.ones_like(once.scale)
         added = _added(first, second).expand(tokens.shape[0], 1, -1)
         products = [_rows(first_v, keys.second_first_out), _rows(second_v, keys.second_out)]
-        base = image
-        image = _normalised(
+        twice = _normalised(
             second.norm4,
-            torch.cat([base.weights, weights, everywhere], dim=1),
-            _centred(torch.cat([base.values, _spread(from_image, second_v), added], dim=1)),
-            torch.cat([*products, everywhere * image_norms[2]], dim=1) * base.scale,
-            image_norms[1] * base.scale.square(),
-            base.scale,
+            torch.cat([once.weights, weights, everywhere], dim=1),
+            _centred(torch.cat([once.values, _spread(from_image, second_v), added], dim=1)),
+            torch.cat([*products, everywhere * image_norms[2]], dim=1) * once.scale,
+            image_norms[1] * once.scale.square(),
+            once.scale,
         )
 
         # Only the output tokens are read from here on.
         queries, tokens = queries[:, : outputs + 1], tokens[:, : outputs + 1]
         update = _attention_to(
-            image, last, queries + tokens, keys.last_key, keys.last_key_place, values[2],
+            twice, last, queries + tokens, keys.last_key, keys.last_key_place, values[2],
             second.norm4.bias,
         )  # fmt: skip
         queries = decoder.transformer.norm_final_attn(queries + update)
-        own_features = image.weights.transpose(1, 2) @ (image.values @ _convolution(decoder)[0])
-        features = image_features * image.scale.transpose(1, 2) + own_features
+        own_features = twice.weights.transpose(1, 2) @ (twice.values @ _convolution(decoder)[0])
+        features = image_features * twice.scale.transpose(1, 2) + own_features
         return decoder.iou_prediction_head(queries[:, 0]), queries[:, 1:], features
 
 
