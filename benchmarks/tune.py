@@ -39,7 +39,7 @@ GOALS = ("whole_image", "click")
 #: How an export is asked for, by precision, and the option that an exporter must heed for it.
 PRECISIONS = {"fp32": "", "fp16": "half", "int8": "int8"}
 #: Prompts in a decoder call that are tried beside the default.
-_BATCHES = (4, 8, 32)
+_BATCHES = (8, 16, 32)
 #: Grid points along a side of the image that is measured; a full grid has 32.
 _POINTS = 16
 

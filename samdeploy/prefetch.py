@@ -41,7 +41,7 @@ def side_by_side(function: Callable[[S], T], items: Iterable[S], count: int) -> 
         waiting: deque[Future[T]] = deque()
         for item in items:
             waiting.append(threads.submit(function, item))
-            if len(waiting) >= count:
+            if len(waiting) > count:  # one more, so that no thread waits for the next item
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -33,11 +33,12 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class WholeImageSettings:
-    """Meta's defaults, but for the batch, which is sized for a processor's cache.
+    """Meta's defaults, but for the batch, which is sized for the memory and caches of a processor.
 
     Attributes:
         points_stride: grid points along one side of the image.
-        points_batch_size: prompts in one decoder call; no answer depends on it.
+        points_batch_size: prompts in one decoder call; no answer depends on it. More of them take
+            more memory; GPUs like them, processors hardly gain.
         conf_thres: smallest predicted IoU, exclusive; 0 keeps all.
         stability_score_thresh: smallest stability score, inclusive; 0 keeps all.
         stability_score_offset: shift of the threshold for the stability score, in logits.
@@ -56,7 +57,7 @@ class WholeImageSettings:
     """
 
     points_stride: int = 32
-    points_batch_size: int = 16
+    points_batch_size: int = 4
     conf_thres: float = 0.88
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0

@@ -15,7 +15,7 @@ from samdeploy.settings import WholeImageSettings
 def test_defaults_are_those_of_segment_anything() -> None:
     assert dataclasses.asdict(WholeImageSettings()) == {
         "points_stride": 32,
-        "points_batch_size": 16,  # no answer depends on it
+        "points_batch_size": 4,  # no answer depends on it
         "conf_thres": 0.88,
         "stability_score_thresh": 0.95,
         "stability_score_offset": 1.0,
