@@ -35,16 +35,17 @@ def count_flops(graph: Path, sides: Mapping[str, int]) -> int:
         ValueError: a shape that is needed does not follow from the inputs.
     """
     import onnx
+    import onnxsim
 
     model = onnx.load(graph)
-    for value in model.graph.input:
+    for value in (*model.graph.input, *model.graph.output):
         for side in value.type.tensor_type.shape.dim:
             if side.dim_param in sides:
                 side.dim_value = sides[side.dim_param]
     del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    # Folds the arithmetic on shapes, which inference alone does not see through.
+    model = onnx.shape_inference.infer_shapes(onnxsim.simplify(model)[0], strict_mode=True)
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         dims = value.type.tensor_type.shape.dim

@@ -40,6 +40,8 @@ from .workbench import IMAGE_SIZE
 #: Graphs of whole-image mode and the prompts of one call of each.
 _PROMPTS = {ENCODER: 1, PREPARE: 1, SCORER: 16, MASK_HEAD: 16}
 _POINTS = 2
+#: Inputs whose length is the number of prompts.
+_PER_PROMPT = ("point_coords", "mask_tokens")
 _FORMATS = {"onnxruntime": "onnx", "openvino": "openvino"}
 _ROUNDS = 5
 
@@ -58,7 +60,7 @@ class TimedSession:
         results = self._session.run(feeds)
         self.seconds += time.perf_counter() - started
         self.calls += 1
-        self.prompts += len(next(iter(results.values())))
+        self.prompts += next((len(feeds[name]) for name in _PER_PROMPT if name in feeds), 1)
         return results
 
     def close(self) -> None:
