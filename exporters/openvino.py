@@ -50,7 +50,7 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         with warnings.catch_warnings():
             # OpenVINO traces with torch.jit, which torch has announced to retire.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
-            # Traced here: OpenVINO would run the module twice more to check the trace.
+            # Traced here: OpenVINO would check the trace by running the module again.
             with torch.no_grad():
                 trace: Any = torch.jit.trace
                 traced = trace(graph.module, example, check_trace=False)

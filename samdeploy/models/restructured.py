@@ -98,13 +98,12 @@ class Prepare(nn.Module):
         spread = from_first.out_proj.weight
         keys = Keys(
             first_key=_keys(to_first, to_first.k_proj.weight, placed),
-            first_query=_queries(from_first, placed) + _query_bias(from_first),
+            first_query=_queries(from_first, placed),
             first_out=_keys(from_first, share * spread.T, before_first),
             second_key=_keys(to_second, to_second.k_proj.weight, base),
             second_key_place=_keys(to_second, to_second.k_proj.weight, positions),
-            second_query=_queries(from_second, base),
-            second_query_place=_queries(from_second, positions + first.norm4.bias)
-            + _query_bias(from_second),
+            second_query=_keys(from_second, from_second.q_proj.weight, base),
+            second_query_place=_queries(from_second, positions + first.norm4.bias),
             # The first norm has centred these values; the second meets them times its weight.
             second_first_out=_keys(
                 from_first, share * _centred(spread.T), before_second * first.norm4.weight
@@ -163,7 +162,7 @@ class Scorer(nn.Module):
         to_image, from_image = first.cross_attn_token_to_image, first.cross_attn_image_to_token
         update = _shared_attention(to_image, queries + tokens, keys.first_key, values[0])
         queries = _after_image(first, queries, update)
-        scores = _rows(_heads(from_image.k_proj(queries + tokens), from_image), keys.first_query)
+        scores = _rows(_scaled(from_image.k_proj, queries + tokens, from_image), keys.first_query)
         weights = _softmax_of_tokens(scores + token_bias, heads)
         first_v = _heads(from_image.v_proj(queries), from_image)
         once = _normalised(
@@ -181,13 +180,11 @@ class Scorer(nn.Module):
             first.norm4.bias,
         )  # fmt: skip
         queries = _after_image(second, queries, update)
-        asked = _heads(from_image.k_proj(queries + tokens), from_image)
-        scores = _rows(asked, keys.second_query) * once.scale + _rows(
-            asked, keys.second_query_place
+        asked = _scaled(from_image.k_proj, queries + tokens, from_image)
+        scores = _scores(
+            once, asked, from_image, from_image.q_proj, keys.second_query, keys.second_query_place
         )
-        scaled = asked * from_image.head_dim**-0.5
-        scores = scores + _products(scaled, from_image.q_proj, from_image, once) + token_bias
-        weights = _softmax_of_tokens(scores, heads)
+        weights = _softmax_of_tokens(scores + token_bias, heads)
         second_v = _heads(from_image.v_proj(queries), from_image)
         # What is added everywhere is one more value, with weight one.
         everywhere = torch.ones_like(once.scale)
@@ -300,12 +297,9 @@ def _keys(attention: Attention, weight: Tensor, image: Tensor) -> Tensor:
 
 
 def _queries(attention: Attention, image: Tensor) -> Tensor:
-    return _keys(attention, attention.q_proj.weight * attention.head_dim**-0.5, image)
-
-
-def _query_bias(attention: Attention) -> Tensor:
-    bias = attention.q_proj.bias.reshape(attention.num_heads, attention.head_dim, 1)
-    return bias * float(attention.head_dim**-0.5)
+    """With the bias, which does not cancel: the softmax is over tokens, not over the image."""
+    keys = _keys(attention, attention.q_proj.weight, image)
+    return keys + attention.q_proj.bias.reshape(attention.num_heads, attention.head_dim, 1)
 
 
 def _values(attention: Attention, image: Tensor) -> Tensor:
@@ -350,11 +344,24 @@ def _rows(vectors: Tensor, keys: Tensor) -> Tensor:
     return (vectors @ keys).flatten(1, 2)
 
 
-def _products(vectors: Tensor, linear: nn.Linear, attention: Attention, image: Changed) -> Tensor:
-    """``[B, h, T, d]`` times the projection of the prompts' own share of the image,
-    ``[B, h T, N]``."""
+def _scaled(linear: nn.Linear, tokens: Tensor, attention: Attention) -> Tensor:
+    """Projected tokens ``[B, h, T, d]``, divided as attention scores are."""
+    return _heads(linear(tokens) * attention.head_dim**-0.5, attention)
+
+
+def _scores(
+    image: Changed,
+    vectors: Tensor,
+    attention: Attention,
+    linear: nn.Linear,
+    keys: Tensor,
+    place_keys: Tensor,
+) -> Tensor:
+    """``[B, h T, N]``: ``vectors`` ``[B, h, T, d]`` times ``linear`` of the changed image; ``keys``
+    and ``place_keys`` are what all prompts share of that."""
     folded = (vectors @ _per_head(linear, attention)).flatten(1, 2)  # [B, h T, C]
-    return (folded @ image.values.transpose(1, 2)) @ image.weights
+    own = (folded @ image.values.transpose(1, 2)) @ image.weights
+    return _rows(vectors, keys) * image.scale + own + _rows(vectors, place_keys)
 
 
 def _spread(attention: Attention, v: Tensor) -> Tensor:
@@ -407,9 +414,9 @@ def _attention_to(
 ) -> Tensor:
     """Attention of ``queries`` ``[B, T, C]`` to the changed image."""
     heads, width, count = attention.num_heads, attention.head_dim, queries.shape[1]
-    q = _heads(attention.q_proj(queries) * width**-0.5, attention)
-    scores = _rows(q, keys) * image.scale + _rows(q, place_keys)
-    weights = (scores + _products(q, attention.k_proj, attention, image)).softmax(-1)
+    asked = _scaled(attention.q_proj, queries, attention)
+    scores = _scores(image, asked, attention, attention.k_proj, keys, place_keys)
+    weights = scores.softmax(-1)
     scaled = weights * image.scale
     shared = scaled.reshape(-1, heads, count, scaled.shape[-1]) @ values  # [B, h, T, d]
     mixed = (weights @ image.weights.transpose(1, 2)) @ image.values  # [B, h T, C]
