@@ -89,6 +89,7 @@ def auto_annotate(
     simplify: float = 0.0,
     segmentation: str = "rle",
     previews: bool = False,
+    zoom: bool = False,
     engine: str = "local",
     workers: int | Sequence[int] | None = None,
     worker_cpus: float | None = None,
@@ -125,6 +126,8 @@ def auto_annotate(
         simplify: largest distance in pixels that an outline may move to have fewer corners.
         segmentation: of COCO: ``rle`` (exact) or ``polygon``.
         previews: also draw every image with its masks, and a contact sheet.
+        zoom: segment objects that are small in the image from an enlarged part of it: more exact
+            outlines, for one more encoder run a part; see :mod:`samdeploy.zoom`.
         engine: what does the work: ``local``, this process, or ``ray``, workers of a Ray cluster;
             these see images, models and output at the same absolute paths.
         workers: of Ray: their number, or the fewest and the most; by default from one to as many
@@ -150,7 +153,7 @@ def auto_annotate(
     chosen = find_engine(engine)
     cluster = check_cluster(chosen, workers, worker_cpus, worker_gpus)
     mode = choose_mode(det_model, boxes)
-    check_mode(mode, detector_settings, whole_image)
+    check_mode(mode, detector_settings, zoom, whole_image)
     own_names = None if names is None else read_names(Path(names))
 
     paths = list_images(data)
@@ -185,7 +188,7 @@ def auto_annotate(
             simplify,
             segmentation,
         )
-        steps = Steps(format, wanted, min_area, previews, whole_image)
+        steps = Steps(format, wanted, min_area, previews, zoom, whole_image)
         settings = {
             "data": str(Path(data).resolve()),
             "boxes": str(Path(boxes).resolve()) if boxes is not None else None,
@@ -202,6 +205,7 @@ def auto_annotate(
             "simplify": simplify,
             "segmentation": segmentation if format == "coco" else None,
             "previews": previews,
+            "zoom": zoom,
             "whole_image": {name: _plain(value) for name, value in sorted(whole_image.items())},
         }
         if chosen.elsewhere:

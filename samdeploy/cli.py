@@ -338,6 +338,9 @@ def annotate(
     previews: Annotated[
         bool, _flag("previews", help="draw the masks, and a contact sheet")
     ] = False,
+    zoom: Annotated[
+        bool, _flag("zoom", help="segment small objects from enlarged parts of the image")
+    ] = False,
     engine: Annotated[str, _option("engine", help="local, or ray: a cluster")] = "local",
     workers: Annotated[
         str | None, _option("workers", help="ray: number of workers, or fewest,most")
@@ -383,6 +386,7 @@ def annotate(
             simplify=simplify,
             segmentation=segmentation,
             previews=previews,
+            zoom=zoom,
             engine=engine,
             workers=parse_numbers(workers, "workers"),
             worker_cpus=worker_cpus,

@@ -39,9 +39,11 @@ def main() -> None:
             given if given.is_dir() else samdeploy.export(options.model, output=root / "bundle")
         )
         base = ["data=images", "boxes=given", f"sam_model={bundle}"]
-
+        assert annotate(root, *base, "output_dir=plain")["labelled"] == options.images
+        print(f"mean IoU of labels: {mean_iou(root / 'plain', masks):.4f}")
+        base.append("zoom=True")
         assert annotate(root, *base, "output_dir=alone")["labelled"] == options.images
-        print(f"mean IoU of labels: {mean_iou(root / 'alone', masks):.4f}")
+        print(f"mean IoU of labels with zoom=True: {mean_iou(root / 'alone', masks):.4f}")
 
         rng = random.Random(0)
         for number in range(options.kills):

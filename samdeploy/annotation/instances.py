@@ -15,6 +15,7 @@ from samdeploy.masks import Masks
 from samdeploy.postprocess import fill_holes, remove_islands
 from samdeploy.rle import Rle
 from samdeploy.sam import SAM
+from samdeploy.zoom import predict_zoomed
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def annotate_image(
     *,
     classes: frozenset[int] | None,
     min_area: int,
+    zoom: bool,
     whole_image: Mapping[str, Any],
 ) -> AnnotatedImage:
     """Segment ``image`` (RGB uint8 ``[H, W, 3]``), the file at ``path``.
@@ -65,6 +67,7 @@ def annotate_image(
         classes: ids of the classes wanted; ``None`` for all.
         min_area: holes and islands of a mask below this many pixels are filled and removed, and
             masks below it are dropped; empty masks always are.
+        zoom: segment small objects from enlarged parts of the image.
         whole_image: settings for images without boxes, see :class:`WholeImageSettings`.
 
     Raises:
@@ -77,7 +80,11 @@ def annotate_image(
     wanted = select(found, (image.shape[0], image.shape[1]), classes)
     if not len(wanted):
         return AnnotatedImage(path, image, ())
-    masks = sam.predict(image, bboxes=wanted.boxes, channel_order="rgb")
+    masks = (
+        predict_zoomed(sam, image, wanted.boxes)
+        if zoom
+        else sam.predict(image, bboxes=wanted.boxes, channel_order="rgb")
+    )
     instances = _instances(masks, wanted.classes, wanted.scores, min_area)
     return AnnotatedImage(path, image, instances)
 

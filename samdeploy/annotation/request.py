@@ -66,10 +66,17 @@ def choose_mode(det_model: object, boxes: object) -> Mode:
     return "detector"
 
 
-def check_mode(mode: Mode, detector: Mapping[str, Any], whole_image: Mapping[str, Any]) -> None:
+def check_mode(
+    mode: Mode, detector: Mapping[str, Any], zoom: bool, whole_image: Mapping[str, Any]
+) -> None:
     """Raise :class:`InputError` for an argument that the mode would ignore."""
     if mode == "whole image":
         WholeImageSettings.from_names(whole_image)
+        if zoom:
+            raise InputError(
+                f"zoom=True enlarges what is around boxes, and det_model={NO_DETECTOR} has none; "
+                "drop it."
+            )
     elif whole_image:
         raise InputError(
             f"{', '.join(whole_image)} set whole-image mode; add det_model={NO_DETECTOR}, or drop "

@@ -30,6 +30,7 @@ class Steps:
     classes: frozenset[int] | None = None
     min_area: int = 0
     previews: bool = False
+    zoom: bool = False
     whole_image: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -57,6 +58,7 @@ class Worker:
             image,
             classes=steps.classes,
             min_area=steps.min_area,
+            zoom=steps.zoom,
             whole_image=steps.whole_image,
         )
 

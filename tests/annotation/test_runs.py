@@ -328,6 +328,10 @@ class TestRefused:
             ({"classes": ["cup"]}, "expected class ids"),
             ({"conf": 0.5}, "conf set the detector, which boxes= replaces"),
             ({"boxes": None, "det_model": "none", "iou": 0.3}, "det_model=none turns off"),
+            (
+                {"boxes": None, "det_model": "none", "zoom": True},
+                "zoom=True enlarges what is around",
+            ),
             ({"points_stride": 4}, "points_stride set whole-image mode"),
             ({"boxes": None, "det_model": "none", "point_stride": 4}, "did you mean"),
         ],
