@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.embedding import Embedding
+from samdeploy.postprocess import pairwise_iou
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
 from samdeploy.scenes import generate_scene
 
 Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 #: Objects below this share of the image do not count for whole-image recall.
 LARGE_SHARE = 0.01
@@ -79,14 +79,6 @@ def interior_point(region: Bools) -> tuple[int, int]:
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     y, x = np.unravel_index(int(distance.argmax()), region.shape)
     return int(x), int(y)
-
-
-def pairwise_iou(a: Bools, b: Bools) -> Floats:
-    """``[N, H, W]`` and ``[M, H, W]`` -> ``[N, M]``; 0 where both are empty."""
-    flat_a, flat_b = (m.reshape(len(m), m.shape[1] * m.shape[2]).astype(np.float32) for m in (a, b))
-    shared = flat_a @ flat_b.T
-    union = flat_a.sum(1)[:, None] + flat_b.sum(1) - shared
-    return np.asarray(shared / np.maximum(union, 1), np.float64)
 
 
 def score_prompts(

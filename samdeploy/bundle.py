@@ -61,6 +61,7 @@ class SourceRecord(msgspec.Struct, frozen=True):
 class VerificationRecord(msgspec.Struct, frozen=True):
     """Distance from the torch reference; see :mod:`samdeploy.verify` for the inputs used.
 
+    ``whole_image_kept`` of the reference's ``whole_image_masks`` were found again.
     ``mode`` is ``error``, ``warn``, ``off``, or ``not run`` with the reason in ``note`` when no
     runtime for the format works on the machine of the export.
     """
@@ -78,6 +79,8 @@ class VerificationRecord(msgspec.Struct, frozen=True):
     mask_iou_mean: float = 0.0
     mask_iou_min: float = 0.0
     mask_iou_p5: float = 0.0
+    whole_image_masks: int = 0
+    whole_image_kept: int = 0
     tolerance: float = 0.0
     provider: str = ""
     detections: int = 0

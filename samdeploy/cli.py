@@ -535,6 +535,7 @@ def _verification_table(record: VerificationRecord) -> str:
             ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
             ["mask IoU, 5th percentile", f"{record.mask_iou_p5:.6f}"],
             ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
+            ["whole image, masks kept", _kept(record)],
             ["embedding cosine", f"{record.embedding_cosine:.8f}"],
             ["embedding, largest relative error", f"{record.embedding_max_error:.1e}"],
             ["logits, largest relative error", f"{record.logits_max_error:.1e}"],
@@ -543,6 +544,10 @@ def _verification_table(record: VerificationRecord) -> str:
             ["ran on", record.provider],
         ],
     )
+
+
+def _kept(record: VerificationRecord) -> str:
+    return f"{record.whole_image_kept} of {record.whole_image_masks}"
 
 
 def _yolo_verification_table(record: VerificationRecord) -> str:

@@ -7,6 +7,7 @@ import datetime
 import platform
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -144,6 +145,7 @@ def export(
                     device=device,
                     tolerance=tolerance,
                     trust=trust,
+                    whole_image=facts.whole_image,
                     say=say,
                 )
                 record = msgspec.structs.replace(record, mode=verify)
@@ -217,6 +219,7 @@ def _compare(
     device: str,
     tolerance: float | None,
     trust: bool,
+    whole_image: Mapping[str, Any],
     say: Callable[[str], None] | None,
     arithmetic: str = "f32",
 ) -> VerificationRecord:
@@ -229,7 +232,7 @@ def _compare(
         "cpu",
         RuntimeOptions(imgsz=imgsz, config=config, trust=trust),
     )
-    compare = verify_sessions if ENCODER in paths else verify_yolo
+    compare = partial(verify_sessions, whole_image=whole_image) if ENCODER in paths else verify_yolo
     try:
         return compare(reference, candidate, precision=precision, tolerance=tolerance, progress=say)
     finally:
@@ -278,6 +281,7 @@ def verify_bundle(
         device=device,
         tolerance=tolerance,
         trust=trust,
+        whole_image=manifest.whole_image,
         say=say,
         arithmetic=precision,
     )

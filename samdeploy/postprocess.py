@@ -76,6 +76,14 @@ def box_iou(box: Floats, boxes: Floats) -> NDArray[np.float64]:
     return np.asarray(iou, np.float64)
 
 
+def pairwise_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """IoU ``[N, M]`` of masks ``[N, H, W]`` with masks ``[M, H, W]``; 0 where both are empty."""
+    flat_a, flat_b = (m.reshape(len(m), m.shape[1] * m.shape[2]).astype(np.float32) for m in (a, b))
+    shared = flat_a @ flat_b.T
+    union = flat_a.sum(1)[:, None] + flat_b.sum(1) - shared
+    return np.asarray(shared / np.maximum(union, 1), np.float64)
+
+
 def near_crop_edge(
     boxes: Floats,
     crop: tuple[int, int, int, int],

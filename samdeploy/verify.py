@@ -4,12 +4,13 @@ Both are just sessions, so the comparison is NumPy and serves every backend. It 
 procedural scenes: each side encodes the image itself, then decodes prompts of every kind from its
 own embedding, mixed in one call with absent tokens, and one prompt alone, then a click on and a box
 around the largest objects, as users prompt. A split decoder is compared with the reference's plain
-one as well.
+one as well. Last comes the whole image on a coarse grid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
 from samdeploy.scenes import Scene, generate_scene
 from samdeploy.session import Session
+from samdeploy.verify_whole_image import masks_kept
 
 Sessions = Mapping[str, Session]
 
@@ -44,12 +46,16 @@ def verify_sessions(
     tolerance: float | None = None,
     images: int = 2,
     seed: int = 0,
+    whole_image: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerificationRecord:
-    """Compare ``candidate`` with ``reference``; a difference does not raise, see :func:`check`."""
+    """Compare ``candidate`` with ``reference``; a difference does not raise, see :func:`check`.
+
+    ``whole_image`` are the thresholds that the model recommends.
+    """
     gate = TOLERANCE[precision] if tolerance is None else tolerance
     cosines, errors, logit_errors, iou_errors, overlaps = [], [], [], [], []
-    prompts = 0
+    prompts = masks = kept = 0
     for index in range(images):
         if progress:
             progress(f"verifying image {index + 1} of {images}")
@@ -74,6 +80,12 @@ def verify_sessions(
                 difference = np.abs(a["iou_predictions"][rows] - answer.iou_predictions)
                 iou_errors.append(float(difference.max()))
                 overlaps.append(mask_iou(expected_logits, logits).ravel())
+        a_side, b_side = (
+            (Embedding(features, transform, scene.image), Decoding(sessions))
+            for features, sessions in ((expected, reference), (found, candidate))
+        )
+        again, all_masks = masks_kept(a_side, b_side, whole_image or {})
+        kept, masks = kept + again, masks + all_masks
     iou = np.concatenate(overlaps)
     passed = bool(iou.mean() >= gate and min(cosines) >= _COSINE[precision])
     return VerificationRecord(
@@ -89,6 +101,8 @@ def verify_sessions(
         mask_iou_mean=float(iou.mean()),
         mask_iou_min=float(iou.min()),
         mask_iou_p5=float(np.percentile(iou, 5)),
+        whole_image_masks=masks,
+        whole_image_kept=kept,
         tolerance=gate,
         provider=candidate[ENCODER].provider,
     )

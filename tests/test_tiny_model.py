@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from samdeploy.benchmarks.scene_scores import pairwise_iou, score_prompts, score_whole_image
+from samdeploy.benchmarks.scene_scores import score_prompts, score_whole_image
 from samdeploy.models.load import load_sam
+from samdeploy.postprocess import pairwise_iou
 from samdeploy.sam import SAM
 from samdeploy.scenes import generate_scene
 

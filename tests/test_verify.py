@@ -65,6 +65,18 @@ def test_differences_fail(changed: dict[str, Callable[[Array], Array]]) -> None:
         check(record)
 
 
+def test_masks_of_the_whole_image_are_counted() -> None:
+    everything = {"conf_thres": 0.0, "stability_score_thresh": 0.0}
+    same = verify_sessions(sessions(), sessions(), whole_image=everything)
+    assert same.whole_image_kept == same.whole_image_masks > 2
+    # The fake answers a click with a square around it.
+    moved = sessions(logits=lambda x: np.roll(x, 3, axis=-1))
+    record = verify_sessions(sessions(), moved, whole_image=everything)
+    assert record.whole_image_kept < record.whole_image_masks == same.whole_image_masks
+    strict = verify_sessions(sessions(), moved, whole_image={"conf_thres": 1.0})
+    assert strict.whole_image_masks == 0
+
+
 def test_small_differences_are_measured() -> None:
     record = verify_sessions(sessions(), sessions(iou=lambda x: x + np.float32(0.01)))
     assert record.iou_prediction_max_error == pytest.approx(0.01, abs=1e-6)

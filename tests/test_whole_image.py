@@ -12,7 +12,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from samdeploy.benchmarks.scene_scores import pairwise_iou
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
@@ -20,6 +19,7 @@ from samdeploy.grids import make_crops
 from samdeploy.images import load_image
 from samdeploy.masks import Masks
 from samdeploy.models.load import load_sam
+from samdeploy.postprocess import pairwise_iou
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts
 from samdeploy.rle import Rle

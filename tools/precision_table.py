@@ -4,7 +4,8 @@
 
 Every bundle is exported with ``verify=warn``, so that one that misses its gate has a row as well.
 The latency is that of the encoder alone, the median of rounds in which all precisions of a format
-take turns, relative to float32 of the same format; Core ML has none away from macOS.
+take turns, relative to float32 of the same format; Core ML has none away from macOS. The recall is that
+of whole-image mode on further scenes: masks of the checkpoint in torch that are found again.
 """
 
 from __future__ import annotations
@@ -13,14 +14,21 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samdeploy.bundle import Bundle
 from samdeploy.calibration import calibration_inputs
+from samdeploy.engine import Engine
 from samdeploy.export_pipeline import export
 from samdeploy.graphs import ENCODER
-from samdeploy.opening import open_graphs
+from samdeploy.opening import OpenedModel, open_graphs, open_model
+from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
+from samdeploy.verify_whole_image import Side, masks_kept
 
 PRECISIONS: dict[str, dict[str, bool]] = {
     "fp32": {},
@@ -28,9 +36,11 @@ PRECISIONS: dict[str, dict[str, bool]] = {
     "int8": {"int8": True},
 }
 ROUNDS = 9
+#: Scenes of the recall: neither those of the gate nor those of the calibration.
+SCENES = range(100, 112)
 HEADER = (
     "format", "precision", "gate", "bundle, MB", "size", "encoder size", "encoder latency",
-    "mask IoU, mean", "5th percentile", "cosine",
+    "mask IoU, mean", "5th percentile", "cosine", "whole-image recall",
 )  # fmt: skip
 
 
@@ -46,11 +56,11 @@ def main() -> None:
                     model, name, output=Path(work) / precision, verify="warn", **options
                 )
                 bundles[precision] = Bundle.open(folder)
-            for row in rows(name, bundles):
+            for row in rows(model, name, bundles):
                 print(f"| {' | '.join(row)} |", flush=True)
 
 
-def rows(name: str, bundles: dict[str, Bundle]) -> list[list[str]]:
+def rows(model: str, name: str, bundles: dict[str, Bundle]) -> list[list[str]]:
     latency = {} if name == "coreml" and sys.platform != "darwin" else encoder_latency(bundles)
     plain = bundles["fp32"]
     table = []
@@ -69,9 +79,36 @@ def rows(name: str, bundles: dict[str, Bundle]) -> list[list[str]]:
                 f"{record.mask_iou_mean:.4f}",
                 f"{record.mask_iou_p5:.4f}",
                 f"{record.embedding_cosine:.5f}",
+                recall(model, bundle, record.provider),
             ]
         )
     return table
+
+
+def recall(model: str, bundle: Bundle, provider: str) -> str:
+    """Found again of found by the checkpoint, on the runtime that the bundle was verified with."""
+    runtime = "mil" if provider == "MIL evaluator" else None
+    kept = total = 0
+    with ExitStack() as stack:
+        reference, candidate = (
+            stack.enter_context(closing(opened))
+            for opened in (
+                open_model(model, options=RuntimeOptions(config=bundle.manifest.config)),
+                open_model(bundle.folder, runtime=runtime, options=RuntimeOptions(precision="f32")),
+            )
+        )
+        for seed in SCENES:
+            image = generate_scene(seed, 256).image
+            again, found = masks_kept(
+                side(reference, image), side(candidate, image), reference.whole_image
+            )
+            kept, total = kept + again, total + found
+    return f"{kept} of {total}"
+
+
+def side(opened: OpenedModel, image: NDArray[np.uint8]) -> Side:
+    engine = Engine(opened)
+    return engine.encode(image), engine.decode
 
 
 def encoder_bytes(bundle: Bundle) -> int:

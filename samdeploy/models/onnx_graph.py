@@ -24,6 +24,10 @@ from samdeploy.session import TensorSpec
 #: A protocol buffer holds 2 GiB at most; larger weights go to a side file (ViT-H).
 SIDE_FILE_BYTES = 2**31 - 2**24
 
+#: It would move the factor 0.5 of a GELU into the convolution behind, and ONNX Runtime would not
+#: recognise the GELU any more.
+_SKIPPED = ["fuse_preceding_mul_into_conv"]
+
 
 def onnx_graph(
     graph: GraphModule,
@@ -88,7 +92,7 @@ def _dynamic_axes(spec: TensorSpec) -> dict[int, str]:
 
 def _simplify(model: onnx.ModelProto, role: str) -> onnx.ModelProto:
     # Folds shape arithmetic and constants; batch norms disappear into their convolutions.
-    simplified, same = onnxsim.simplify(model)
+    simplified, same = onnxsim.simplify(model, skipped_optimizers=_SKIPPED)
     if not same:
         raise ExportError(
             f"onnxsim changed what the {role} graph computes; export with simplify=False."
