@@ -14,6 +14,7 @@ from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
 from samdeploy.models.onnx_int8 import to_int8
+from samdeploy.models.onnx_tables import compress_tables
 from samdeploy.session import Availability, ExportOptions, Graph
 
 #: 17 is the first with LayerNormalization as one operator; it is what current ONNX Runtime,
@@ -53,6 +54,7 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         model = to_int8(model, images, options.float_layers)
     elif options.half:
         model = to_half(model)
+    compress_tables(model)
     files = save_onnx(model, folder, graph.role)
     onnx.checker.check_model(str(folder / files[0]), full_check=True)
     return Graph(graph.role, files, graph.inputs, graph.outputs, {"opset": options.opset})

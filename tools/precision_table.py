@@ -4,8 +4,8 @@
 
 Every bundle is exported with ``verify=warn``, so that one that misses its gate has a row as well.
 The latency is that of the encoder alone, the median of rounds in which all precisions of a format
-take turns, relative to float32 of the same format; Core ML has none away from macOS. The recall is that
-of whole-image mode on further scenes: masks of the checkpoint in torch that are found again.
+take turns, relative to float32 of the same format; Core ML has none away from macOS. The recall is
+that of whole-image mode on further scenes: masks of the checkpoint in torch that are found again.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of ``model`` with casts and float16 weights."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    _constants_to_weights(result.graph)
+    constants_to_weights(result.graph)
     writer = _Writer(result)
     kept = _float32_nodes(result.graph)
     for index, node in enumerate(result.graph.node):
@@ -105,7 +105,7 @@ class _Writer:
         self.nodes.append(helper.make_node("Cast", [source], [target], f"{target}_cast", to=kind))
 
 
-def _constants_to_weights(graph: onnx.GraphProto) -> None:
+def constants_to_weights(graph: onnx.GraphProto) -> None:
     """A constant may be wanted in both types, as weights are."""
     constants = [node for node in graph.node if node.op_type == "Constant"]
     for node in constants:

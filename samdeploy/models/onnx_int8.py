@@ -1,8 +1,10 @@
 """A float32 ONNX graph with 8-bit layers, by ONNX Runtime's static quantiser.
 
-Layers with weights (convolutions, linear layers) get ``QuantizeLinear`` and ``DequantizeLinear``
-around them, weights per output channel; everything else stays float32, attention's products of
-activations included. Linear layers answer in float32, because what follows them is float32.
+Linear layers get ``QuantizeLinear`` and ``DequantizeLinear`` before them, weights per output
+channel, and answer in float32, because what follows them is float32. Everything else stays
+float32: attention's products of activations and with relative positions, and convolutions, which
+are little of a transformer's arithmetic but most of the error of 8 bits, and gain no time
+(docs/precision.md).
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ from samdeploy.layer_names import belongs_to
 from samdeploy.models.onnx_graph import SIDE_FILE_BYTES
 from samdeploy.session import Array
 
-_LINEAR = ("Gemm", "MatMul")
-_LAYERS = ("Conv", *_LINEAR)
+_LAYERS = ("Gemm", "MatMul")
 # The quantiser asks for a graph that was simplified first; this is how it knows one.
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
@@ -27,7 +28,7 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 def to_int8(
     model: onnx.ModelProto, inputs: Iterable[Array], float_layers: Collection[str] = ()
 ) -> onnx.ModelProto:
-    """A copy of ``model`` with 8-bit layers.
+    """A copy of ``model`` with 8-bit linear layers.
 
     Args:
         inputs: what the graph's only input may look like; gives the range of every activation.
@@ -54,7 +55,7 @@ def to_int8(
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             use_external_data_format=model.ByteSize() >= SIDE_FILE_BYTES,
-            extra_options={"OpTypesToExcludeOutputQuantization": list(_LINEAR)},
+            extra_options={"OpTypesToExcludeOutputQuantization": list(_LAYERS)},
         )
         result = onnx.load(path)
     for field in ("producer_name", "producer_version", "doc_string"):
@@ -65,8 +66,8 @@ def to_int8(
 
 
 def quantizable(graph: onnx.GraphProto, float_layers: Collection[str]) -> list[str]:
-    """Names of the nodes that multiply by weights and are not of ``float_layers``."""
-    weights = {tensor.name for tensor in graph.initializer}
+    """Names of the linear layers that are not of ``float_layers``."""
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     return [
         node.name
         for node in graph.node
