@@ -20,12 +20,16 @@ from samdeploy.calibration import calibration_inputs
 from samdeploy.export_pipeline import export
 from samdeploy.graphs import ENCODER
 from samdeploy.opening import open_graphs
+from samdeploy.registry import load_exporter
 from samdeploy.session import RuntimeOptions
 
 PRECISIONS: dict[str, dict[str, bool]] = {
     "fp32": {},
     "fp16": {"half": True},
+    "bf16": {"bf16": True},
     "int8": {"int8": True},
+    "int8 weights": {"int8": True, "weights_only": True},
+    "int8 weights, fp16": {"int8": True, "weights_only": True, "half": True},
 }
 ROUNDS = 9
 HEADER = (
@@ -41,11 +45,13 @@ def main() -> None:
     for name in formats.split(","):
         with tempfile.TemporaryDirectory() as work:
             bundles = {}
+            heeded = load_exporter(name).options
             for precision, options in PRECISIONS.items():
-                folder = export(
-                    model, name, output=Path(work) / precision, verify="warn", **options
-                )
-                bundles[precision] = Bundle.open(folder)
+                if heeded.issuperset(options):
+                    folder = export(
+                        model, name, output=Path(work) / precision, verify="warn", **options
+                    )
+                    bundles[precision] = Bundle.open(folder)
             for row in rows(name, bundles):
                 print(f"| {' | '.join(row)} |", flush=True)
 
