@@ -36,8 +36,14 @@ from .tables import Table
 from .workbench import Say, Settings, Workbench, workbench
 
 GOALS = ("whole_image", "click")
-#: How an export is asked for, by precision, and the option that an exporter must heed for it.
-PRECISIONS = {"fp32": "", "fp16": "half", "int8": "int8"}
+#: By precision, the options that ask for it, which an exporter must heed.
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "fp32": (),
+    "fp16": ("half",),
+    "bf16": ("bf16",),
+    "int8": ("int8",),
+    "int8_weights": ("int8", "weights_only"),
+}
 #: Prompts in a decoder call that are tried beside the default.
 _BATCHES = (8, 16, 32)
 #: Grid points along a side of the image that is measured; a full grid has 32.
@@ -127,11 +133,11 @@ def _candidates(
         state = availability(RUNTIMES, exporter.runtimes[0])
         if exporter.availability().usable and base_name(target) in state.devices:
             usable.append(exporter)
-    for precision, option in PRECISIONS.items():
+    for precision, options in PRECISIONS.items():
         if precisions and precision not in precisions:
             continue
         for exporter in usable:
-            if not option or option in exporter.options:
+            if exporter.options.issuperset(options):
                 yield exporter.name, precision
 
 
@@ -195,11 +201,10 @@ class _Search:
         return self._deadline - time.monotonic()
 
     def _exported(self, row: Row) -> Row:
-        option = PRECISIONS[row.made]
         words = ["export", f"model={self._model}", f"format={row.format}"]
         words += [f"output={self.folder(row)}", "json=True"]
-        words += [f"{option}=True"] if option else []
-        words += [f"data={self._data}"] if self._data and option == "int8" else []
+        words += [f"{option}=True" for option in PRECISIONS[row.made]]
+        words += [f"data={self._data}"] if self._data and row.made == "int8" else []
         words += [] if self._tolerance is None else [f"tolerance={self._tolerance}"]
         done = run_until(self._deadline, [sys.executable, "-m", "samdeploy", *words])
         if done.returncode:

@@ -14,6 +14,8 @@ from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
 from samdeploy.models.onnx_int8 import to_int8
+from samdeploy.models.onnx_int8_weights import to_int8_weights
+from samdeploy.models.onnx_storage import store_as
 from samdeploy.models.onnx_tables import compress_tables
 from samdeploy.session import Availability, ExportOptions, Graph
 
@@ -26,8 +28,10 @@ class OnnxExporter:
     name: ClassVar[str] = "onnx"
     runtimes: ClassVar[tuple[str, ...]] = ("onnxruntime", "openvino")
     options: ClassVar[frozenset[str]] = frozenset(
-        {"opset", "simplify", "half", "int8", "data", "float_layers"}
-    )
+        {
+            "opset", "simplify", "half", "bf16", "int8", "weights_only", "data", "float_layers",
+        }
+    )  # fmt: skip
 
     @classmethod
     def availability(cls) -> Availability:
@@ -49,12 +53,20 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         simplify=options.simplify,
         metadata=options.metadata,
     )
-    if options.int8 and graph.role == ENCODER:
+    compress_tables(model)
+    eight = options.int8 and graph.role == ENCODER
+    if eight and options.weights_only:
+        model = to_int8_weights(model, options.float_layers)
+    elif eight:
         images = calibration_inputs(options.data, graph.image_size)
         model = to_int8(model, images, options.float_layers)
+    if options.bf16:
+        model = store_as(model, onnx.TensorProto.BFLOAT16)
+    elif eight:
+        # The operators around 8-bit layers answer in float32, so that only storage is left.
+        model = store_as(model, onnx.TensorProto.FLOAT16)
     elif options.half:
         model = to_half(model)
-    compress_tables(model)
     files = save_onnx(model, folder, graph.role)
     onnx.checker.check_model(str(folder / files[0]), full_check=True)
     return Graph(graph.role, files, graph.inputs, graph.outputs, {"opset": options.opset})

@@ -6,10 +6,7 @@ where ONNX would have spelled it out as matrix products and a softmax.
 
 from __future__ import annotations
 
-import io
-import logging
 import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,20 +14,25 @@ import openvino as ov
 import torch
 
 from samdeploy.calibration import COUNT, calibration_inputs
-from samdeploy.errors import ExportError, RuntimeUnavailableError
+from samdeploy.errors import ExportError
 from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
 from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models.openvino_storage import compress_tables, store_as
+from samdeploy.nncf_library import quiet_nncf
 from samdeploy.session import Availability, ExportOptions, Graph
 
 #: Operators with weights.
-_LAYERS = frozenset({"MatMul", "Convolution", "GroupConvolution"})
+_CONVOLUTIONS = ["Convolution", "GroupConvolution"]
+_LAYERS = frozenset({"MatMul", *_CONVOLUTIONS})
 
 
 class OpenVinoExporter:
     name: ClassVar[str] = "openvino"
     runtimes: ClassVar[tuple[str, ...]] = ("openvino",)
-    options: ClassVar[frozenset[str]] = frozenset({"half", "int8", "data", "float_layers"})
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"half", "bf16", "int8", "weights_only", "data", "float_layers"}
+    )
 
     @classmethod
     def availability(cls) -> Availability:
@@ -57,8 +59,13 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
             converted = ov.convert_model(traced, example_input=example, input=shapes)
     except Exception as error:  # the frontend raises a family of unrelated types
         raise ExportError(f"OpenVINO could not convert the {graph.role}: {error}") from error
-    if options.int8 and graph.role == ENCODER:
+    compress_tables(converted)
+    eight = options.int8 and graph.role == ENCODER
+    if eight:
         converted = _to_int8(converted, graph, options)
+    if options.bf16 or eight:
+        # OpenVINO's own compression knows float16 alone, and passes by models with 8-bit weights.
+        store_as(converted, torch.bfloat16 if options.bf16 else torch.float16)
     ports = (*converted.inputs, *converted.outputs)
     for port, spec in zip(ports, (*graph.inputs, *graph.outputs), strict=True):
         port.get_tensor().set_names({spec.name})
@@ -70,30 +77,32 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
 
 
 def _to_int8(model: ov.Model, graph: GraphModule, options: ExportOptions) -> ov.Model:
-    """Quantised by NNCF: activations smoothed and biases corrected, as it does for transformers."""
-    try:
-        import nncf
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"int8=True with format=openvino needs NNCF ({error}); run: "
-            "pip install 'samdeploy[openvino]'."
-        ) from error
-    nncf.set_log_level(logging.ERROR)
+    """Quantised by NNCF: activations of linear layers smoothed and biases corrected, as it does for
+    transformers, or the weights of all layers alone."""
     ignored = [
         node.get_friendly_name()
         for node in model.get_ordered_ops()
         if node.get_type_name() in _LAYERS
         and belongs_to(node.get_friendly_name(), options.float_layers)
     ]
-    # Seven bits of weight: x86 without VNNI adds two products in 16 bits, which eight overflow.
-    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
-    images = nncf.Dataset(list(calibration_inputs(options.data, graph.image_size)))
-    with redirect_stdout(io.StringIO()):  # NNCF's progress bars
+    with quiet_nncf("int8=True with format=openvino") as nncf:
+        if options.weights_only:
+            # Otherwise OpenVINO rounds the activations as well where that is faster.
+            model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+            return nncf.compress_weights(
+                model,
+                mode=nncf.CompressWeightsMode.INT8_SYM,
+                ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
+            )
         return nncf.quantize(
             model,
-            images,
+            nncf.Dataset(list(calibration_inputs(options.data, graph.image_size))),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=COUNT,
-            ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
-            advanced_parameters=advanced,
+            ignored_scope=nncf.IgnoredScope(names=ignored, types=_CONVOLUTIONS, validate=False),
+            # Seven bits of weight: x86 without VNNI adds two products in 16 bits, which eight
+            # overflow.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE
+            ),
         )

@@ -1,7 +1,8 @@
 """TensorRT: one engine per graph, from our ONNX graphs, by TensorRT or TensorRT-RTX.
 
 The network is strongly typed: every layer computes in the type that the ONNX graph gives it, so
-``half`` is a matter of casts in the graph (:mod:`samdeploy.models.onnx_half`) and not of hints.
+``half`` and ``bf16`` are a matter of casts in the graph (:mod:`samdeploy.models.onnx_half`) and not
+of hints.
 Both libraries build such networks, and RTX builds no others.
 """
 
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import onnx
 from tqdm import tqdm
 
 from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
@@ -36,7 +38,7 @@ class TensorRtExporter:
     runtimes: ClassVar[tuple[str, ...]] = ("tensorrt",)
     options: ClassVar[frozenset[str]] = frozenset(
         {
-            "half", "tf32", "workspace", "max_prompts", "max_points", "compute_capability",
+            "half", "bf16", "tf32", "workspace", "max_prompts", "max_points", "compute_capability",
             "timing_cache",
         }
     )  # fmt: skip
@@ -70,8 +72,9 @@ def _export(graph: GraphModule, folder: Path, library: Library, options: ExportO
     engine = Path(f"{graph.role}.engine")
     with tempfile.TemporaryDirectory(dir=folder) as work:
         model = onnx_graph(graph, Path(work))
-        if options.half:
-            model = to_half(model)
+        if options.half or options.bf16:
+            kinds = onnx.TensorProto
+            model = to_half(model, kinds.BFLOAT16 if options.bf16 else kinds.FLOAT16)
         onnx_path = Path(work) / save_onnx(model, Path(work), graph.role)[0]
         del model  # the builder holds the weights once more
         sidecar = build_engine(onnx_path, folder / engine, graph, library, options)
@@ -182,7 +185,8 @@ def _layer_types(network: Any) -> dict[str, int]:
 
 
 _TYPE_NAMES = {
-    "FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
+    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64",
+    "BOOL": "bool",
 }  # fmt: skip
 
 

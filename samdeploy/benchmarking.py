@@ -152,10 +152,11 @@ def tune(model: str | Path, **options: Any) -> TuneResult:
     Args:
         model: a checkpoint by path or known name.
         options: ``target`` (the device, ``cpu``), ``formats`` and ``precisions`` (``fp32``,
-            ``fp16``, ``int8``; by default all), ``goal`` (``whole_image``, or ``click``: image to
-            mask of one point), ``budget`` (seconds for all of it, 600: what is not ready by then is
-            not tried), ``tolerance`` and ``data`` (as for :func:`samdeploy.export`), ``image``,
-            ``output`` (folder of the bundle, ``<name>_tuned``), ``progress``.
+            ``fp16``, ``bf16``, ``int8``, ``int8_weights``; by default all), ``goal``
+            (``whole_image``, or ``click``: image to mask of one point), ``budget`` (seconds for all
+            of it, 600: what is not ready by then is not tried), ``tolerance`` and ``data`` (as for
+            :func:`samdeploy.export`), ``image``, ``output`` (folder of the bundle,
+            ``<name>_tuned``), ``progress``.
 
     Raises:
         InputError: an option is not usable.

@@ -91,7 +91,11 @@ def export(
     verify: Annotated[str, _option("verify", help="error, warn or off")] = "error",
     tolerance: Tolerance = None,
     half: Annotated[bool, _flag("half", help="float16 where it does not overflow")] = False,
+    bf16: Annotated[bool, _flag("bf16", help="bfloat16: coarser, never overflows")] = False,
     int8: Annotated[bool, _flag("int8", help="8-bit layers in the image encoder")] = False,
+    weights_only: Annotated[
+        bool, _flag("weights_only", help="int8: weights in 8 bits, arithmetic in float")
+    ] = False,
     data: Annotated[str, _option("data", help="int8: folder of images to calibrate with")] = "",
     float_layers: Annotated[
         str, _option("float_layers", help="int8: layers that stay float, with commas between")
@@ -129,7 +133,9 @@ def export(
         trust=trust,
         progress=_progress(as_json),
         half=half,
+        bf16=bf16,
         int8=int8,
+        weights_only=weights_only,
         data=data,
         float_layers=tuple(float_layers.split(",")) if float_layers else (),
         opset=opset,

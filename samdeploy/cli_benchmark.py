@@ -189,7 +189,9 @@ def tune_command(
     model: Annotated[str, _option("model", "checkpoint or known name")],
     target: Annotated[str, _option("target", "device to tune for: cpu, cuda, ...")] = "cpu",
     formats: Annotated[str | None, _option("formats", "default: all that run there")] = None,
-    precisions: Annotated[str | None, _option("precisions", "default: fp32,fp16,int8")] = None,
+    precisions: Annotated[
+        str | None, _option("precisions", "default: fp32,fp16,bf16,int8,int8_weights")
+    ] = None,
     goal: Annotated[str, _option("goal", "what is to be fast: whole_image or click")] = (
         "whole_image"
     ),

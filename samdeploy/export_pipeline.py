@@ -75,12 +75,12 @@ def export(
         verify: ``error`` (a bundle that misses its tolerance is not written), ``warn`` or ``off``.
             Where no runtime for the format works on this machine, the manifest says so.
         tolerance: smallest mean mask IoU against torch; by default 0.999 for float32, 0.995 for
-            float16 and 0.97 for int8.
+            float16 and bf16, and 0.97 for int8.
         device: device that the verification runs on.
         trust: load an Ultralytics checkpoint (through that package, AGPL-3.0), although loading it
             executes code of the file. No other checkpoint needs it.
         progress: called with a line of text at every step.
-        options: ``opset``, ``simplify``, ``half``, ``int8`` and what else the format heeds; see
+        options: ``opset``, ``half``, ``bf16``, ``int8`` and what else the format heeds; see
             :class:`samdeploy.session.ExportOptions`.
 
     An int8 bundle that misses its tolerance is exported again with the worst layers in float, which
@@ -108,7 +108,7 @@ def export(
     # Torch is imported here and not above: running a bundle must not need it.
     from samdeploy.models.families import load_model, model_facts
 
-    if chosen.int8 and "data" in exporter.options and not chosen.data:
+    if _calibrated(exporter, chosen) and not chosen.data:
         say(
             "warning: calibrating int8 with generated scenes; images of your own task are better: "
             "data=FOLDER"
@@ -157,7 +157,7 @@ def export(
 
             sam = load_sam(checkpoint, config=config, imgsz=imgsz)
             images = islice(calibration_inputs(chosen.data, sam.config.image_size), 2)
-            return sensitivity(sam, [*images], activations="data" in exporter.options)
+            return sensitivity(sam, [*images], activations=_calibrated(exporter, chosen))
 
         attempt = build(chosen)
         if attempt.record.mode == "error" and not attempt.record.passed:
@@ -191,11 +191,22 @@ def _chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> Expor
                 f"{name}={value}; format={exporter.name} has no use for it, leave it out."
             )
     chosen = ExportOptions(**given)
-    for name in ("data", "float_layers"):
+    for name in ("data", "float_layers", "weights_only"):
         if getattr(chosen, name) and not chosen.int8:
             raise InputError(f"{name}= is for int8=True; add that or leave {name} out.")
+    if chosen.weights_only and chosen.data:
+        raise InputError(
+            f"data={chosen.data}; weights_only=True calibrates nothing, leave one of them out."
+        )
+    if chosen.half and chosen.bf16:
+        raise InputError("half=True bf16=True; expected one of them, leave the other out.")
     check_data(chosen.data)
     return chosen
+
+
+def _calibrated(exporter: type[Exporter], options: ExportOptions) -> bool:
+    """Whether activations become 8-bit, which takes images."""
+    return options.int8 and not options.weights_only and "data" in exporter.options
 
 
 def _usable_runtime(names: tuple[str, ...]) -> tuple[str | None, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from samdeploy.bundle import SourceRecord, VerificationRecord
+from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.session import ExportOptions, Graph
 from samdeploy.table import format_table
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 #: Of the parts of an encoder, those that may return to float: with more, int8 gains nothing.
 _MOST = 0.5
 _SHOWN = 8
+#: By option that may miss its gate, what to try instead, the smallest artifact first.
+_INSTEAD = {
+    "int8": (("int8", "weights_only"), ("half",), ("bf16",)),
+    "half": (("bf16",),),
+    "bf16": (("half",),),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +70,23 @@ def repair(
 def nearest(missed: ExportOptions, heeded: Iterable[str], build: Build) -> str:
     """What to pass instead of options that miss their gate, tried from the smallest artifact up;
     empty when nothing passes."""
-    plain = dataclasses.replace(missed, int8=False, half=False, data="", float_layers=())
-    if missed.int8 and "half" in heeded:
-        record = build(dataclasses.replace(plain, half=True)).record
-        if record.passed:
-            return f"pass half=True instead of int8=True, which passes ({_numbers(record)})"
-    if missed.int8 or missed.half:
+    asked = next((name for name in _INSTEAD if getattr(missed, name)), "")
+    missed = dataclasses.replace(missed, data="", float_layers=())
+    plain = dataclasses.replace(missed, int8=False, weights_only=False, half=False, bf16=False)
+    for instead in _INSTEAD.get(asked, ()):
+        chosen: dict[str, Any] = dict.fromkeys(instead, True)
+        options = dataclasses.replace(plain, **chosen)
+        if options == missed or not set(instead) <= set(heeded):
+            continue
+        with suppress(RuntimeUnavailableError):  # a library that it needs is not installed
+            record = build(options).record
+            if record.passed:
+                words = " ".join(f"{name}=True" for name in instead)
+                return f"pass {words} instead of {asked}=True, which passes ({_numbers(record)})"
+    if asked:
         record = build(plain).record
-        name = "int8" if missed.int8 else "half"
         if record.passed:
-            return f"leave {name}=True out: float32 passes ({_numbers(record)})"
+            return f"leave {asked}=True out: float32 passes ({_numbers(record)})"
     return ""
 
 

@@ -122,7 +122,10 @@ class ExportOptions:
         opset: ONNX operator set.
         simplify: fold constants and shape arithmetic out of the graphs.
         half: float16, with float32 where float16 overflows.
-        int8: 8-bit layers in SAM's image encoder; with ``half``, the rest in float16.
+        bf16: bfloat16, which has the range of float32 and a coarser mantissa than float16.
+        int8: 8-bit layers in SAM's image encoder; with ``half`` or ``bf16``, the rest in those.
+        weights_only: ``int8`` of weights alone: activations and arithmetic stay float, and nothing
+            is calibrated.
         data: folder or glob pattern of images that calibrate ``int8``; generated scenes without.
         float_layers: layers or blocks of the encoder that ``int8`` leaves in float, as module
             paths such as ``image_encoder.blocks.0.attn.qkv``.
@@ -140,7 +143,9 @@ class ExportOptions:
     opset: int = 17
     simplify: bool = True
     half: bool = False
+    bf16: bool = False
     int8: bool = False
+    weights_only: bool = False
     data: str = ""
     float_layers: tuple[str, ...] = ()
     tf32: bool = False
@@ -155,8 +160,8 @@ class ExportOptions:
 
     @property
     def precision(self) -> str:
-        """Arithmetic of the artifacts: ``int8``, ``fp16``, ``tf32`` or ``fp32``."""
-        chosen = {"int8": self.int8, "fp16": self.half, "tf32": self.tf32}
+        """What the artifacts are judged as: ``int8``, ``fp16``, ``bf16``, ``tf32`` or ``fp32``."""
+        chosen = {"int8": self.int8, "fp16": self.half, "bf16": self.bf16, "tf32": self.tf32}
         return next((name for name, wanted in chosen.items() if wanted), "fp32")
 
 

@@ -19,7 +19,8 @@ class Row(msgspec.Struct, frozen=True):
     """One way to run the model, as it was tried.
 
     Attributes:
-        format, made: what was exported, and its precision (``fp32``, ``fp16``, ``int8``).
+        format, made: what was exported, and its precision (``fp32``, ``fp16``, ``bf16``, ``int8``,
+            ``int8_weights``).
         threads, points_batch_size: as for :class:`samdeploy.SAM` and whole-image mode.
         status: ``passed``, ``missed`` (its accuracy gate), ``failed`` or ``not tried``.
         seconds: of the goal, median.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,11 +14,12 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from PIL import Image
 
 from samdeploy.bundle import Bundle, SourceRecord, VerificationRecord
 from samdeploy.calibration import COUNT, calibration_inputs
-from samdeploy.errors import InputError, VerificationError
+from samdeploy.errors import InputError, RuntimeUnavailableError, VerificationError
 from samdeploy.export_pipeline import export
 from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER
@@ -26,6 +28,7 @@ from samdeploy.models import GraphModule, graph_modules
 from samdeploy.models.families import ModelFacts
 from samdeploy.models.load import load_sam
 from samdeploy.models.onnx_int8 import quantizable, to_int8
+from samdeploy.models.onnx_int8_weights import to_int8_weights
 from samdeploy.models.sensitivity import sensitivity
 from samdeploy.registry import load_runtime
 from samdeploy.scenes import generate_scene
@@ -72,6 +75,28 @@ class TestCalibration:
         [
             ({"data": "x"}, "data= is for int8=True"),
             ({"float_layers": ("a",)}, "float_layers= is for int8=True"),
+            ({"weights_only": True}, "weights_only= is for int8=True"),
+            (
+                {"int8": True, "weights_only": True, "data": "x"},
+                "data=x; weights_only=True calibrates nothing",
+            ),
+            ({"half": True, "bf16": True}, "half=True bf16=True; expected one of them"),
+            ({"bf16": True, "format": "coreml"}, "bf16=True; format=coreml has no use for it"),
+            (
+                {"int8": True, "weights_only": True, "format": "coreml"},
+                "weights_only=True; format=coreml has no use for it",
+            ),
+            ({"weights_only": True}, "weights_only= is for int8=True"),
+            (
+                {"int8": True, "weights_only": True, "data": "x"},
+                "data=x; weights_only=True calibrates nothing",
+            ),
+            ({"half": True, "bf16": True}, "half=True bf16=True; expected one of them"),
+            ({"bf16": True, "format": "coreml"}, "bf16=True; format=coreml has no use for it"),
+            (
+                {"int8": True, "weights_only": True, "format": "coreml"},
+                "weights_only=True; format=coreml has no use for it",
+            ),
             ({"int8": True, "data": "no_such_folder"}, "'no_such_folder' does not exist"),
             ({"int8": True, "format": "tensorrt"}, "int8=True; format=tensorrt has no use for it"),
         ],
@@ -123,6 +148,67 @@ class TestOnnxInt8:
         assert list(quantized.graph.input) == list(encoder.graph.input)
 
 
+class TestOnnxInt8Weights:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def weights(cls, encoder: onnx.ModelProto) -> onnx.ModelProto:
+        pytest.importorskip("nncf")
+        return to_int8_weights(encoder, ["image_encoder.neck"])
+
+    def test_layers_read_8_bit_weights_and_nothing_is_quantised(
+        self, encoder: onnx.ModelProto, weights: onnx.ModelProto
+    ) -> None:
+        onnx.checker.check_model(weights, full_check=True)
+        assert [(opset.domain, opset.version) for opset in weights.opset_import] == [("", 17)]
+        assert not any(node.op_type == "QuantizeLinear" for node in weights.graph.node)
+        stored = {tensor.name: tensor for tensor in weights.graph.initializer}
+        widened = [node for node in weights.graph.node if node.op_type == "DequantizeLinear"]
+        assert len(widened) == len(quantizable(encoder.graph, ["image_encoder.neck"])) == 17
+        for node in widened:
+            values = numpy_helper.to_array(stored[node.input[0]])
+            assert values.dtype == np.int8
+            assert np.abs(values.astype(int)).max() > 126  # eight bits, not seven
+            # One scale an output channel, which is first in convolutions and last in products.
+            axis = node.attribute[0].i
+            assert list(stored[node.input[1]].dims) == [values.shape[axis]]
+            assert (values.ndim, axis) in ((4, 0), (2, -1), (2, 1))
+
+    def test_it_says_the_same_of_itself(
+        self, encoder: onnx.ModelProto, weights: onnx.ModelProto
+    ) -> None:
+        assert list(weights.metadata_props) == list(encoder.metadata_props)
+        assert weights.producer_name == "samdeploy"
+        assert list(weights.graph.input) == list(encoder.graph.input)
+        assert weights.ByteSize() < 0.6 * encoder.ByteSize()
+
+    def test_all_layers_may_stay_float(self, encoder: onnx.ModelProto) -> None:
+        assert to_int8_weights(encoder, ["image_encoder"]) == encoder
+
+    def test_nncf_is_missing(
+        self, encoder: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "nncf", None)
+        with pytest.raises(RuntimeUnavailableError, match=r"format=onnx needs NNCF.*pip install"):
+            to_int8_weights(encoder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_int8_weights_of_the_shipped_model_pass_their_gate(format: str, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    lines: list[str] = []
+    folder = export(
+        "sam_tiny.pt", format, output=tmp_path / "b", int8=True, weights_only=True,
+        progress=lines.append,
+    )  # fmt: skip
+    manifest = Bundle.open(folder).manifest
+    assert (manifest.precision, manifest.options["weights_only"]) == ("int8", True)
+    assert manifest.options["float_layers"] == []
+    assert (manifest.verification.passed, manifest.verification.tolerance) == (True, 0.97)
+    assert manifest.verification.mask_iou_mean > 0.985
+    assert not any("calibrating" in line for line in lines)
+
+
 #: One layer, a block and a part that stay float.
 KEPT = ("image_encoder.blocks.0.attn.qkv", "image_encoder.blocks.3", "image_encoder.neck")
 
@@ -169,6 +255,28 @@ def test_openvino_int8(
         path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="f32")
     )
     assert 0.98 < likeness(session, encoder_module, image) < 0.99999
+
+
+def test_openvino_int8_weights(
+    encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    pytest.importorskip("nncf")
+    exporter = pytest.importorskip("samdeploy.exporters.openvino")
+    ov = pytest.importorskip("openvino")
+    options = ExportOptions(int8=True, weights_only=True, float_layers=KEPT)
+    path = tmp_path / exporter._export(encoder_module, tmp_path, options).files[0]
+    model = ov.Core().read_model(path)
+    constants = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
+    eight = [op.shape for op in constants if op.get_element_type() == ov.Type.i8]
+    assert sum(len(shape) != 3 for shape in eight) == 12  # as above
+    assert not any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
+    # Some processors would round activations for them, unless the model forbids it.
+    compiled = ov.Core().compile_model(model, "CPU")
+    assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+    session = load_runtime("openvino")().open(
+        path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="f32")
+    )
+    assert 0.999 < likeness(session, encoder_module, image) < 0.999999
 
 
 def test_coreml_int8(
@@ -272,6 +380,22 @@ class TestPoisoned:
         kept = quantizable(onnx.load(folder / "encoder.onnx").graph, ())
         assert len(kept) == 1  # reads its float weights directly
 
+    def test_the_fallback_repairs_weights_alone(
+        self, poisoned: Path, small_config: Path, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("nncf")
+        lines: list[str] = []
+        folder = export(
+            poisoned, config=small_config, output=tmp_path / "b", int8=True, weights_only=True,
+            tolerance=0.93, progress=lines.append,
+        )  # fmt: skip
+        manifest = Bundle.open(folder).manifest
+        assert manifest.verification.passed
+        assert manifest.options["float_layers"] == [POISONED]
+        assert "calibrating" not in "\n".join(lines)
+        nodes = onnx.load(folder / "encoder.onnx").graph.node
+        assert sum(node.op_type == "DequantizeLinear" for node in nodes) == 18  # of 19 layers
+
 
 @dataclass
 class Bench:
@@ -321,6 +445,43 @@ class TestFallback:
         record = VerificationRecord(False, "error", mask_iou_mean=0.5, tolerance=0.97)
         with pytest.raises(VerificationError, match=says or "; pass verify=warn"):
             check(record, remedy)
+
+    @pytest.mark.parametrize(
+        ("missed", "passes", "says"),
+        [
+            (
+                {"int8": True},
+                {"int8", "weights_only"},
+                "pass int8=True weights_only=True instead of int8=True",
+            ),
+            ({"int8": True}, {"bf16"}, "pass bf16=True instead of int8=True"),
+            ({"int8": True, "half": True}, {"half"}, "pass half=True instead of int8=True"),
+            ({"int8": True, "weights_only": True}, {"int8", "weights_only"}, "leave int8=True out"),
+            ({"half": True}, {"bf16"}, "pass bf16=True instead of half=True"),
+            ({"bf16": True}, {"half"}, "pass half=True instead of bf16=True"),
+            ({"bf16": True}, set(), "leave bf16=True out"),
+        ],
+    )
+    def test_the_nearest_of_several(
+        self, missed: dict[str, Any], passes: set[str], says: str
+    ) -> None:
+        def chosen(options: ExportOptions) -> set[str]:
+            names = ("int8", "weights_only", "half", "bf16")
+            return {name for name in names if getattr(options, name)}
+
+        build = Bench(lambda options: 1.0 if chosen(options) in (passes, set()) else 0.5)
+        heeded = ("half", "bf16", "int8", "weights_only", "data")
+        assert nearest(ExportOptions(**missed), heeded, build).startswith(says)
+        assert chosen(ExportOptions(**missed)) not in [chosen(options) for options in build.built]
+
+    def test_a_library_that_is_missing_is_not_the_end(self) -> None:
+        def build(options: ExportOptions) -> Attempt:
+            if options.weights_only:
+                raise RuntimeUnavailableError("needs NNCF")
+            return Bench(lambda options: 1.0)(options)
+
+        remedy = nearest(ExportOptions(int8=True), ("int8", "weights_only", "half"), build)
+        assert remedy.startswith("pass half=True instead of int8=True")
 
     def test_formats_without_half_are_not_asked_for_it(self) -> None:
         build = Bench(lambda options: 1.0)

@@ -7,6 +7,7 @@ deserialised either, because TensorRT-RTX does not do that without one.
 from __future__ import annotations
 
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,12 @@ def half_engines(
 @pytest.fixture(scope="module")
 def half_graphs(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What the engines of ``half=True`` are built from."""
-    folder = tmp_path_factory.mktemp("half")
+    return short_graphs(small_bundle, tmp_path_factory.mktemp("half"), onnx.TensorProto.FLOAT16)
+
+
+def short_graphs(bundle: Path, folder: Path, kind: int) -> dict[str, Path]:
     for role in ALL_ROLES:
-        onnx.save(to_half(onnx.load(small_bundle / f"{role}.onnx")), folder / f"{role}.onnx")
+        onnx.save(to_half(onnx.load(bundle / f"{role}.onnx"), kind), folder / f"{role}.onnx")
     return {role: folder / f"{role}.onnx" for role in ALL_ROLES}
 
 
@@ -101,6 +105,17 @@ class TestBuiltEngines:
             assert half.precision == "fp16"
             assert plain.layers["float32"] and "float16" not in plain.layers
             assert half.layers["float32"] and half.layers["float16"]
+
+    def test_bfloat16(self, small_checkpoint: Path, small_config: Path, tmp_path: Path) -> None:
+        folder = export(
+            small_checkpoint, "trt", output=tmp_path / "bf16", config=small_config, bf16=True
+        )
+        assert Bundle.open(folder).manifest.precision == "bf16"
+        for role in ALL_ROLES:
+            sidecar = read_sidecar(folder / f"{role}.engine")
+            assert sidecar.precision == "bf16"
+            assert sidecar.layers["bfloat16"] > sidecar.layers["float32"] > 0
+            assert "float16" not in sidecar.layers
 
     def test_profiles(self, tiny_engines: Path, half_engines: Path) -> None:
         for folder, most, points in ((tiny_engines, 64, 16), (half_engines, 8, 6)):
@@ -150,9 +165,13 @@ class TestPrecision:
     @pytest.fixture(scope="class")
     @classmethod
     def layers(cls, half_graphs: dict[str, Path], rtx: TensorRtRtx) -> list[tuple[str, str]]:
+        return cls.read(half_graphs, rtx)
+
+    @staticmethod
+    def read(graphs: dict[str, Path], rtx: TensorRtRtx) -> list[tuple[str, str]]:
         """Type and precision of all layers of all graphs."""
         found = []
-        for path in half_graphs.values():
+        for path in graphs.values():
             builder = rtx.trt.Builder(logger(rtx.trt))
             network, parser = exporter.parse_network(builder, path, rtx)
             ports = [network.get_input(i) for i in range(network.num_inputs)]
@@ -177,6 +196,18 @@ class TestPrecision:
         types = [dtype for layer, dtype in layers if layer == "MATRIX_MULTIPLY"]
         assert types.count("HALF") > 40
         assert types.count("FLOAT") == 2  # of the decoder and the scorer
+
+    def test_bfloat16(self, small_bundle: Path, rtx: TensorRtRtx, tmp_path: Path) -> None:
+        graphs = short_graphs(small_bundle, tmp_path, onnx.TensorProto.BFLOAT16)
+        types: dict[str, Counter[str]] = defaultdict(Counter)
+        for kind, dtype in self.read(graphs, rtx):
+            types[kind][dtype] += 1
+        for kind in ("NORMALIZATION", "SOFTMAX", "DECONVOLUTION"):
+            assert set(types[kind]) == {"FLOAT"}
+        assert set(types["CONVOLUTION"]) == {"BF16"}
+        assert types["MATRIX_MULTIPLY"]["BF16"] > 40
+        assert types["MATRIX_MULTIPLY"]["FLOAT"] == 2
+        assert not any(dtypes["HALF"] for dtypes in types.values())
 
     def test_sine_and_cosine(self, half_graphs: dict[str, Path]) -> None:
         graph = onnx.shape_inference.infer_shapes(onnx.load(half_graphs[DECODER])).graph
@@ -217,6 +248,8 @@ class TestOptions:
             ({"max_prompts": 0}, "max_prompts=0; expected 1 or more"),
             ({"max_points": -1}, "max_points=-1; expected 1 or more"),
             ({"opset": 18}, "format=tensorrt has no use for it"),
+            ({"half": True, "bf16": True}, "half=True bf16=True; expected one of them"),
+            ({"int8": True, "weights_only": True}, "format=tensorrt has no use for it"),
         ],
     )
     @without_gpu

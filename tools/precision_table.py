@@ -26,6 +26,7 @@ from samdeploy.engine import Engine
 from samdeploy.export_pipeline import export
 from samdeploy.graphs import ENCODER
 from samdeploy.opening import OpenedModel, open_graphs, open_model
+from samdeploy.registry import load_exporter
 from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
 from samdeploy.verify_whole_image import Side, masks_kept
@@ -33,7 +34,9 @@ from samdeploy.verify_whole_image import Side, masks_kept
 PRECISIONS: dict[str, dict[str, bool]] = {
     "fp32": {},
     "fp16": {"half": True},
+    "bf16": {"bf16": True},
     "int8": {"int8": True},
+    "int8 weights": {"int8": True, "weights_only": True},
 }
 ROUNDS = 9
 #: Scenes of the recall: neither those of the gate nor those of the calibration.
@@ -51,11 +54,13 @@ def main() -> None:
     for name in formats.split(","):
         with tempfile.TemporaryDirectory() as work:
             bundles = {}
+            heeded = load_exporter(name).options
             for precision, options in PRECISIONS.items():
-                folder = export(
-                    model, name, output=Path(work) / precision, verify="warn", **options
-                )
-                bundles[precision] = Bundle.open(folder)
+                if heeded.issuperset(options):
+                    folder = export(
+                        model, name, output=Path(work) / precision, verify="warn", **options
+                    )
+                    bundles[precision] = Bundle.open(folder)
             for row in rows(model, name, bundles):
                 print(f"| {' | '.join(row)} |", flush=True)
 

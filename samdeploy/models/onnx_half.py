@@ -1,35 +1,49 @@
-"""A float32 ONNX graph in float16, with float32 where float16 overflows or is too coarse.
+"""A float32 ONNX graph in 16 bits, with float32 where they overflow or are too coarse.
 
 Written for builders of *strongly typed* networks, which compute every operator in exactly the type
 that the graph gives it: the casts inserted here are the whole precision policy. Inputs and outputs
-stay float32.
+stay float32. The 16 bits are float16, or bfloat16, which has the range of float32 and a coarser
+mantissa: it needs float32 in the same places.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Collection, Set
+
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+
+from samdeploy.models.onnx_storage import constants_to_weights, narrowed
 
 #: Sums of many terms and exponentials.
 _FLOAT32 = frozenset(
     {"LayerNormalization", "Softmax", "ReduceMean", "ReduceSum", "Pow", "Sqrt", "Exp", "Sin", "Cos"}
 )
+#: TensorRT-RTX 1.7 builds no deconvolutions in bfloat16.
+_FLOAT32_BESIDE: dict[int, Set[str]] = {
+    TensorProto.FLOAT16: frozenset(),
+    TensorProto.BFLOAT16: {"ConvTranspose"},
+}
 #: At 1024 pixels float16 knows no fraction, so what prepares an angle stays float32 as well...
 _ANGLES = frozenset({"Sin", "Cos"})
 #: ...and so does arithmetic directly on an input, such as normalising pixels.
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of ``model`` with casts and float16 weights."""
+def to_half(model: onnx.ModelProto, short: int = TensorProto.FLOAT16) -> onnx.ModelProto:
+    """A copy of ``model`` with casts and 16-bit weights.
+
+    Args:
+        short: the 16 bits, ``FLOAT16`` or ``BFLOAT16`` of ``TensorProto``. The latter is more than
+            the standard allows convolutions of our operator sets; TensorRT knows better.
+    """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     constants_to_weights(result.graph)
-    writer = _Writer(result)
-    kept = _float32_nodes(result.graph)
+    writer = _Writer(result, short)
+    kept = _float32_nodes(result.graph, _FLOAT32 | _FLOAT32_BESIDE[short])
     for index, node in enumerate(result.graph.node):
-        writer.add(node, TensorProto.FLOAT if index in kept else TensorProto.FLOAT16)
+        writer.add(node, TensorProto.FLOAT if index in kept else short)
     for output in result.graph.output:
         writer.restore(output.name)
     nodes, weights = writer.nodes, writer.used_weights()
@@ -42,48 +56,48 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Writer:
     """Nodes one by one in a given type, with casts where types meet."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, short: int) -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self._short = short
         self._floats = _float_tensors(model)
         self._outputs = {value.name for value in model.graph.output}
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._half_weights: dict[str, onnx.TensorProto] = {}
+        self._short_weights: dict[str, onnx.TensorProto] = {}
         inputs = {value.name for value in model.graph.input}
         # What each float tensor is called in either type, as far as it is there.
         self._names: dict[int, dict[str, str]] = {
             TensorProto.FLOAT: {name: name for name in (*inputs, *self._weights)},
-            TensorProto.FLOAT16: {},
+            short: {},
         }
 
     def add(self, original: onnx.NodeProto, kind: int) -> None:
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        half = kind == TensorProto.FLOAT16
+        short = kind == self._short
         for place, name in enumerate(node.input):
             if name in self._floats:
                 node.input[place] = self._in_type(name, kind)
         for place, name in enumerate(node.output):
             if name in self._floats:
                 # The name of an output of the graph is that of its float32 form.
-                node.output[place] = f"{name}_half" if half and name in self._outputs else name
+                node.output[place] = f"{name}_short" if short and name in self._outputs else name
                 self._names[kind][name] = node.output[place]
         for attribute in node.attribute:
-            if half and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.FLOAT16
-            if half and node.op_type == "ConstantOfShape":
-                filling = numpy_helper.to_array(attribute.t).astype(np.float16)
-                attribute.t.CopyFrom(numpy_helper.from_array(filling))
+            if short and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = kind
+            if short and node.op_type == "ConstantOfShape":
+                attribute.t.CopyFrom(narrowed(attribute.t, kind, attribute.t.name))
         self.nodes.append(node)
 
     def restore(self, output: str) -> None:
         if self._names[TensorProto.FLOAT].get(output) != output:
-            self._cast(self._names[TensorProto.FLOAT16][output], output, TensorProto.FLOAT)
+            self._cast(self._names[self._short][output], output, TensorProto.FLOAT)
 
     def used_weights(self) -> list[onnx.TensorProto]:
         used = {name for node in self.nodes for name in node.input}
         return [
             tensor
-            for tensor in (*self._weights.values(), *self._half_weights.values())
+            for tensor in (*self._weights.values(), *self._short_weights.values())
             if tensor.name in used
         ]
 
@@ -91,28 +105,17 @@ class _Writer:
         """The tensor ``name`` in a type; the first time it is cast, or the weight converted."""
         known = self._names[kind]
         if name not in known:
-            half = kind == TensorProto.FLOAT16
-            known[name] = f"{name}_{'half' if half else 'float'}"
+            short = kind == self._short
+            known[name] = f"{name}_{'short' if short else 'float'}"
             if name in self._weights:
-                values = numpy_helper.to_array(self._weights[name]).astype(np.float16)
-                self._half_weights[name] = numpy_helper.from_array(values, known[name])
+                self._short_weights[name] = narrowed(self._weights[name], kind, known[name])
             else:
-                other = self._names[TensorProto.FLOAT if half else TensorProto.FLOAT16]
+                other = self._names[TensorProto.FLOAT if short else self._short]
                 self._cast(other[name], known[name], kind)
         return known[name]
 
     def _cast(self, source: str, target: str, kind: int) -> None:
         self.nodes.append(helper.make_node("Cast", [source], [target], f"{target}_cast", to=kind))
-
-
-def constants_to_weights(graph: onnx.GraphProto) -> None:
-    """A constant may be wanted in both types, as weights are."""
-    constants = [node for node in graph.node if node.op_type == "Constant"]
-    for node in constants:
-        tensor = node.attribute[0].t
-        tensor.name = node.output[0]
-        graph.initializer.append(tensor)
-        graph.node.remove(node)
 
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:
@@ -134,8 +137,9 @@ def _without_large_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return light
 
 
-def _float32_nodes(graph: onnx.GraphProto) -> set[int]:
-    """Indices of the nodes that stay float32."""
+def _float32_nodes(graph: onnx.GraphProto, operators: Collection[str]) -> set[int]:
+    """Indices of the nodes that stay float32: those of ``operators``, and what is near coordinates
+    and pixels."""
     inputs = {value.name for value in graph.input}
     kept: set[int] = set()
     direct, angles = set(inputs), set[str]()
@@ -143,7 +147,7 @@ def _float32_nodes(graph: onnx.GraphProto) -> set[int]:
         if node.op_type in _ARITHMETIC and direct.intersection(node.input):
             direct.update(node.output)
             kept.add(index)
-        elif node.op_type in _FLOAT32:
+        elif node.op_type in operators:
             kept.add(index)
     for index, node in reversed(list(enumerate(graph.node))):
         if node.op_type in _ANGLES or angles.intersection(node.output):

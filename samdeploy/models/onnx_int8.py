@@ -20,7 +20,7 @@ from samdeploy.layer_names import belongs_to
 from samdeploy.models.onnx_graph import SIDE_FILE_BYTES
 from samdeploy.session import Array
 
-_LAYERS = ("Gemm", "MatMul")
+LINEAR = ("Gemm", "MatMul")
 # The quantiser asks for a graph that was simplified first; this is how it knows one.
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
@@ -47,7 +47,7 @@ def to_int8(
             path,
             _Reader(model.graph.input[0].name, inputs),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(_LAYERS),
+            op_types_to_quantize=list(LINEAR),
             nodes_to_quantize=nodes,
             per_channel=True,
             # 7 bits of weight: x86 without VNNI adds two products in 16 bits, which 8 overflow.
@@ -55,7 +55,7 @@ def to_int8(
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             use_external_data_format=model.ByteSize() >= SIDE_FILE_BYTES,
-            extra_options={"OpTypesToExcludeOutputQuantization": list(_LAYERS)},
+            extra_options={"OpTypesToExcludeOutputQuantization": list(LINEAR)},
         )
         result = onnx.load(path)
     for field in ("producer_name", "producer_version", "doc_string"):
@@ -65,13 +65,17 @@ def to_int8(
     return result
 
 
-def quantizable(graph: onnx.GraphProto, float_layers: Collection[str]) -> list[str]:
-    """Names of the linear layers that are not of ``float_layers``."""
-    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+def quantizable(
+    graph: onnx.GraphProto, float_layers: Collection[str], operators: Collection[str] = LINEAR
+) -> list[str]:
+    """Names of the nodes of ``operators`` that multiply by weights and are not of
+    ``float_layers``."""
+    # Tables of relative positions have three sides.
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) != 3}
     return [
         node.name
         for node in graph.node
-        if node.op_type in _LAYERS
+        if node.op_type in operators
         and node.input[1] in weights
         # Simplifying renames linear layers, but not their biases.
         and not any(belongs_to(name, float_layers) for name in (node.name, *node.input[1:]))

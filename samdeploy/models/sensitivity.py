@@ -2,7 +2,8 @@
 
 In torch and therefore the same for every format: one block after the other is computed with 8-bit
 weights (symmetric, per output channel) and 8-bit activations (one range a tensor), and the
-embedding compared with that of the float model. The worst blocks are then taken apart layer by
+embedding compared with that of the float model. Convolutions have 8-bit weights only where
+activations stay float, as in every format. The worst blocks are then taken apart layer by
 layer.
 """
 
@@ -30,7 +31,7 @@ def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) 
 
     Args:
         images: encoder inputs, float32 ``[1, 3, S, S]``.
-        activations: round activations as well, as formats do that are calibrated.
+        activations: round those of linear layers as well, as formats do that are calibrated.
 
     Returns:
         Module paths of the layers of the worst blocks and of the other blocks as a whole, with
@@ -45,7 +46,7 @@ def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) 
         off = sum(float((a - b).square().sum()) for a, b in zip(expected, found, strict=True))
         return float((off / sum(float(a.square().sum()) for a in expected)) ** 0.5)
 
-    blocks = _blocks(sam)
+    blocks = _blocks(sam, (nn.Linear,) if activations else (nn.Linear, nn.Conv2d))
     errors = {name: error(list(layers.values())) for name, layers in blocks.items()}
     for name in sorted(errors, key=errors.__getitem__, reverse=True)[:_WORST_BLOCKS]:
         if len(blocks[name]) > 1:
@@ -54,12 +55,12 @@ def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) 
     return dict(sorted(errors.items(), key=lambda item: item[1], reverse=True))
 
 
-def _blocks(sam: Sam) -> Mapping[str, dict[str, nn.Module]]:
-    """Layers with weights, by block."""
+def _blocks(sam: Sam, kinds: tuple[type[nn.Module], ...]) -> Mapping[str, dict[str, nn.Module]]:
+    """Layers of those kinds, by block."""
     blocks: dict[str, dict[str, nn.Module]] = {}
     for path, module in sam.named_modules():
         found = _BLOCK.match(path)
-        if found and isinstance(module, (nn.Linear, nn.Conv2d)):
+        if found and isinstance(module, kinds):
             blocks.setdefault(found.group(), {})[path] = module
     return blocks
 

@@ -68,7 +68,10 @@ def test_nothing_in_time_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"goal": "fame"}, "goal=fame; expected one of whole_image, click"),
-        ({"precisions": ["int4"]}, "precisions=int4; expected one of fp32, fp16, int8"),
+        (
+            {"precisions": ["int4"]},
+            "precisions=int4; expected one of fp32, fp16, bf16, int8, int8_weights",
+        ),
         ({"budget": 0}, "budget=0; expected seconds above 0"),
         ({"target": "toaster"}, "device 'toaster'; expected"),
         ({"formats": ["onxn"]}, "did you mean 'onnx'"),
