@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 
 import openvino as ov
 import torch
+from openvino import opset13
 
 from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import ExportError
 from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
 from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models.storage import is_large, narrow
 from samdeploy.nncf_library import quiet_nncf
 from samdeploy.session import Availability, ExportOptions, Graph
-
-from .openvino_storage import store_as
 
 #: Operators with weights.
 _LAYERS = frozenset({"MatMul", "Convolution", "GroupConvolution"})
@@ -64,7 +64,7 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         converted = _to_int8(converted, graph, options)
     if options.bf16 or (options.half and eight):
         # OpenVINO's own compression knows float16 alone, and passes by models with 8-bit weights.
-        store_as(converted, torch.bfloat16 if options.bf16 else torch.float16)
+        _store_as(converted, torch.bfloat16 if options.bf16 else torch.float16)
     ports = (*converted.inputs, *converted.outputs)
     for port, spec in zip(ports, (*graph.inputs, *graph.outputs), strict=True):
         port.get_tensor().set_names({spec.name})
@@ -104,3 +104,26 @@ def _to_int8(model: ov.Model, graph: GraphModule, options: ExportOptions) -> ov.
                 overflow_fix=nncf.OverflowFix.ENABLE
             ),
         )
+
+
+def _store_as(model: ov.Model, kind: torch.dtype) -> None:
+    """Large weights of ``model`` in 16 bits, converted to float32 when it is compiled: what
+    OpenVINO's own compression does, for bfloat16 as well."""
+    for node in model.get_ordered_ops():
+        if (
+            node.get_type_name() == "Constant"
+            and node.get_element_type() == ov.Type.f32
+            and is_large(node.shape)
+        ):
+            bits = narrow(node.data, kind)
+            # A constant keeps the memory of a tensor, but not of the array behind one: copy it.
+            own = ov.Tensor(_TYPES[kind], node.shape)
+            own.copy_from(ov.Tensor(bits, node.shape, _TYPES[kind]))
+            stored = ov.op.Constant(own)
+            stored.set_friendly_name(f"{node.get_friendly_name()}_stored")
+            widened = opset13.convert(stored, "f32").output(0)
+            for reader in node.output(0).get_target_inputs():
+                reader.replace_source_output(widened)
+
+
+_TYPES = {torch.float16: ov.Type.f16, torch.bfloat16: ov.Type.bf16}
