@@ -53,13 +53,13 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         simplify=options.simplify,
         metadata=options.metadata,
     )
-    compress_tables(model)
     eight = options.int8 and graph.role == ENCODER
     if eight and options.weights_only:
         model = to_int8_weights(model, options.float_layers)
     elif eight:
         images = calibration_inputs(options.data, graph.image_size)
         model = to_int8(model, images, options.float_layers)
+    compress_tables(model)  # not before: NNCF does not know casts of weights
     if options.bf16:
         model = store_as(model, onnx.TensorProto.BFLOAT16)
     elif eight:

@@ -163,7 +163,7 @@ class TestOnnxInt8Weights:
         assert not any(node.op_type == "QuantizeLinear" for node in weights.graph.node)
         stored = {tensor.name: tensor for tensor in weights.graph.initializer}
         widened = [node for node in weights.graph.node if node.op_type == "DequantizeLinear"]
-        assert len(widened) == len(quantizable(encoder.graph, ["image_encoder.neck"])) == 17
+        assert len(widened) == 17  # four blocks of four layers, and the patch embedding
         for node in widened:
             values = numpy_helper.to_array(stored[node.input[0]])
             assert values.dtype == np.int8
@@ -248,9 +248,9 @@ def test_openvino_int8(
         for op in ov.Core().read_model(path).get_ops()
         if op.get_type_name() == "Constant" and op.get_element_type() == ov.Type.i8
     ]
-    # Three blocks of four linear layers and the patch embedding, without one layer; what has
-    # three dimensions are tables of relative positions, by which NNCF multiplies in int8 as well.
-    assert sum(len(shape) != 3 for shape in eight) == 12
+    # Three blocks of four linear layers, without one layer; what has three dimensions are tables of
+    # relative positions, by which NNCF multiplies in int8 as well.
+    assert sum(len(shape) != 3 for shape in eight) == 11
     session = load_runtime("openvino")().open(
         path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="f32")
     )
@@ -377,8 +377,11 @@ class TestPoisoned:
         assert "warning: calibrating int8 with generated scenes" in text
         assert "int8 misses its gate (mask IoU mean 0." in text
         assert f"float again: {POISONED}; passes (mask IoU mean 0." in text
-        kept = quantizable(onnx.load(folder / "encoder.onnx").graph, ())
-        assert len(kept) == 1  # reads its float weights directly
+        stored = onnx.load(folder / "encoder.onnx").graph.initializer
+        linear = [tensor for tensor in stored if len(tensor.dims) == 2 and min(tensor.dims) >= 48]
+        types = [tensor.data_type for tensor in linear]
+        assert types.count(onnx.TensorProto.FLOAT16) == 1
+        assert types.count(onnx.TensorProto.INT8) == 15
 
     def test_the_fallback_repairs_weights_alone(
         self, poisoned: Path, small_config: Path, tmp_path: Path

@@ -1,6 +1,6 @@
 """Ways to write SAM's attention with relative positions, side by side on each runtime.
 
-    python -m samdeploy.benchmarks.attention_forms --threads 2
+    python tools/attention_forms.py --threads 2
 
 One layer of ViT-B at 1024 pixels is exported in every form: global attention (64 x 64 tokens) and a
 row of windows (25 of 14 x 14). Each form runs in fresh processes, in turn with the others; all give
@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from samdeploy.benchmarks.measure import peak_memory, timed
 from samdeploy.models.config import VitConfig
 from samdeploy.models.vit import Attention
 from samdeploy.table import format_table
-
-from .measure import peak_memory, timed
 
 #: Tokens along a side, and squares of them in a batch.
 LAYERS = {"global": (64, 1), "windows": (14, 25)}
@@ -200,7 +199,7 @@ def compare(
     for _ in range(args.rounds):
         for form, path in graphs.items():
             if path is not None:
-                command = [sys.executable, "-m", __spec__.name, "--threads", str(args.threads)]
+                command = [sys.executable, __file__, "--threads", str(args.threads)]
                 done = subprocess.run(
                     [*command, "--run", str(path), layer, runtime],
                     check=True, capture_output=True, text=True,
