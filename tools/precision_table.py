@@ -1,8 +1,10 @@
 """Size, speed and accuracy of every precision: the table of docs/precision.md.
 
     python tools/precision_table.py [model=sam_tiny.pt] [formats=onnx,openvino,coreml]
+        [precisions=fp32,int8] [verify=off]
 
-Every bundle is exported with ``verify=warn``, so that one that misses its gate has a row as well.
+Every bundle is exported with ``verify=warn``, so that one that misses its gate has a row as well;
+``verify=off`` leaves accuracy out, for weights that are random.
 The latency is that of the encoder alone, the median of rounds in which all precisions of a format
 take turns, relative to float32 of the same format; Core ML has none away from macOS. The recall is
 that of whole-image mode on further scenes: masks of the checkpoint in torch that are found again.
@@ -50,15 +52,20 @@ HEADER = (
 def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     model, formats = given.get("model", "sam_tiny.pt"), given.get("formats", "onnx,openvino,coreml")
+    wanted, verify = given.get("precisions", ",".join(PRECISIONS)).split(","), given.get("verify")
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
     for name in formats.split(","):
         with tempfile.TemporaryDirectory() as work:
             bundles = {}
             heeded = load_exporter(name).options
             for precision, options in PRECISIONS.items():
-                if heeded.issuperset(options):
+                if precision in wanted and heeded.issuperset(options):
                     folder = export(
-                        model, name, output=Path(work) / precision, verify="warn", **options
+                        model,
+                        name,
+                        output=Path(work) / precision,
+                        verify=verify or "warn",
+                        **options,
                     )
                     bundles[precision] = Bundle.open(folder)
             for row in rows(model, name, bundles):
@@ -72,19 +79,27 @@ def rows(model: str, name: str, bundles: dict[str, Bundle]) -> list[list[str]]:
     for precision, bundle in bundles.items():
         record = bundle.manifest.verification
         seconds = latency.get(precision)
-        table.append(
-            [
-                name,
-                precision,
-                f"{'passed' if record.passed else 'MISSED'} {record.tolerance:g}",
-                f"{bundle.bytes / 1e6:.1f}",
-                f"{bundle.bytes / plain.bytes:.2f} x",
-                f"{encoder_bytes(bundle) / encoder_bytes(plain):.2f} x",
-                f"{seconds / latency['fp32']:.2f} x" if seconds else "not run",
+        verdict = f"{'passed' if record.passed else 'MISSED'} {record.tolerance:g}"
+        accuracy = (
+            ["-"] * 4
+            if record.mode == "off"
+            else [
                 f"{record.mask_iou_mean:.4f}",
                 f"{record.mask_iou_p5:.4f}",
                 f"{record.embedding_cosine:.5f}",
                 recall(model, bundle, record.provider),
+            ]
+        )
+        table.append(
+            [
+                name,
+                precision,
+                "not checked" if record.mode == "off" else verdict,
+                f"{bundle.bytes / 1e6:.1f}",
+                f"{bundle.bytes / plain.bytes:.2f} x",
+                f"{encoder_bytes(bundle) / encoder_bytes(plain):.2f} x",
+                f"{seconds / latency['fp32']:.2f} x" if seconds else "not run",
+                *accuracy,
             ]
         )
     return table
