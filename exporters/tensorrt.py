@@ -1,9 +1,9 @@
 """TensorRT: one engine per graph, from our ONNX graphs, by TensorRT or TensorRT-RTX.
 
 The network is strongly typed: every layer computes in the type that the ONNX graph gives it, so
-``half`` and ``bf16`` are a matter of casts in the graph (:mod:`samdeploy.models.onnx_half`) and not
-of hints.
-Both libraries build such networks, and RTX builds no others.
+``half`` and ``bf16`` are a matter of casts in the graph (:mod:`samdeploy.models.onnx_half`),
+``int8`` one of quantising operators (:mod:`samdeploy.models.onnx_int8`), and none of hints. Both
+libraries build such networks, and RTX builds no others.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from typing import Any, ClassVar
 import onnx
 from tqdm import tqdm
 
+from samdeploy.calibration import calibration_inputs
 from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import DYNAMIC
+from samdeploy.graphs import DYNAMIC, ENCODER
 from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
+from samdeploy.models.onnx_int8 import to_int8
 from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
 from samdeploy.tensorrt_library import INSTALL, Library, building_library, logger
 from samdeploy.tensorrt_sidecar import Range, Sidecar, sidecar_path, write_sidecar
@@ -38,8 +40,8 @@ class TensorRtExporter:
     runtimes: ClassVar[tuple[str, ...]] = ("tensorrt",)
     options: ClassVar[frozenset[str]] = frozenset(
         {
-            "half", "bf16", "tf32", "workspace", "max_prompts", "max_points", "compute_capability",
-            "timing_cache",
+            "half", "bf16", "int8", "data", "float_layers", "tf32", "workspace", "max_prompts",
+            "max_points", "compute_capability", "timing_cache",
         }
     )  # fmt: skip
 
@@ -72,6 +74,9 @@ def _export(graph: GraphModule, folder: Path, library: Library, options: ExportO
     engine = Path(f"{graph.role}.engine")
     with tempfile.TemporaryDirectory(dir=folder) as work:
         model = onnx_graph(graph, Path(work))
+        if options.int8 and graph.role == ENCODER:
+            images = calibration_inputs(options.data, graph.image_size)
+            model = to_int8(model, images, options.float_layers, symmetric=True)
         if options.half or options.bf16:
             kinds = onnx.TensorProto
             model = to_half(model, kinds.BFLOAT16 if options.bf16 else kinds.FLOAT16)
@@ -185,8 +190,8 @@ def _layer_types(network: Any) -> dict[str, int]:
 
 
 _TYPE_NAMES = {
-    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64",
-    "BOOL": "bool",
+    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32",
+    "INT64": "int64", "BOOL": "bool",
 }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,11 +15,26 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from samdeploy import registry
-from samdeploy.annotate import AnnotationSummary, auto_annotate
 from samdeploy.arguments import load_masks, parse_numbers
-from samdeploy.bundle import VerificationRecord, read_manifest
+from samdeploy.bundle import read_manifest
+from samdeploy.cli_annotate import annotate
 from samdeploy.cli_benchmark import add_commands
-from samdeploy.console import image_progress, print_json, run, say
+from samdeploy.cli_options import (
+    Config,
+    Device,
+    Imgsz,
+    Json,
+    Model,
+    Precision,
+    Runtime,
+    Threads,
+    Tolerance,
+    Trust,
+    flag,
+    option,
+    setting,
+)
+from samdeploy.console import print_json, run, say, steps
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
 from samdeploy.families import class_of
@@ -29,8 +43,8 @@ from samdeploy.predict_files import Result, check_apart, output_folder, predict_
 from samdeploy.processor import arithmetic
 from samdeploy.prompts import Prompt, collect_prompts
 from samdeploy.session import Availability, RuntimeOptions
-from samdeploy.settings import WholeImageSettings
 from samdeploy.table import format_table
+from samdeploy.verification_table import verification_table
 
 app = typer.Typer(
     help="Export Segment Anything checkpoints to verified bundles and run them on the edge. "
@@ -50,71 +64,40 @@ def _version(
         raise typer.Exit
 
 
-def _option(*names: str, help: str) -> Any:
-    return typer.Option(*(f"--{name}" for name in names), help=help)
-
-
-def _flag(name: str, help: str) -> Any:
-    return typer.Option(f"--{name}/--no-{name}", help=help)
-
-
-def _setting(*names: str, help: str) -> Any:
-    """An option of whole-image mode; left out, it is ``None`` and the default holds."""
-    default = getattr(WholeImageSettings, names[0])
-    shown = f"{default:.4g}" if isinstance(default, float) else default
-    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {shown}]")
-
-
-Model = Annotated[str, _option("model", help="bundle folder, checkpoint file or known name")]
-Device = Annotated[str, _option("device", help="auto, cpu, cuda, ...")]
-Runtime = Annotated[str | None, _option("runtime", help="default: what the bundle was made for")]
-Threads = Annotated[int | None, _option("threads", help="CPU threads of one inference")]
-Imgsz = Annotated[int | None, _option("imgsz", help="input side in pixels (checkpoints only)")]
-Config = Annotated[str | None, _option("config", help="JSON with architecture details")]
-Precision = Annotated[
-    str | None, _option("precision", help="f32, bf16 or f16; default: what the backend prefers")
-]
-Tolerance = Annotated[float | None, _option("tolerance", help="smallest mean mask IoU")]
-Trust = Annotated[
-    bool, _flag("trust", help="load an Ultralytics checkpoint, which executes code of the file")
-]
-Json = Annotated[bool, _flag("json", help="print JSON for machines")]
-
-
 @app.command()
 def export(
-    model: Annotated[str, _option("model", help="checkpoint file or known name")],
-    format: Annotated[str, _option("format", help="see: samdeploy formats")] = "onnx",
-    output: Annotated[str | None, _option("output", help="default: ./<name>_<format>")] = None,
+    model: Annotated[str, option("model", help="checkpoint file or known name")],
+    format: Annotated[str, option("format", help="see: samdeploy formats")] = "onnx",
+    output: Annotated[str | None, option("output", help="default: ./<name>_<format>")] = None,
     imgsz: Imgsz = None,
     config: Config = None,
-    verify: Annotated[str, _option("verify", help="error, warn or off")] = "error",
+    verify: Annotated[str, option("verify", help="error, warn or off")] = "error",
     tolerance: Tolerance = None,
-    half: Annotated[bool, _flag("half", help="float16 where it does not overflow")] = False,
-    bf16: Annotated[bool, _flag("bf16", help="bfloat16: coarser, never overflows")] = False,
-    int8: Annotated[bool, _flag("int8", help="8-bit layers in the image encoder")] = False,
+    half: Annotated[bool, flag("half", help="float16 where it does not overflow")] = False,
+    bf16: Annotated[bool, flag("bf16", help="bfloat16: coarser, never overflows")] = False,
+    int8: Annotated[bool, flag("int8", help="8-bit layers in the image encoder")] = False,
     weights_only: Annotated[
-        bool, _flag("weights_only", help="int8: weights in 8 bits, arithmetic in float")
+        bool, flag("weights_only", help="int8: weights in 8 bits, arithmetic in float")
     ] = False,
-    data: Annotated[str, _option("data", help="int8: folder of images to calibrate with")] = "",
+    data: Annotated[str, option("data", help="int8: folder of images to calibrate with")] = "",
     float_layers: Annotated[
-        str, _option("float_layers", help="int8: layers that stay float, with commas between")
+        str, option("float_layers", help="int8: layers that stay float, with commas between")
     ] = "",
-    opset: Annotated[int, _option("opset", help="onnx: operator set")] = 17,
-    simplify: Annotated[bool, _flag("simplify", help="onnx: fold constants")] = True,
-    tf32: Annotated[bool, _flag("tf32", help="tensorrt: TF32 products")] = False,
-    workspace: Annotated[float | None, _option("workspace", help="tensorrt: scratch, GiB")] = None,
-    max_prompts: Annotated[int, _option("max_prompts", help="prompts in a decoder call")] = 64,
-    max_points: Annotated[int, _option("max_points", help="tokens of a prompt")] = 16,
+    opset: Annotated[int, option("opset", help="onnx: operator set")] = 17,
+    simplify: Annotated[bool, flag("simplify", help="onnx: fold constants")] = True,
+    tf32: Annotated[bool, flag("tf32", help="tensorrt: TF32 products")] = False,
+    workspace: Annotated[float | None, option("workspace", help="tensorrt: scratch, GiB")] = None,
+    max_prompts: Annotated[int, option("max_prompts", help="prompts in a decoder call")] = 64,
+    max_points: Annotated[int, option("max_points", help="tokens of a prompt")] = 16,
     compute_capability: Annotated[
-        str, _option("compute_capability", help="tensorrt: GPUs to build for, as 8.6,8.9")
+        str, option("compute_capability", help="tensorrt: GPUs to build for, as 8.6,8.9")
     ] = "",
-    timing_cache: Annotated[str, _option("timing_cache", help="tensorrt: file to keep")] = "",
+    timing_cache: Annotated[str, option("timing_cache", help="tensorrt: file to keep")] = "",
     minimum_deployment_target: Annotated[
-        str, _option("minimum_deployment_target", help="coreml: oldest system, as iOS16")
+        str, option("minimum_deployment_target", help="coreml: oldest system, as iOS16")
     ] = "iOS16",
     image_input: Annotated[
-        bool, _flag("image_input", help="coreml: also an encoder that takes an image type")
+        bool, flag("image_input", help="coreml: also an encoder that takes an image type")
     ] = False,
     device: Device = "auto",
     trust: Trust = False,
@@ -131,7 +114,7 @@ def export(
         tolerance=tolerance,
         device=device,
         trust=trust,
-        progress=_progress(as_json),
+        progress=steps(as_json),
         half=half,
         bf16=bf16,
         int8=int8,
@@ -154,7 +137,7 @@ def export(
     if as_json:
         print_json({"bundle": str(folder), "verification": record})
         return
-    print(_verification_table(record))
+    print(verification_table(record))
     size = sum(file.bytes for graph in manifest.graphs for file in graph.files)
     print(f"wrote {folder} ({size / 1e6:.1f} MB)")
     if record.mode == "warn" and not record.passed:
@@ -164,72 +147,72 @@ def export(
 @app.command()
 def predict(
     model: Model,
-    source: Annotated[str, _option("source", help="image, video, folder or glob pattern")],
-    points: Annotated[str | None, _option("points", help="[x,y] or [[x,y],...] pixels")] = None,
-    labels: Annotated[str | None, _option("labels", help="1 foreground, 0 background")] = None,
-    bboxes: Annotated[str | None, _option("bboxes", help="[x1,y1,x2,y2] or several")] = None,
-    masks: Annotated[str | None, _option("masks", help="image file of a mask, or several")] = None,
-    multimask: Annotated[bool, _flag("multimask", help="three masks a prompt")] = False,
-    output: Annotated[str | None, _option("output", help="folder of the results")] = None,
-    project: Annotated[str, _option("project", help="without output=: results are in")] = "runs",
-    name: Annotated[str, _option("name", help="project/name, name2, name3...")] = "predict",
+    source: Annotated[str, option("source", help="image, video, folder or glob pattern")],
+    points: Annotated[str | None, option("points", help="[x,y] or [[x,y],...] pixels")] = None,
+    labels: Annotated[str | None, option("labels", help="1 foreground, 0 background")] = None,
+    bboxes: Annotated[str | None, option("bboxes", help="[x1,y1,x2,y2] or several")] = None,
+    masks: Annotated[str | None, option("masks", help="image file of a mask, or several")] = None,
+    multimask: Annotated[bool, flag("multimask", help="three masks a prompt")] = False,
+    output: Annotated[str | None, option("output", help="folder of the results")] = None,
+    project: Annotated[str, option("project", help="without output=: results are in")] = "runs",
+    name: Annotated[str, option("name", help="project/name, name2, name3...")] = "predict",
     runtime: Runtime = None,
     device: Device = "auto",
     threads: Threads = None,
     precision: Precision = None,
     streams: Annotated[
-        int | None, _option("streams", help="openvino: decoder calls side by side")
+        int | None, option("streams", help="openvino: decoder calls side by side")
     ] = None,
     cache: Annotated[
-        Path | None, _option("cache", help="folder for compiled models: a faster second start")
+        Path | None, option("cache", help="folder for compiled models: a faster second start")
     ] = None,
     imgsz: Imgsz = None,
     config: Config = None,
     points_stride: Annotated[
-        int | None, _setting("points_stride", "points_per_side", help="grid points along a side")
+        int | None, setting("points_stride", "points_per_side", help="grid points along a side")
     ] = None,
     points_batch_size: Annotated[
         int | None,
-        _setting("points_batch_size", "points_per_batch", help="prompts in a decoder call"),
+        setting("points_batch_size", "points_per_batch", help="prompts in a decoder call"),
     ] = None,
     conf_thres: Annotated[
-        float | None, _setting("conf_thres", "conf", "pred_iou_thresh", help="least predicted IoU")
+        float | None, setting("conf_thres", "conf", "pred_iou_thresh", help="least predicted IoU")
     ] = None,
     stability_score_thresh: Annotated[
-        float | None, _setting("stability_score_thresh", help="least stability score")
+        float | None, setting("stability_score_thresh", help="least stability score")
     ] = None,
     stability_score_offset: Annotated[
-        float | None, _setting("stability_score_offset", help="logit shift of that score")
+        float | None, setting("stability_score_offset", help="logit shift of that score")
     ] = None,
     nms_thresh: Annotated[
-        float | None, _setting("nms_thresh", "box_nms_thresh", "iou", help="IoU of duplicates")
+        float | None, setting("nms_thresh", "box_nms_thresh", "iou", help="IoU of duplicates")
     ] = None,
-    crop_n_layers: Annotated[int | None, _setting("crop_n_layers", help="layers of crops")] = None,
+    crop_n_layers: Annotated[int | None, setting("crop_n_layers", help="layers of crops")] = None,
     crop_nms_thresh: Annotated[
-        float | None, _setting("crop_nms_thresh", help="IoU of duplicates between crops")
+        float | None, setting("crop_nms_thresh", help="IoU of duplicates between crops")
     ] = None,
     crop_overlap_ratio: Annotated[
-        float | None, _setting("crop_overlap_ratio", help="overlap of crops")
+        float | None, setting("crop_overlap_ratio", help="overlap of crops")
     ] = None,
     crop_downscale_factor: Annotated[
         int | None,
-        _setting(
+        setting(
             "crop_downscale_factor",
             "crop_n_points_downscale_factor",
             help="divides the points along a side, per layer",
         ),
     ] = None,
     min_mask_region_area: Annotated[
-        int | None, _setting("min_mask_region_area", help="smaller holes and islands go")
+        int | None, setting("min_mask_region_area", help="smaller holes and islands go")
     ] = None,
     exact: Annotated[
-        bool | None, _flag("exact", help="judge masks at full size, as the reference does")
+        bool | None, flag("exact", help="judge masks at full size, as the reference does")
     ] = None,
-    mode: Annotated[str | None, _setting("mode", help="grid, or adaptive: asks less")] = None,
-    max_det: Annotated[int | None, _option("max_det", help="YOLO: most objects [300]")] = None,
-    classes: Annotated[str | None, _option("classes", help="YOLO: class ids, as [0,2]")] = None,
+    mode: Annotated[str | None, setting("mode", help="grid, or adaptive: asks less")] = None,
+    max_det: Annotated[int | None, option("max_det", help="YOLO: most objects [300]")] = None,
+    classes: Annotated[str | None, option("classes", help="YOLO: class ids, as [0,2]")] = None,
     agnostic_nms: Annotated[
-        bool, _flag("agnostic_nms", help="YOLO: one object may be of any class")
+        bool, flag("agnostic_nms", help="YOLO: one object may be of any class")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -314,112 +297,7 @@ def _sentence(result: Result) -> str:
     return f"{result.name}: {found}, {result.seconds * 1000:.0f} ms -> {result.picture}"
 
 
-@app.command()
-def annotate(
-    data: Annotated[str, _option("data", help="folder of images, or a glob pattern")],
-    det_model: Annotated[
-        str, _option("det_model", help="detection model; none: the whole image")
-    ] = "yolov8x.pt",
-    sam_model: Annotated[
-        str, _option("sam_model", help="bundle folder, checkpoint file or known name")
-    ] = "sam_b.pt",
-    boxes: Annotated[
-        str | None, _option("boxes", help="instead: folder of YOLO labels, or COCO file")
-    ] = None,
-    format: Annotated[str, _option("format", help="yolo, coco, labelme or png")] = "yolo",
-    output_dir: Annotated[
-        str | None, _option("output_dir", help="default: labels, beside the images' folder")
-    ] = None,
-    device: Device = "auto",
-    conf: Annotated[float, _option("conf", help="detector: least confidence")] = 0.25,
-    iou: Annotated[float, _option("iou", help="detector: IoU of duplicates")] = 0.45,
-    imgsz: Annotated[int, _option("imgsz", help="detector: input side in pixels")] = 640,
-    max_det: Annotated[int, _option("max_det", help="detector: most objects an image")] = 300,
-    classes: Annotated[str | None, _option("classes", help="ids of those to label: [0,2]")] = None,
-    names: Annotated[str | None, _option("names", help="text file, one class name a line")] = None,
-    val: Annotated[float, _option("val", help="share of images for validation")] = 0.0,
-    min_area: Annotated[int, _option("min_area", help="least pixels of masks and parts")] = 0,
-    simplify: Annotated[float, _option("simplify", help="pixels an outline may move")] = 0.0,
-    segmentation: Annotated[str, _option("segmentation", help="coco: rle or polygon")] = "rle",
-    previews: Annotated[
-        bool, _flag("previews", help="draw the masks, and a contact sheet")
-    ] = False,
-    zoom: Annotated[
-        bool, _flag("zoom", help="segment small objects from enlarged parts of the image")
-    ] = False,
-    engine: Annotated[str, _option("engine", help="local, or ray: a cluster")] = "local",
-    workers: Annotated[
-        str | None, _option("workers", help="ray: number of workers, or fewest,most")
-    ] = None,
-    worker_cpus: Annotated[float | None, _option("worker_cpus", help="ray: CPUs of each")] = None,
-    worker_gpus: Annotated[float | None, _option("worker_gpus", help="ray: GPUs of each")] = None,
-    runtime: Runtime = None,
-    threads: Threads = None,
-    points_stride: Annotated[
-        int | None, _setting("points_stride", "points_per_side", help="det_model=none: grid points")
-    ] = None,
-    conf_thres: Annotated[
-        float | None, _setting("conf_thres", "pred_iou_thresh", help="det_model=none: least IoU")
-    ] = None,
-    stability_score_thresh: Annotated[
-        float | None, _setting("stability_score_thresh", help="det_model=none: least stability")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Label a folder of images: a detector's boxes, SAM's masks; exit code 1 if any failed."""
-    whole_image = {
-        "points_stride": points_stride,
-        "conf_thres": conf_thres,
-        "stability_score_thresh": stability_score_thresh,
-    }
-    with image_progress("annotate") as (progress, log):
-        summary = auto_annotate(
-            data,
-            det_model,
-            sam_model,
-            device,
-            conf,
-            iou,
-            imgsz,
-            max_det,
-            parse_numbers(classes, "classes"),
-            output_dir,
-            boxes=boxes,
-            format=format,
-            names=names,
-            val=val,
-            min_area=min_area,
-            simplify=simplify,
-            segmentation=segmentation,
-            previews=previews,
-            zoom=zoom,
-            engine=engine,
-            workers=parse_numbers(workers, "workers"),
-            worker_cpus=worker_cpus,
-            worker_gpus=worker_gpus,
-            runtime=runtime,
-            threads=threads,
-            progress=progress,
-            log=log,
-            **{name: value for name, value in whole_image.items() if value is not None},
-        )
-    if as_json:
-        print_json({**vars(summary), "output_dir": str(summary.output_dir)})
-    else:
-        print(_annotated(summary))
-    if summary.failed:
-        raise typer.Exit(1)
-
-
-def _annotated(summary: AnnotationSummary) -> str:
-    fresh = summary.images - summary.resumed
-    parts = [f"{summary.labelled} of {summary.images} images, {summary.objects} objects"]
-    if summary.failed:
-        parts.append(f"{len(summary.failed)} left out")
-    if summary.resumed:
-        parts.append(f"{summary.resumed} done earlier")
-    pace = f"{summary.seconds:.1f} s, {fresh / summary.seconds:.2f} images/s"
-    return f"{', '.join(parts)} -> {summary.output_dir} ({pace})"
+app.command()(annotate)
 
 
 @app.command()
@@ -442,17 +320,17 @@ def info(
 
 @app.command()
 def verify(
-    model: Annotated[str, _option("model", help="bundle folder")],
-    reference: Annotated[str, _option("reference", help="the checkpoint it was made from")],
+    model: Annotated[str, option("model", help="bundle folder")],
+    reference: Annotated[str, option("reference", help="the checkpoint it was made from")],
     config: Config = None,
     runtime: Runtime = None,
     device: Device = "auto",
     precision: Annotated[
-        str, _option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
+        str, option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
     ] = "f32",
     tolerance: Tolerance = None,
     trust: Trust = False,
-    save: Annotated[bool, _flag("save", help="record the result in the bundle")] = False,
+    save: Annotated[bool, flag("save", help="record the result in the bundle")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a bundle with its checkpoint in torch; exit code 1 when it misses its tolerance."""
@@ -466,12 +344,12 @@ def verify(
         tolerance=tolerance,
         trust=trust,
         save=save,
-        progress=_progress(as_json),
+        progress=steps(as_json),
     )
     if as_json:
         print_json(record)
     else:
-        print(_verification_table(record))
+        print(verification_table(record))
     if not record.passed:
         raise typer.Exit(1)
 
@@ -525,58 +403,6 @@ def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
         for kind, name, state in rows
     ]
     return format_table(header, cells)
-
-
-def _verification_table(record: VerificationRecord) -> str:
-    if record.mode == "off":
-        return "not verified (verify=off)"
-    if record.mode == "not run":
-        return f"not verified: {record.note}"
-    if record.detections:
-        return _yolo_verification_table(record)
-    return format_table(
-        ["against torch", "value"],
-        [
-            ["verdict", "passed" if record.passed else "MISSED"],
-            ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
-            ["mask IoU, 5th percentile", f"{record.mask_iou_p5:.6f}"],
-            ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
-            ["whole image, masks kept", _kept(record)],
-            ["embedding cosine", f"{record.embedding_cosine:.8f}"],
-            ["embedding, largest relative error", f"{record.embedding_max_error:.1e}"],
-            ["logits, largest relative error", f"{record.logits_max_error:.1e}"],
-            ["predicted IoU, largest error", f"{record.iou_prediction_max_error:.1e}"],
-            ["images, prompts", f"{record.images}, {record.prompts}"],
-            ["ran on", record.provider],
-        ],
-    )
-
-
-def _kept(record: VerificationRecord) -> str:
-    return f"{record.whole_image_kept} of {record.whole_image_masks}"
-
-
-def _yolo_verification_table(record: VerificationRecord) -> str:
-    rows = [
-        ["verdict", "passed" if record.passed else "MISSED"],
-        ["box IoU, mean", f"{record.box_iou_mean:.6f} (at least {record.tolerance:g})"],
-        ["box IoU, worst", f"{record.box_iou_min:.6f}"],
-        ["class score, largest error", f"{record.score_max_error:.1e}"],
-        ["outputs, largest relative error", f"{record.logits_max_error:.1e}"],
-        ["images, places", f"{record.images}, {record.detections}"],
-        ["ran on", record.provider],
-    ]
-    if record.mask_iou_mean:
-        rows[3:3] = [
-            ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
-            ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
-        ]
-    return format_table(["against torch", "value"], rows)
-
-
-def _progress(as_json: bool) -> Any:
-    """Steps go beside the result: to standard output only when people read it."""
-    return say if as_json else partial(print, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

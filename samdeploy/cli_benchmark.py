@@ -3,8 +3,7 @@ compare-models`` and ``tune``."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,38 +16,32 @@ from samdeploy.benchmarking import (
     compare_benchmarks,
     tune,
 )
-from samdeploy.console import print_json, say
+from samdeploy.cli_options import Config, Imgsz, Json, Threads, flag, option
+from samdeploy.console import print_json, say, steps
 
-
-def _option(name: str, help: str) -> Any:
-    return typer.Option(f"--{name}", help=help)
-
-
-def _flag(name: str, help: str) -> Any:
-    return typer.Option(f"--{name}/--no-{name}", help=help)
-
-
-Formats = Annotated[str | None, _option("formats", "onnx,openvino:f32,torch: as many as wanted")]
-Image = Annotated[str | None, _option("image", "default: a generated scene of 1800 x 1200")]
-Weights = Annotated[str, _option("weights", "checkpoint, or random for a published architecture")]
-Threads = Annotated[int | None, _option("threads", "CPU threads of one inference")]
-Warmup = Annotated[int, _option("warmup", "calls before each timing")]
-Rounds = Annotated[int, _option("rounds", "calls in each timing")]
-Repeats = Annotated[int, _option("repeats", "fresh processes of each case")]
-WholeImage = Annotated[bool, _flag("whole_image", "measure whole-image mode as well")]
-WholeImageRounds = Annotated[int, _option("whole_image_rounds", "calls of whole-image mode")]
-PointsStride = Annotated[int, _option("points_stride", "its grid points along a side")]
-Imgsz = Annotated[int | None, _option("imgsz", "input side in pixels (checkpoints only)")]
-Config = Annotated[str | None, _option("config", "JSON with architecture details")]
-Folder = Annotated[str | None, _option("folder", "keep the exported bundles here, or use them")]
-Output = Annotated[str, _option("output", "folder of the report")]
-Json = Annotated[bool, _flag("json", "print JSON for machines")]
+Formats = Annotated[
+    str | None, option("formats", help="onnx,openvino:f32,torch: as many as wanted")
+]
+Image = Annotated[str | None, option("image", help="default: a generated scene of 1800 x 1200")]
+Weights = Annotated[
+    str, option("weights", help="checkpoint, or random for a published architecture")
+]
+Warmup = Annotated[int, option("warmup", help="calls before each timing")]
+Rounds = Annotated[int, option("rounds", help="calls in each timing")]
+Repeats = Annotated[int, option("repeats", help="fresh processes of each case")]
+WholeImage = Annotated[bool, flag("whole_image", help="measure whole-image mode as well")]
+WholeImageRounds = Annotated[int, option("whole_image_rounds", help="calls of whole-image mode")]
+PointsStride = Annotated[int, option("points_stride", help="its grid points along a side")]
+Folder = Annotated[str | None, option("folder", help="keep the exported bundles here, or use them")]
+Output = Annotated[str, option("output", help="folder of the report")]
 
 
 def benchmark_command(
-    model: Annotated[str, _option("model", "checkpoint, known name or bundle folder")],
+    model: Annotated[str, option("model", help="checkpoint, known name or bundle folder")],
     formats: Formats = None,
-    device: Annotated[str, _option("device", "cpu, cuda, mps, ...; several with commas")] = "cpu",
+    device: Annotated[
+        str, option("device", help="cpu, cuda, mps, ...; several with commas")
+    ] = "cpu",
     image: Image = None,
     weights: Weights = "checkpoint",
     threads: Threads = None,
@@ -58,7 +51,7 @@ def benchmark_command(
     whole_image: WholeImage = True,
     whole_image_rounds: WholeImageRounds = 3,
     points_stride: PointsStride = 32,
-    reference: Annotated[str | None, _option("reference", "a bundle's checkpoint")] = None,
+    reference: Annotated[str | None, option("reference", help="a bundle's checkpoint")] = None,
     imgsz: Imgsz = None,
     config: Config = None,
     folder: Folder = None,
@@ -84,16 +77,16 @@ def benchmark_command(
         config=config,
         folder=folder,
         output=output,
-        progress=_progress(as_json),
+        progress=steps(as_json),
     )
     _show(result, as_json)
 
 
 def peers_command(
-    model: Annotated[str, _option("model", "checkpoint or known name")],
-    peers: Annotated[str | None, _option("peers", "default: all known")] = None,
-    formats: Annotated[str, _option("formats", "ours: as for benchmark")] = "onnx,openvino",
-    malloc: Annotated[str, _option("malloc", "allocator of the peers")] = "default,tuned",
+    model: Annotated[str, option("model", help="checkpoint or known name")],
+    peers: Annotated[str | None, option("peers", help="default: all known")] = None,
+    formats: Annotated[str, option("formats", help="ours: as for benchmark")] = "onnx,openvino",
+    malloc: Annotated[str, option("malloc", help="allocator of the peers")] = "default,tuned",
     image: Image = None,
     weights: Weights = "checkpoint",
     threads: Threads = None,
@@ -124,17 +117,19 @@ def peers_command(
         points_stride=points_stride,
         folder=folder,
         output=output,
-        progress=_progress(as_json),
+        progress=steps(as_json),
     )
     _show(result, as_json)
 
 
 def models_command(
-    models: Annotated[str, _option("models", "bundles, ONNX files, checkpoints or known names")],
-    format: Annotated[str, _option("format", "what checkpoints are exported to")] = "onnx",
-    device: Annotated[str, _option("device", "cpu, cuda, mps, ...")] = "cpu",
+    models: Annotated[
+        str, option("models", help="bundles, ONNX files, checkpoints or known names")
+    ],
+    format: Annotated[str, option("format", help="what checkpoints are exported to")] = "onnx",
+    device: Annotated[str, option("device", help="cpu, cuda, mps, ...")] = "cpu",
     trust: Annotated[
-        bool, _flag("trust", "load Ultralytics checkpoints, which executes code of the file")
+        bool, flag("trust", help="load Ultralytics checkpoints, which executes code of the file")
     ] = False,
     image: Image = None,
     weights: Weights = "checkpoint",
@@ -166,7 +161,7 @@ def models_command(
         points_stride=points_stride,
         folder=folder,
         output=output,
-        progress=_progress(as_json),
+        progress=steps(as_json),
     )
     _show(result, as_json)
 
@@ -174,7 +169,7 @@ def models_command(
 def compare_command(
     first: Annotated[str, typer.Argument(help="JSON file of a benchmark")],
     second: Annotated[str, typer.Argument(help="the one to compare with it")],
-    force: Annotated[bool, _flag("force", "compare unlike conditions as well")] = False,
+    force: Annotated[bool, flag("force", help="compare unlike conditions as well")] = False,
     as_json: Json = False,
 ) -> None:
     """Ratios of two stored benchmarks; refused when their conditions differ."""
@@ -186,20 +181,20 @@ def compare_command(
 
 
 def tune_command(
-    model: Annotated[str, _option("model", "checkpoint or known name")],
-    target: Annotated[str, _option("target", "device to tune for: cpu, cuda, ...")] = "cpu",
-    formats: Annotated[str | None, _option("formats", "default: all that run there")] = None,
+    model: Annotated[str, option("model", help="checkpoint or known name")],
+    target: Annotated[str, option("target", help="device to tune for: cpu, cuda, ...")] = "cpu",
+    formats: Annotated[str | None, option("formats", help="default: all that run there")] = None,
     precisions: Annotated[
-        str | None, _option("precisions", "default: fp32,fp16,bf16,int8,int8_weights")
+        str | None, option("precisions", help="default: fp32,fp16,bf16,int8,int8_weights")
     ] = None,
-    goal: Annotated[str, _option("goal", "what is to be fast: whole_image or click")] = (
+    goal: Annotated[str, option("goal", help="what is to be fast: whole_image or click")] = (
         "whole_image"
     ),
-    budget: Annotated[float, _option("budget", "seconds for all of it")] = 600,
-    tolerance: Annotated[float | None, _option("tolerance", "smallest mean mask IoU")] = None,
-    data: Annotated[str, _option("data", "int8: folder of images to calibrate with")] = "",
+    budget: Annotated[float, option("budget", help="seconds for all of it")] = 600,
+    tolerance: Annotated[float | None, option("tolerance", help="smallest mean mask IoU")] = None,
+    data: Annotated[str, option("data", help="int8: folder of images to calibrate with")] = "",
     image: Image = None,
-    output: Annotated[str | None, _option("output", "default: ./<name>_tuned")] = None,
+    output: Annotated[str | None, option("output", help="default: ./<name>_tuned")] = None,
     as_json: Json = False,
 ) -> None:
     """Find the fastest format, precision, threads and batch here that are accurate enough."""
@@ -214,7 +209,7 @@ def tune_command(
         data=data,
         image=image,
         output=output,
-        progress=_progress(as_json),
+        progress=steps(as_json),
     )
     if as_json:
         print_json({"bundle": str(result.bundle), "tuning": result.tuning})
@@ -234,10 +229,6 @@ def add_commands(app: typer.Typer) -> None:
     app.command("benchmark-compare-models")(models_command)
     app.command("benchmark-peers")(peers_command)
     app.command("tune")(tune_command)
-
-
-def _progress(as_json: bool) -> Any:
-    return say if as_json else partial(print, flush=True)
 
 
 def _show(result: BenchmarkResult, as_json: bool) -> None:

@@ -125,6 +125,11 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def steps(as_json: bool) -> Callable[[str], None]:
+    """Shows the steps of long work: on standard output only when people read it."""
+    return say if as_json else partial(print, flush=True)
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A function that takes (done, total) and shows them as a bar, on a terminal only."""

@@ -98,7 +98,10 @@ class TestCalibration:
                 "weights_only=True; format=coreml has no use for it",
             ),
             ({"int8": True, "data": "no_such_folder"}, "'no_such_folder' does not exist"),
-            ({"int8": True, "format": "tensorrt"}, "int8=True; format=tensorrt has no use for it"),
+            (
+                {"int8": True, "weights_only": True, "format": "coreml"},
+                "weights_only=True; format=coreml has no use for it",
+            ),
         ],
     )
     def test_refusals(self, options: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent / "contract"))
 
@@ -24,6 +27,8 @@ import samdeploy.exporters.tensorrt as exporter
 import samdeploy.tensorrt_library as tensorrt_library
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
+from samdeploy.calibration import calibration_inputs
+from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
@@ -32,9 +37,11 @@ from samdeploy.export_pipeline import export
 from samdeploy.geometry import Transform
 from samdeploy.graphs import ALL_ROLES, CONTRACT, DECODER, ENCODER, PREPARE, ROLES, SCORER
 from samdeploy.models.onnx_half import to_half
+from samdeploy.models.onnx_int8 import to_int8
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, load_runtime
+from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions
 from samdeploy.tensorrt_library import TensorRt, TensorRtRtx, logger
 from samdeploy.tensorrt_sidecar import Sidecar, read_sidecar, sidecar_path
@@ -116,6 +123,25 @@ class TestBuiltEngines:
             assert sidecar.precision == "bf16"
             assert sidecar.layers["bfloat16"] > sidecar.layers["float32"] > 0
             assert "float16" not in sidecar.layers
+
+    @pytest.mark.parametrize("rest", ["float32", "float16"])
+    def test_int8(
+        self, rest: str, small_checkpoint: Path, small_config: Path, tmp_path: Path
+    ) -> None:
+        images = tmp_path / "images"
+        images.mkdir()
+        Image.fromarray(generate_scene(1).image).save(images / "1.png")
+        folder = export(
+            small_checkpoint, "trt", output=tmp_path / "int8", config=small_config, int8=True,
+            half=rest == "float16", data=str(images), float_layers=("image_encoder.blocks.3",),
+        )  # fmt: skip
+        assert Bundle.open(folder).manifest.precision == "int8"
+        layers = read_sidecar(folder / f"{ENCODER}.engine").layers
+        # Three blocks of four linear layers, each with its input and its weights.
+        assert layers["int8"] == 24
+        assert layers[rest] > layers["int8"]
+        for role in set(ALL_ROLES) - {ENCODER}:
+            assert "int8" not in read_sidecar(folder / f"{role}.engine").layers
 
     def test_profiles(self, tiny_engines: Path, half_engines: Path) -> None:
         for folder, most, points in ((tiny_engines, 64, 16), (half_engines, 8, 6)):
@@ -235,6 +261,27 @@ class TestPrecision:
         record = verify_sessions(reference, candidate, precision="fp16", images=1)
         assert record.passed
         assert 0 < record.embedding_max_error < 0.01
+
+    def test_int8_is_accurate_enough(self, tiny_bundle: Path, tmp_path: Path) -> None:
+        images = islice(calibration_inputs("", 256), 8)
+        graph = to_int8(onnx.load(tiny_bundle / "encoder.onnx"), images, symmetric=True)
+        stored = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
+        quantised = [node for node in graph.graph.node if node.op_type == "QuantizeLinear"]
+        assert len(quantised) == 32  # one for the input of every linear layer
+        assert all(stored[node.input[2]] == 0 for node in quantised)
+        assert all(stored[node.input[2]].dtype == np.int8 for node in quantised)
+        onnx.save(graph, tmp_path / "encoder.onnx")
+        graphs = Bundle.open(tiny_bundle).graphs() | {ENCODER: tmp_path / "encoder.onnx"}
+        candidate, _ = open_graphs(graphs, "onnxruntime", "cpu", RuntimeOptions(threads=1))
+        reference, _ = open_graphs(
+            dict.fromkeys(ROLES, resolve_checkpoint("sam_tiny.pt")),
+            "torch",
+            "cpu",
+            RuntimeOptions(),
+        )
+        record = verify_sessions(reference, candidate, precision="int8", images=1)
+        assert record.passed
+        assert record.mask_iou_mean < 0.9999
 
 
 class TestOptions:

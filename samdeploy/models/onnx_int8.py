@@ -22,17 +22,25 @@ from samdeploy.session import Array
 
 LINEAR = ("Gemm", "MatMul")
 # The quantiser asks for a graph that was simplified first; this is how it knows one.
+_TYPES = quantization.QuantType
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
 
 def to_int8(
-    model: onnx.ModelProto, inputs: Iterable[Array], float_layers: Collection[str] = ()
+    model: onnx.ModelProto,
+    inputs: Iterable[Array],
+    float_layers: Collection[str] = (),
+    *,
+    symmetric: bool = False,
 ) -> onnx.ModelProto:
     """A copy of ``model`` with 8-bit linear layers.
 
     Args:
         inputs: what the graph's only input may look like; gives the range of every activation.
         float_layers: module paths of layers that stay float32.
+        symmetric: what TensorRT asks for: ranges around zero, all 8 bits of weight and float
+            biases. Processors do better with activations that use the whole range, and x86
+            without VNNI needs weights of 7 bits: it adds two products in 16.
     """
     nodes = quantizable(model.graph, float_layers)
     if not nodes:
@@ -52,12 +60,15 @@ def to_int8(
             op_types_to_quantize=sorted({n.op_type for n in model.graph.node if n.name in nodes}),
             nodes_to_quantize=nodes,
             per_channel=True,
-            # 7 bits of weight: x86 without VNNI adds two products in 16 bits, which 8 overflow.
-            reduce_range=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
+            reduce_range=not symmetric,
+            activation_type=_TYPES.QInt8 if symmetric else _TYPES.QUInt8,
+            weight_type=_TYPES.QInt8,
             use_external_data_format=model.ByteSize() >= SIDE_FILE_BYTES,
-            extra_options={"OpTypesToExcludeOutputQuantization": list(LINEAR)},
+            extra_options={
+                "OpTypesToExcludeOutputQuantization": list(LINEAR),
+                "ActivationSymmetric": symmetric,
+                "QuantizeBias": not symmetric,
+            },
         )
         result = onnx.load(path)
     for field in ("producer_name", "producer_version", "doc_string"):

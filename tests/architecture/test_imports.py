@@ -24,7 +24,10 @@ TORCH_VISITS = (*TORCH_HOMES, "benchmarks/")
 TORCH = frozenset({"torch", "torchvision", "safetensors"})
 #: What the hub may import at the top beside the standard library; the command line adds Typer.
 HUB_LIBRARIES = frozenset({"cv2", "msgspec", "numpy", "PIL", "threadpoolctl", "tqdm"})
-COMMAND_LINE = frozenset({f"samdeploy/{name}.py" for name in ("cli", "cli_benchmark", "console")})
+COMMAND_LINE = frozenset(
+    f"samdeploy/{name}.py"
+    for name in ("cli", "cli_annotate", "cli_benchmark", "cli_options", "console")
+)
 
 
 @dataclass(frozen=True)
