@@ -96,7 +96,7 @@ def tune(
         raise InputError(f"target={target}; no format can be exported and run on it here.")
     checkpoint = resolve_checkpoint(model)
     folder = Path(output) if output else Path(f"{checkpoint.stem}_tuned")
-    settings = Settings(image=image, rounds=3, whole_image_rounds=1)
+    settings = Settings(image=image, rounds=3, whole_image_rounds=3)
     with new_bundle(folder) as temporary, workbench(settings) as bench:
         search = _Search(bench, str(model), target, goal, tolerance, data, started + budget, say)
         for format, precision in candidates:

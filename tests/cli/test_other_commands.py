@@ -133,7 +133,7 @@ class TestVerify:
         manifest.write_text(json.dumps(content))
         words = ("verify", "model=bundle", f"reference={small_checkpoint}")
         outcome = done(*words, "save=True")
-        rows = dict(re.split(r" {2,}", line, maxsplit=1) for line in outcome.out.splitlines()[-10:])
+        rows = dict(re.split(r" {2,}", line, maxsplit=1) for line in outcome.out.splitlines()[-11:])
         assert rows["verdict"] == "passed"
         assert rows["mask IoU, mean"].endswith("(at least 0.999)")
         assert rows["ran on"] == provider
