@@ -86,22 +86,7 @@ class TestCalibration:
                 {"int8": True, "weights_only": True, "format": "coreml"},
                 "weights_only=True; format=coreml has no use for it",
             ),
-            ({"weights_only": True}, "weights_only= is for int8=True"),
-            (
-                {"int8": True, "weights_only": True, "data": "x"},
-                "data=x; weights_only=True calibrates nothing",
-            ),
-            ({"half": True, "bf16": True}, "half=True bf16=True; expected one of them"),
-            ({"bf16": True, "format": "coreml"}, "bf16=True; format=coreml has no use for it"),
-            (
-                {"int8": True, "weights_only": True, "format": "coreml"},
-                "weights_only=True; format=coreml has no use for it",
-            ),
             ({"int8": True, "data": "no_such_folder"}, "'no_such_folder' does not exist"),
-            (
-                {"int8": True, "weights_only": True, "format": "coreml"},
-                "weights_only=True; format=coreml has no use for it",
-            ),
         ],
     )
     def test_refusals(self, options: dict[str, Any], says: str, tmp_path: Path) -> None:

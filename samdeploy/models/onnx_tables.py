@@ -37,6 +37,8 @@ def compress_tables(model: onnx.ModelProto) -> None:
         stored = f"{tensor.name}_columns"
         kept.append(numpy_helper.from_array(columns, stored))
         made.append(helper.make_node("Gather", [stored, name], [tensor.name], stored, axis=-1))
+    if not made:
+        return
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(kept)
     graph.node.extend([*made, *nodes])
