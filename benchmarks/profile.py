@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import statistics
 import tempfile
 import time
@@ -24,7 +25,15 @@ import numpy as np
 
 from samdeploy.bundle import Bundle
 from samdeploy.export_pipeline import export
-from samdeploy.graphs import DYNAMIC, ENCODER, MASK_HEAD, PREPARE, SCORER, CheckedSession
+from samdeploy.graphs import (
+    ENCODER,
+    MASK_HEAD,
+    PREPARE,
+    SCORER,
+    CheckedSession,
+    fixed_shape,
+    numbers,
+)
 from samdeploy.opening import OpenedModel, open_model
 from samdeploy.sam import SAM
 from samdeploy.scenes import generate_scene
@@ -67,15 +76,13 @@ class TimedSession:
         self._session.close()
 
 
-def example_feeds(inputs: tuple[TensorSpec, ...], prompts: int) -> dict[str, Array]:
+def example_feeds(inputs: tuple[TensorSpec, ...], sides: Mapping[str, int]) -> dict[str, Array]:
     """Random inputs of a graph; a point prompt is one foreground point and the padding."""
     rng = np.random.default_rng(0)
-    sides = {"prompts": prompts, "points": _POINTS}
     feeds = {}
     for spec in inputs:
-        leading = [sides[name] for name in DYNAMIC[spec.name]]
-        shape = (*leading, *spec.shape[len(leading) :])
-        feeds[spec.name] = rng.normal(size=tuple(map(int, shape))).astype(spec.numpy_dtype)
+        shape = tuple(sides[side] if isinstance(side, str) else side for side in spec.shape)
+        feeds[spec.name] = rng.normal(size=shape).astype(spec.numpy_dtype)
     if "point_labels" in feeds:
         feeds["point_labels"][:] = (1, -1)
         feeds["point_coords"] = np.abs(feeds["point_coords"]) * 100
@@ -94,11 +101,12 @@ def profile_graphs(
         "|---|---|---|---|---|---|---|",
     ]
     assert model.bundle is not None
+    _, heads, _, tokens = fixed_shape(model.sessions[SCORER], "image_keys")
     for role, prompts in _PROMPTS.items():
         session = model.sessions[role]
-        feeds = example_feeds(session.inputs, prompts)
+        sides = numbers(prompts, _POINTS, math.isqrt(tokens), heads=heads)
+        feeds = example_feeds(session.inputs, sides)
         seconds = statistics.median(timed(partial(session.run, feeds), 1, _ROUNDS))
-        sides = {"prompts": prompts, "points": _POINTS}
         flops = count_flops(onnx_bundle / f"{role}.onnx", sides)
         operators = operator_seconds(runtime, model.bundle.graphs()[role], feeds, options)
         total = sum(operators.values())

@@ -61,13 +61,13 @@ class Substitution:
 
     def replace_masks(self, index: NDArray[np.intp], logits: Array) -> None:
         """Write the discs of the last ``logits.shape[1]`` outputs into ``logits``
-        ``[B, n, s, s]``: in low-res pixels from the border, nearly."""
+        ``[B, n, h, w]``: in low-res pixels from the border, nearly."""
         outputs = slice(_OUTPUTS - logits.shape[1], None)
-        at = (np.arange(logits.shape[-1], dtype=np.float32) + 0.5)[None, None]
+        y, x = (np.arange(side, dtype=np.float32) + 0.5 for side in logits.shape[2:])
         centres, radii = self._centres[index, outputs], self._radii[index, outputs, None]
         # (r² - dx² - dy²) / 2r has slope 1 at the border, and needs one addition per pixel.
-        across = (radii**2 - (at - centres[..., :1]) ** 2) / (2 * radii)
-        down = -((at - centres[..., 1:]) ** 2) / (2 * radii)
+        across = (radii**2 - (x - centres[..., :1]) ** 2) / (2 * radii)
+        down = -((y - centres[..., 1:]) ** 2) / (2 * radii)
         np.add(across[..., None, :], down[..., None], out=logits)
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
-from samdeploy.graphs import DYNAMIC, ENCODER, MEANING, SCORER
+from samdeploy.graphs import DYNAMIC, ENCODER, MASK_HEAD, MEANING, SCORER
 from samdeploy.layer_names import belongs_to
 from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.session import Availability, ExportOptions, Graph
@@ -88,8 +88,8 @@ def _variants(graph: GraphModule, options: ExportOptions) -> dict[str, tuple[int
     if graph.role == ENCODER and options.image_input:
         shapes[_IMAGE_ENCODER] = shapes[ENCODER]
     if any(DYNAMIC[spec.name] for spec in graph.inputs) and options.max_prompts > 1:
-        # Whole-image mode rates clicks, which are two tokens: the point and SAM's padding.
-        points = 2 if graph.role == SCORER else options.max_points
+        # Whole-image mode asks clicks, which are two tokens: the point and SAM's padding.
+        points = 2 if graph.role in (SCORER, MASK_HEAD) else options.max_points
         shapes[f"{graph.role}_batch"] = (options.max_prompts, points)
     return shapes
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -109,7 +109,7 @@ def build_engine(
     if options.workspace is not None:
         size = int(options.workspace * 2**30)
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
-    profiles = _profiles(graph.inputs, library, options)
+    profiles = _profiles(graph, library, options)
     for ranges in profiles:
         profile = builder.create_optimization_profile()
         for name, shapes in ranges.items():
@@ -154,28 +154,31 @@ def parse_network(builder: Any, onnx_path: Path, library: Library) -> tuple[Any,
 
 
 def _profiles(
-    inputs: tuple[TensorSpec, ...], library: Library, options: ExportOptions
+    graph: GraphModule, library: Library, options: ExportOptions
 ) -> tuple[dict[str, Range], ...]:
     """The ranges of the dynamic inputs; none for a graph of fixed shapes."""
-    dynamic = [spec for spec in inputs if DYNAMIC[spec.name]]
+    dynamic = [spec for spec in graph.inputs if DYNAMIC[spec.name]]
     if not dynamic:
         return ()
     most = options.max_points
     points = (1, min(_LIKELY_POINTS, most), most)
-    return tuple(
-        {
-            spec.name: tuple(  # type: ignore[misc]  # three, as there are numbers of prompts
-                _shape(spec, {"prompts": count, "points": tokens})
-                for count, tokens in zip(prompts, points, strict=True)
-            )
+    profiles = []
+    for prompts in library.prompt_profiles(options.max_prompts):
+        least, likely, largest = (
+            graph.numbers(count, tokens) for count, tokens in zip(prompts, points, strict=True)
+        )
+        # A mask head may be asked for any part of the image.
+        least |= dict.fromkeys(("positions", "rows", "columns"), 1)
+        ranges = {
+            spec.name: (_shape(spec, least), _shape(spec, likely), _shape(spec, largest))
             for spec in dynamic
         }
-        for prompts in library.prompt_profiles(options.max_prompts)
-    )
+        profiles.append(ranges)
+    return tuple(profiles)
 
 
-def _shape(spec: TensorSpec, numbers: dict[int | str, int]) -> tuple[int, ...]:
-    return tuple(int(numbers.get(side, side)) for side in spec.shape)
+def _shape(spec: TensorSpec, numbers: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(numbers[side] if isinstance(side, str) else side for side in spec.shape)
 
 
 def _layer_types(network: Any) -> dict[str, int]:

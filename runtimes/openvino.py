@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import CONTRACT
+from samdeploy.graphs import CONTRACT, dimension
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 _VALUES = {"precision": ("f32", "bf16", "f16"), "performance_hint": ("latency", "throughput")}
@@ -120,11 +120,11 @@ def _check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device:
 
 
 def _spec(port: Any, role: str) -> TensorSpec:
-    shape = tuple(
-        side.get_length() if side.is_static else f"d{axis}"
-        for axis, side in enumerate(port.get_partial_shape())
-    )
     # A port may have several names, in any order: an output also bears its producer's.
     known = {*CONTRACT[role][0], *CONTRACT[role][1]}
     name = next((name for name in port.get_names() if name in known), port.any_name)
+    shape = tuple(
+        side.get_length() if side.is_static else dimension(name, axis)
+        for axis, side in enumerate(port.get_partial_shape())
+    )
     return TensorSpec(name, shape, np.dtype(port.get_element_type().to_dtype()).name)

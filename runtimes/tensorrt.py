@@ -17,7 +17,7 @@ import numpy as np
 
 from samdeploy.cuda_driver import CapturedGraph, Device, Gpu, find_gpus
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import DYNAMIC
+from samdeploy.graphs import DYNAMIC, dimension
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 from samdeploy.tensorrt_library import INSTALL, Library, installed_libraries, logger
 from samdeploy.tensorrt_sidecar import check_sidecar, read_sidecar
@@ -159,7 +159,7 @@ class TensorRtSession:
     def _choose(self, needed: Mapping[str, int]) -> _Profile:
         """The first profile that takes all, or the largest, for several calls."""
         largest = self._profiles[-1]
-        points = needed.get("points", 0)
+        points = needed.get("points", 0)  # values are those that the scorer gave for its points
         if points > largest.most.get("points", 0):
             raise InputError(
                 f"a prompt has {points} tokens (points, box corners, padding); this bundle takes "
@@ -191,7 +191,9 @@ class TensorRtSession:
 
 def _rows(feeds: Mapping[str, Array], rows: slice) -> dict[str, Array]:
     """The prompts of one call; what they share stays the same array."""
-    return {name: array[rows] if DYNAMIC[name] else array for name, array in feeds.items()}
+    return {
+        name: array[rows] if "prompts" in DYNAMIC[name] else array for name, array in feeds.items()
+    }
 
 
 class _Profile:
@@ -274,8 +276,10 @@ class _Profile:
 
 
 def _spec(trt: Any, engine: Any, name: str) -> TensorSpec:
-    """Dynamic dimensions get their names from the contract; only the leading ones are dynamic."""
-    names = DYNAMIC.get(name, ())
-    shape = tuple(engine.get_tensor_shape(name))
+    """Dynamic dimensions get their names from the contract."""
+    shape = tuple(
+        dimension(name, axis) if side < 0 else side
+        for axis, side in enumerate(engine.get_tensor_shape(name))
+    )
     dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-    return TensorSpec(name, (*names, *shape[len(names) :]), dtype)
+    return TensorSpec(name, shape, dtype)

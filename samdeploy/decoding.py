@@ -8,20 +8,31 @@ through the plain ``decoder``. The answers are the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.embedding import Embedding
-from samdeploy.graphs import DECODER, MASK_HEAD, PREPARE, SCORER
+from samdeploy.graphs import DECODER, MASK_HEAD, PREPARE, SCORER, spec_of
 from samdeploy.prompts import DecoderPrompts
 from samdeploy.session import Array, Session
 
 Floats = NDArray[np.float32]
+Size = tuple[int, int]
+
+
+class MasksOf(Protocol):
+    """Makes the low-res logits ``[n, 4, S/4, S/4]`` of the given ``rows`` of a batch.
+
+    With ``cells`` (height, width) only the first of them are wanted, such as those of an image
+    without its padding: then ``[n, 4, h, w]`` of which neither is smaller.
+    """
+
+    def __call__(self, rows: NDArray[Any], cells: Size | None = None) -> Floats: ...
 
 
 @dataclass(frozen=True)
@@ -30,11 +41,37 @@ class Answer:
 
     Attributes:
         iou_predictions: ``[B, 4]``, predicted IoU; index 0 is the single-mask output.
-        masks: the low-res logits ``[n, 4, S/4, S/4]`` of the given rows.
+        masks: makes the masks that are wanted.
     """
 
     iou_predictions: Floats
-    masks: Callable[[NDArray[Any]], Floats]
+    masks: MasksOf
+
+
+class _Prepared:
+    """What all prompts on an image share: ``shared`` for the scorer, and for the mask head
+    :meth:`features`."""
+
+    def __init__(self, prepared: dict[str, Array]) -> None:
+        for array in prepared.values():
+            array.flags.writeable = False  # like the embedding's
+        self._features = prepared.pop("image_features")
+        self._part = self._features
+        self.shared = prepared
+
+    @property
+    def grid(self) -> Size:
+        rows, columns = self._features.shape[:2]
+        return rows, columns
+
+    def features(self, rows: int, columns: int) -> Array:
+        """The first rows and columns; the same array when they are asked for again."""
+        part = self._part
+        if part.shape[:2] != (rows, columns):
+            part = np.ascontiguousarray(self._features[:rows, :columns])
+            part.flags.writeable = False
+            self._part = part
+        return part
 
 
 class Decoding:
@@ -43,8 +80,9 @@ class Decoding:
     def __init__(self, sessions: Mapping[str, Session]) -> None:
         self._sessions = sessions
         self._split = all(role in sessions for role in (PREPARE, SCORER, MASK_HEAD))
+        self._makes_parts = self._split and _makes_parts(sessions[MASK_HEAD])
         self._lock = threading.Lock()
-        self._prepared: WeakKeyDictionary[Embedding, dict[str, Array]] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[Embedding, _Prepared] = WeakKeyDictionary()
 
     def __call__(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         if self._split and not prompts.has_mask_input.any():
@@ -56,30 +94,47 @@ class Decoding:
         with self._lock:
             if self._split and embedding not in self._prepared:
                 feeds = {"image_embeddings": embedding.image_embeddings}
-                prepared = self._sessions[PREPARE].run(feeds)
-                for array in prepared.values():
-                    array.flags.writeable = False  # like the embedding's
-                self._prepared[embedding] = prepared
+                self._prepared[embedding] = _Prepared(self._sessions[PREPARE].run(feeds))
 
     def _score(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.prepare(embedding)
-        scored = self._sessions[SCORER].run(
-            {
-                **self._prepared[embedding],
-                "point_coords": prompts.point_coords,
-                "point_labels": prompts.point_labels,
-            }
-        )
-        tokens, features = scored["mask_tokens"], scored["mask_features"]
+        prepared = self._prepared[embedding]
+        tokens = {"point_coords": prompts.point_coords, "point_labels": prompts.point_labels}
+        scored = self._sessions[SCORER].run({**prepared.shared, **tokens})
+        iou = scored.pop("iou_predictions")
 
-        def masks(rows: NDArray[Any]) -> Floats:
-            feeds = {"mask_tokens": tokens[rows], "mask_features": features[rows]}
+        def masks(rows: NDArray[Any], cells: Size | None = None) -> Floats:
+            height, width = prepared.grid
+            if cells is not None and self._makes_parts:
+                # A cell is a quarter of a token; interpolation also reads the one behind the last.
+                height, width = (
+                    min(side, -(-(used + 1) // 4))
+                    for side, used in zip(prepared.grid, cells, strict=True)
+                )
+            feeds = {name: scored[name][rows] for name in ("mask_tokens", "mask_values")}
+            for name in ("mask_scale", "mask_weights"):
+                feeds[name] = _part(scored[name], rows, prepared.grid, height, width)
+            feeds["image_features"] = prepared.features(height, width)
             return self._sessions[MASK_HEAD].run(feeds)["low_res_masks"]
 
-        return Answer(scored["iou_predictions"], masks)
+        return Answer(iou, masks)
 
     def _decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         feeds = {"image_embeddings": embedding.image_embeddings, **prompts.feeds()}
         answer = self._sessions[DECODER].run(feeds)
         logits = answer["low_res_masks"]
-        return Answer(answer["iou_predictions"], lambda rows: logits[rows])
+        return Answer(answer["iou_predictions"], lambda rows, cells=None: logits[rows])
+
+
+def _makes_parts(mask_head: Session) -> bool:
+    """Whether it takes any number of rows and columns of image tokens; the graphs of some backends
+    are for all of them only."""
+    return not isinstance(spec_of(mask_head.inputs, "image_features").shape[0], int)
+
+
+def _part(array: Array, rows: NDArray[Any], grid: Size, height: int, width: int) -> Array:
+    """Of ``[B, n, N]`` the given rows, and of their positions those in the first lines and columns
+    of the image tokens."""
+    part = array.reshape(*array.shape[:2], *grid)[:, :, :height, :width]
+    wanted: Array = part[rows].reshape(len(rows), array.shape[1], -1)
+    return wanted

@@ -7,6 +7,7 @@ unused token slots carry label -2, which changes nothing, and unused rows are cu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,11 @@ from samdeploy.session import Array, Session, TensorSpec
 
 #: Tokens that the decoder adds to those of a prompt: four masks and their ratings.
 OUTPUT_TOKENS = 5
+#: Dimensions that can be filled up; the parts of an image that a mask head may take cannot.
+_FILLED = ("prompts", "points", "values")
+_FREE = {
+    name: tuple(takewhile(lambda side: side in _FILLED, sides)) for name, sides in DYNAMIC.items()
+}
 
 
 def variant_paths(graph: Path) -> list[Path]:
@@ -46,7 +52,7 @@ class FixedShapes:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         needed: dict[str, int] = {}
         for name, array in feeds.items():
-            needed.update(zip(DYNAMIC[name], array.shape, strict=False))
+            needed.update(zip(_FREE[name], array.shape, strict=False))
         session = self._choose(needed)
         if not needed:
             return session.run(feeds)
@@ -65,10 +71,14 @@ class FixedShapes:
             session.close()
 
     def _choose(self, needed: Mapping[str, int]) -> Session:
-        points = needed.get("points", 0)
-        holding = [v for v in self._variants if _numbers(v).get("points", 0) >= points]
+        holding = [
+            variant
+            for variant in self._variants
+            if all(n <= _numbers(variant)[name] for name, n in needed.items() if name != "prompts")
+        ]
         if not holding:
-            most = max(_numbers(v)["points"] for v in self._variants)
+            # Values are what a scorer of this bundle gave for its points.
+            points, most = needed["points"], max(_numbers(v)["points"] for v in self._variants)
             raise InputError(
                 f"a prompt has {points} tokens (points, box corners, padding); this bundle takes "
                 f"{most} at most, export it again with max_points={points}."
@@ -80,8 +90,8 @@ def _padded(session: Session, feeds: Mapping[str, Array], rows: slice) -> dict[s
     padded = {}
     for spec in session.inputs:
         array = feeds[spec.name]
-        if DYNAMIC[spec.name]:
-            part = array[rows]
+        if _FREE[spec.name]:
+            part = array[rows]  # all of them begin with prompts
             array = np.zeros([int(side) for side in spec.shape], part.dtype)
             if spec.name == "point_labels":
                 array[:] = LABEL_ABSENT
@@ -94,18 +104,18 @@ def _numbers(session: Session) -> dict[str, int]:
     """What the dynamic dimensions are in a variant."""
     numbers: dict[str, int] = {}
     for spec in session.inputs:
-        numbers.update(zip(DYNAMIC[spec.name], map(int, spec.shape), strict=False))
+        numbers.update(zip(_FREE[spec.name], map(int, spec.shape), strict=False))
     return numbers
 
 
 def _work(variant: Session, needed: Mapping[str, int]) -> int:
-    """How many tokens a call computes, those that only fill up included."""
+    """How many tokens a call computes, or values, those that only fill up included."""
     numbers = _numbers(variant)
     prompts = numbers.get("prompts", 1)
     rounds = -(-needed.get("prompts", 1) // prompts)
-    return rounds * prompts * (numbers.get("points", 0) + OUTPUT_TOKENS)
+    return rounds * prompts * numbers.get("values", numbers.get("points", 0) + OUTPUT_TOKENS)
 
 
 def _dynamic(spec: TensorSpec) -> TensorSpec:
-    names = DYNAMIC[spec.name]
+    names = _FREE[spec.name]
     return TensorSpec(spec.name, (*names, *spec.shape[len(names) :]), spec.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import takewhile
 
 import numpy as np
 
@@ -41,9 +42,11 @@ MEANING = {
     "head by head",
     "image_values": "what they share of the values of its attentions to the image, head by head",
     "image_norms": "what they share of the sums of squares in its layer norms",
-    "image_features": "what they share of mask_features",
+    "image_features": "what they share of the image tokens, after the first upscaling",
     "mask_tokens": "one vector for each output mask",
-    "mask_features": "image tokens as the prompt has changed them, after the first upscaling",
+    "mask_scale": "factor of image_features in the image tokens as the prompt has changed them",
+    "mask_weights": "factors of mask_values in them",
+    "mask_values": "vectors that the prompt adds to them, after the first upscaling",
     "images": "RGB in 0-1, scaled to fit, centred and surrounded with grey (114 / 255)",
     "output0": "per place: centre x, centre y, width, height in input pixels, class scores in 0-1, "
     "mask coefficients",
@@ -57,8 +60,8 @@ Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 def graph_specs(
     image_size: int, channels: int, *, outputs: int = 4, heads: int = 8, inner: int = 128
 ) -> dict[str, Specs]:
-    """Inputs and outputs of the graph of every role. Dynamic dimensions are ``prompts`` and
-    ``points``; ``heads`` and ``inner`` are those of the decoder's attention to the image."""
+    """Inputs and outputs of the graph of every role; ``heads`` and ``inner`` are those of the
+    decoder's attention to the image. Dynamic dimensions are called as in :func:`numbers`."""
     grid, low = image_size // 16, image_size // 4
     tokens, width = grid * grid, inner // heads
     embeddings = TensorSpec("image_embeddings", (1, channels, grid, grid))
@@ -71,21 +74,37 @@ def graph_specs(
         TensorSpec("image_keys", (11, heads, width, tokens)),
         TensorSpec("image_values", (3, heads, tokens, width)),
         TensorSpec("image_norms", (3, tokens)),
-        TensorSpec("image_features", (1, tokens, channels)),
     )
+    features = TensorSpec("image_features", ("rows", "columns", channels))
     wanted = (
         TensorSpec("mask_tokens", ("prompts", outputs, channels)),
-        TensorSpec("mask_features", ("prompts", tokens, channels)),
+        TensorSpec("mask_scale", ("prompts", 1, "positions")),
+        TensorSpec("mask_weights", ("prompts", "values", "positions")),
+        TensorSpec("mask_values", ("prompts", "values", channels)),
     )
+    part = TensorSpec("low_res_masks", ("prompts", outputs, "height", "width"))
     mask_input = TensorSpec("mask_input", ("prompts", 1, low, low))
     has_mask_input = TensorSpec("has_mask_input", ("prompts",))
     return {
         ENCODER: ((TensorSpec("image", (1, 3, image_size, image_size)),), (embeddings,)),
         DECODER: ((embeddings, coords, labels, mask_input, has_mask_input), (masks, iou)),
-        PREPARE: ((embeddings,), prepared),
+        PREPARE: ((embeddings,), (*prepared, features)),
         SCORER: ((*prepared, coords, labels), (iou, *wanted)),
-        MASK_HEAD: (wanted, (masks,)),
+        MASK_HEAD: ((features, *wanted), (part,)),
     }
+
+
+def numbers(
+    prompts: int, points: int, grid: int, *, outputs: int = 4, heads: int = 8
+) -> dict[str, int]:
+    """What the dynamic dimensions are in a call: ``prompts``, ``points`` (tokens of each),
+    ``values`` (what the scorer then gives of them), ``positions`` in ``rows`` and ``columns`` of
+    image tokens (all; the mask head takes the first of them as well), and ``height`` and ``width``
+    of its masks."""
+    values = 2 * heads * (outputs + 1 + points) + 1
+    image = {"positions": grid * grid, "rows": grid, "columns": grid}
+    masks = {"height": 4 * grid, "width": 4 * grid}
+    return {"prompts": prompts, "points": points, "values": values, **image, **masks}
 
 
 #: Names of the inputs and outputs that every backend must offer.
@@ -98,12 +117,23 @@ CONTRACT = {
     SEGMENTER: (("images",), ("output0", "output1")),
 }
 
-#: Names of the leading dimensions that are dynamic, by tensor.
-DYNAMIC = {
-    spec.name: tuple(side for side in spec.shape if isinstance(side, str))
+_SHAPES = {
+    spec.name: spec.shape
     for specs in graph_specs(64, 8).values()
     for spec in (*specs[0], *specs[1])
 } | {name: () for role in (DETECTOR, SEGMENTER) for names in CONTRACT[role] for name in names}
+
+#: Names of the leading dimensions that are dynamic, by tensor.
+DYNAMIC = {
+    name: tuple(str(side) for side in takewhile(lambda side: isinstance(side, str), shape))
+    for name, shape in _SHAPES.items()
+}
+
+
+def dimension(tensor: str, axis: int) -> str:
+    """What the contract calls a dynamic dimension, for backends that do not keep names."""
+    name = next(iter(_SHAPES.get(tensor, ())[axis:]), None)
+    return name if isinstance(name, str) else f"d{axis}"
 
 
 def needed_roles(roles: Collection[str]) -> tuple[str, ...]:

@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 
 from samdeploy.blas import one_blas_thread
 from samdeploy.candidates import Candidates, Decoded, Selector
-from samdeploy.constants import LABEL_FOREGROUND, LABEL_PADDING, MASK_THRESHOLD
+from samdeploy.constants import (
+    BINARY_MASK_LOGIT,
+    LABEL_FOREGROUND,
+    LABEL_PADDING,
+    MASK_THRESHOLD,
+)
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
@@ -44,6 +49,9 @@ _MOST_LOGIT_BYTES = 256 << 20
 
 #: How far the IoU of two boxes of low-res logits may be from that of the masks' boxes.
 _BOX_DOUBT = 0.1
+
+#: Logit of what is not made: the part of a low-res mask that is all padding.
+_OUTSIDE = -BINARY_MASK_LOGIT
 
 #: Batches whose masks may wait for the filters while the next one is decoded.
 _MOST_WAITING = 2
@@ -213,11 +221,10 @@ class _Walk:
         # Masks are made only for prompts that have a confident one.
         rows = np.flatnonzero(confident.any(axis=1))
         side = embedding.low_res_side
-        logits = (
-            answer.masks(rows)[:, 1:][confident[rows]]
-            if len(rows)
-            else np.zeros((0, side, side), np.float32)
-        )
+        logits = np.full((confident.sum(), side, side), _OUTSIDE, np.float32)
+        if len(rows):
+            made = answer.masks(rows, embedding.transform.low_res_size)[:, 1:][confident[rows]]
+            logits[:, : made.shape[1], : made.shape[2]] = made
         owners = np.nonzero(confident)[0]
         return Decoded(logits, iou[confident], points[owners], indices[owners] + before)
 

@@ -423,10 +423,14 @@ class TestEmulated:
         prompts = encode_prompts([Prompt(points=[9, 9])] * 6, transform, 64)
         calls = emulation.driver.calls
         decoding(embedding, prompts)
-        # Once the embedding and the four prepared arrays; coordinates and labels of 4 + 2 prompts.
-        assert calls["cuMemcpyHtoDAsync_v2"] == 1 + 4 + 2 * 2
-        decoding(embedding, prompts)
-        assert calls["cuMemcpyHtoDAsync_v2"] == 1 + 4 + 2 * 2 + 2 * 2
+        # Once the embedding and three prepared arrays; coordinates and labels of 4 + 2 prompts.
+        assert calls["cuMemcpyHtoDAsync_v2"] == 1 + 3 + 2 * 2
+        answer = decoding(embedding, prompts)
+        assert calls["cuMemcpyHtoDAsync_v2"] == 1 + 3 + 2 * 2 + 2 * 2
+        calls.clear()
+        for times in (1, 2):  # once the part of the image's features; four arrays of the prompt
+            answer.masks(np.array([0]), (40, 64))
+            assert calls["cuMemcpyHtoDAsync_v2"] == 1 + 4 * times
 
     def test_fixed_shapes_are_captured_by_tensorrt(
         self, emulation: Emulation, engines: dict[str, Path], library: str

@@ -45,7 +45,7 @@ def model() -> Model:
         feeds = {name: torch.from_numpy(value) for name, value in prompts.feeds().items()}
         with torch.no_grad():
             masks, iou = sam.decode(torch.from_numpy(embedding.image_embeddings.copy()), **feeds)
-        return Answer(iou.numpy(), lambda rows: masks.numpy()[rows])
+        return Answer(iou.numpy(), lambda rows, cells=None: masks.numpy()[rows])
 
     return encode, decode
 
@@ -132,7 +132,7 @@ class Discs:
             np.array([1.0, 0.9, 0.8, 0.7]) - prompts.point_coords[:, 0].sum(axis=1)[:, None] / 1e5
         )
         logits = self.draw((64 * (radii - distance)).astype(np.float32), where)
-        return Answer(scores.astype(np.float32), lambda rows: logits[rows])
+        return Answer(scores.astype(np.float32), lambda rows, cells=None: logits[rows])
 
     def draw(self, logits: NDArray[np.float32], where: NDArray[np.float32]) -> NDArray[np.float32]:
         """The discs ``[B, 4, 32, 32]`` around ``where`` ``[B, 2, 1, 1]``, in cells."""

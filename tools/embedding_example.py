@@ -95,9 +95,11 @@ def compute(run: Run, image_size: int) -> Example:
     binary = encode_prompts([Prompt(mask=inside())], transform, side)
     prepared = run(PREPARE, {"image_embeddings": embeddings})
     tokens = {"point_coords": prompts.point_coords, "point_labels": prompts.point_labels}
-    scored = run(SCORER, {**prepared, **tokens})
-    wanted = {name: scored[name][:1] for name in ("mask_tokens", "mask_features")}
-    masks = run(MASK_HEAD, wanted)["low_res_masks"]
+    shared = {name: prepared[name] for name in ("image_keys", "image_values", "image_norms")}
+    scored = run(SCORER, {**shared, **tokens})
+    wanted = {name: array[:1] for name, array in scored.items() if name != "iou_predictions"}
+    features = {"image_features": prepared["image_features"]}
+    masks = run(MASK_HEAD, {**features, **wanted})["low_res_masks"]
     return Example(
         transform, image, embeddings, prompts, answer, again, binary, prepared, scored, masks
     )

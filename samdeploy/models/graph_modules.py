@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER, graph_specs
+from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER, graph_specs, numbers
 from samdeploy.models.restructured import DEPTH, MaskHead, Prepare, Scorer
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
 from samdeploy.models.yolo import Yolo
@@ -23,12 +25,14 @@ _SPLIT = {PREPARE: Prepare, SCORER: Scorer, MASK_HEAD: MaskHead}
 
 @dataclass(frozen=True)
 class GraphModule:
-    """One graph: ``module`` takes ``inputs`` in order and returns ``outputs``."""
+    """One graph: ``module`` takes ``inputs`` in order and returns ``outputs``. ``numbers(prompts,
+    points)`` is what their dynamic dimensions are."""
 
     role: str
     module: nn.Module
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    numbers: Callable[[int, int], dict[str, int]] = lambda prompts, points: {}
 
     @property
     def image_size(self) -> int:
@@ -37,9 +41,9 @@ class GraphModule:
 
     def example(self, prompts: int = 2, points: int = 3) -> tuple[Tensor, ...]:
         """Inputs of zeros to trace with."""
-        numbers: dict[int | str, int] = {"prompts": prompts, "points": points}
+        sides = self.numbers(prompts, points)
         return tuple(
-            torch.zeros([int(numbers.get(side, side)) for side in spec.shape])
+            torch.zeros([sides[side] if isinstance(side, str) else side for side in spec.shape])
             for spec in self.inputs
         )
 
@@ -55,14 +59,17 @@ def graph_modules(model: Exportable) -> dict[str, GraphModule]:
 def _sam_modules(sam: Sam) -> dict[str, GraphModule]:
     config = sam.config
     transformer, channels = config.mask_decoder.transformer, config.image_encoder.out_chans
+    outputs, heads = config.mask_decoder.num_multimask_outputs + 1, transformer.num_heads
     specs = graph_specs(
         config.image_size,
         channels,
-        outputs=config.mask_decoder.num_multimask_outputs + 1,
-        heads=transformer.num_heads,
+        outputs=outputs,
+        heads=heads,
         inner=channels // transformer.attention_downsample_rate,
     )
+    in_a_call = partial(numbers, grid=config.grid, outputs=outputs, heads=heads)
     modules = _MODULES | (_SPLIT if transformer.depth == DEPTH else {})
     return {
-        role: GraphModule(role, build(sam).eval(), *specs[role]) for role, build in modules.items()
+        role: GraphModule(role, build(sam).eval(), *specs[role], in_a_call)
+        for role, build in modules.items()
     }

@@ -70,7 +70,7 @@ class Prepare(nn.Module):
     With ``N = g g`` image tokens and ``h`` heads of width ``d``: ``image_keys`` ``[11, h, d, N]``
     (:class:`Keys`); ``image_values`` ``[3, h, N, d]`` of the attentions to the image;
     ``image_norms`` ``[3, N]``: mean squares of the centred base in both layer norms, and twice its
-    mean product with what the second adds everywhere; ``image_features`` ``[1, N, C]``: the base
+    mean product with what the second adds everywhere; ``image_features`` ``[g, g, C]``: the base
     after the first transposed convolution.
     """
 
@@ -122,8 +122,8 @@ class Prepare(nn.Module):
             before_second.square().mean(-1),
             (before_second * (share * added)).sum(-1),
         )
-        features = last_base @ _convolution(decoder)[0]
-        return torch.stack(keys), torch.stack(values), torch.stack(norms), features.unsqueeze(0)
+        features = (last_base @ _convolution(decoder)[0]).reshape(*image_embeddings.shape[2:], -1)
+        return torch.stack(keys), torch.stack(values), torch.stack(norms), features
 
 
 class Scorer(nn.Module):
@@ -131,7 +131,8 @@ class Scorer(nn.Module):
 
     ``point_coords`` ``[B, P, 2]`` and ``point_labels`` ``[B, P]`` as for the plain decoder; the
     rest from :class:`Prepare`. Returns ``iou_predictions`` ``[B, 4]``, ``mask_tokens``
-    ``[B, 4, C]`` and ``mask_features`` ``[B, N, C]``.
+    ``[B, 4, C]``, and the changed image (:class:`Changed`): ``mask_scale``, ``mask_weights``, and
+    ``mask_values`` after the first transposed convolution.
     """
 
     def __init__(self, sam: Sam) -> None:
@@ -143,10 +144,9 @@ class Scorer(nn.Module):
         image_keys: Tensor,
         image_values: Tensor,
         image_norms: Tensor,
-        image_features: Tensor,
         point_coords: Tensor,
         point_labels: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         decoder: MaskDecoder = self.sam.mask_decoder
         first, second, last = _layers(decoder)
         keys, values = Keys(*image_keys.unbind(0)), image_values.unbind(0)
@@ -165,13 +165,11 @@ class Scorer(nn.Module):
         scores = _rows(_scaled(from_image.k_proj, queries + tokens, from_image), keys.first_query)
         weights = _softmax_of_tokens(scores + token_bias, heads)
         first_v = _heads(from_image.v_proj(queries), from_image)
-        once = _normalised(
-            first.norm4,
-            weights,
-            _centred(_spread(from_image, first_v)),
-            _rows(first_v, keys.first_out),
-            image_norms[0],
-        )
+        spread = _centred(_spread(from_image, first_v))
+        own = _summed(weights, _products(spread, spread) @ weights)
+        own = own + _summed(weights, _rows(first_v, keys.first_out))
+        divisor = torch.rsqrt(image_norms[0] + own + first.norm4.eps)
+        once = Changed(divisor, weights * divisor, spread * first.norm4.weight)
 
         queries = _among_tokens(second, queries, tokens, bias)
         to_image, from_image = second.cross_attn_token_to_image, second.cross_attn_image_to_token
@@ -187,17 +185,21 @@ class Scorer(nn.Module):
         weights = _softmax_of_tokens(scores + token_bias, heads)
         second_v = _heads(from_image.v_proj(queries), from_image)
         # What is added everywhere is one more value, with weight one.
-        everywhere = torch.ones_like(once.scale)
-        added = _added(first, second).expand(tokens.shape[0], 1, -1)
-        products = [_rows(first_v, keys.second_first_out), _rows(second_v, keys.second_out)]
-        twice = _normalised(
-            second.norm4,
-            torch.cat([once.weights, weights, everywhere], dim=1),
-            _centred(torch.cat([once.values, _spread(from_image, second_v), added], dim=1)),
-            torch.cat([*products, everywhere * image_norms[2]], dim=1) * once.scale,
-            image_norms[1] * once.scale.square(),
-            once.scale,
-        )
+        added = _centred(_added(first, second).expand(tokens.shape[0], 1, -1))
+        earlier, spread = _centred(once.values), _centred(_spread(from_image, second_v))
+        every = torch.cat([once.weights, weights, torch.ones_like(once.scale)], dim=1)
+        # Every pair of values once: the mean square of their sum, and twice its mean product with
+        # the base.
+        pairs = _products(spread, torch.cat([2 * earlier, spread, 2 * added], dim=1)) @ every
+        own = _summed(weights, pairs) + _products(added, added)
+        own = own + _summed(once.weights, _products(earlier, earlier) @ once.weights)
+        own = own + _products(added, 2 * earlier) @ once.weights
+        shared = _summed(once.weights, _rows(first_v, keys.second_first_out)) + image_norms[2]
+        shared = shared + _summed(weights, _rows(second_v, keys.second_out))
+        square = image_norms[1] * once.scale.square() + shared * once.scale + own
+        divisor = torch.rsqrt(square + second.norm4.eps)
+        values_of_all = torch.cat([earlier, spread, added], dim=1)
+        twice = Changed(once.scale * divisor, every * divisor, values_of_all * second.norm4.weight)
 
         # Only the output tokens are read from here on.
         queries, tokens = queries[:, : outputs + 1], tokens[:, : outputs + 1]
@@ -206,45 +208,55 @@ class Scorer(nn.Module):
             second.norm4.bias,
         )  # fmt: skip
         queries = decoder.transformer.norm_final_attn(queries + update)
-        own_features = twice.weights.transpose(1, 2) @ (twice.values @ _convolution(decoder)[0])
-        features = image_features * twice.scale.transpose(1, 2) + own_features
-        return decoder.iou_prediction_head(queries[:, 0]), queries[:, 1:], features
+        features = twice.values @ _convolution(decoder)[0]
+        iou = decoder.iou_prediction_head(queries[:, 0])
+        return iou, queries[:, 1:], twice.scale, twice.weights, features
 
 
 class MaskHead(nn.Module):
-    """``mask_tokens`` ``[B, 4, C]`` and ``mask_features`` ``[B, N, C]`` of the scorer ->
-    ``low_res_masks`` ``[B, 4, 4g, 4g]``.
+    """``image_features`` of :class:`Prepare`, and ``mask_tokens``, ``mask_scale``, ``mask_weights``
+    and ``mask_values`` of :class:`Scorer` -> ``low_res_masks`` ``[B, 4, 4r, 4c]``.
 
     Each of the two transposed convolutions turns one position into 2 x 2 without looking at its
-    neighbours, and so does all that is between and behind them. So positions stay rows of a matrix
-    product to the end, and only the finished logits, an eighth of the data, are put in their place.
-    The features are past the first of them already, but for its bias.
+    neighbours, and so does all that is between and behind them. So the first ``r`` rows and ``c``
+    columns of image tokens are enough for that part of the masks, and positions stay rows of a
+    matrix product to the end: only the finished logits, an eighth of the data, are put in their
+    place.
     """
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
         self.decoder: MaskDecoder = sam.mask_decoder
-        self.side = sam.config.grid
 
-    def forward(self, mask_tokens: Tensor, mask_features: Tensor) -> Tensor:
+    def forward(
+        self,
+        image_features: Tensor,
+        mask_tokens: Tensor,
+        mask_scale: Tensor,
+        mask_weights: Tensor,
+        mask_values: Tensor,
+    ) -> Tensor:
         _, norm, activation, second, _ = self.decoder.output_upscaling
         assert isinstance(norm, LayerNorm2d)
-        x = mask_features + _convolution(self.decoder)[1]
+        own = mask_weights.transpose(1, 2) @ mask_values  # [B, r c, C]
+        x = image_features.flatten(0, 1) * mask_scale.transpose(1, 2) + own
+        x = x + _convolution(self.decoder)[1]
         x = x.reshape(x.shape[0], -1, norm.weight.shape[0])
         x = activation(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
         weight, bias = _as_matrix(second)
         x = activation(x @ weight + bias)
-        x = x.reshape(x.shape[0], -1, weight.shape[1] // 4)  # [B, 16 N, C / 8]
+        x = x.reshape(x.shape[0], -1, weight.shape[1] // 4)  # [B, 16 r c, C / 8]
         filters = self.decoder.mask_filters(mask_tokens)
-        return self._place(x @ filters.transpose(1, 2))
+        return _placed(x @ filters.transpose(1, 2), *image_features.shape[:2])
 
-    def _place(self, logits: Tensor) -> Tensor:
-        """``[B, 16 N, M]``, with rows ordered by y, x, and four bits: the half of y and of x, then
-        the quarter of y and of x -> ``[B, M, 4g, 4g]``. In steps, so that no rank is above 5."""
-        side, masks = self.side, len(self.decoder.output_hypernetworks_mlps)
-        halves = logits.reshape(-1, 2, 2, 2 * masks).transpose(1, 2)
-        rows = halves.reshape(-1, side, 4, 4 * masks).transpose(1, 2)
-        return rows.reshape(-1, 4 * side, 4 * side, masks).permute(0, 3, 1, 2)
+
+def _placed(logits: Tensor, rows: int, columns: int) -> Tensor:
+    """``[B, 16 r c, M]``, with rows ordered by y, x, and four bits: the half of y and of x, then
+    the quarter of y and of x -> ``[B, M, 4r, 4c]``. In steps, so that no rank is above 5."""
+    masks = logits.shape[2]
+    halves = logits.reshape(-1, 2, 2, 2 * masks).transpose(1, 2)
+    lines = halves.reshape(-1, columns, 4, 4 * masks).transpose(1, 2)
+    return lines.reshape(-1, 4 * rows, 4 * columns, masks).permute(0, 3, 1, 2)
 
 
 def _layers(decoder: MaskDecoder) -> tuple[TwoWayBlock, TwoWayBlock, Attention]:
@@ -382,25 +394,14 @@ def _softmax_of_tokens(scores: Tensor, heads: int) -> Tensor:
     return (exponentials / exponentials.sum(2, keepdim=True)).flatten(1, 2)
 
 
-def _normalised(
-    norm: nn.LayerNorm,
-    weights: Tensor,
-    values: Tensor,
-    products: Tensor,
-    square: Tensor,
-    scale: Tensor | None = None,
-) -> Changed:
-    """The layer norm of ``scale * base + weights^T values``, all of it centred.
+def _products(values: Tensor, others: Tensor) -> Tensor:
+    """``[B, R, C]`` and ``[B, Q, C]`` -> ``[B, R, Q]``: mean products over the channels."""
+    return values @ (others * (1 / others.shape[-1])).transpose(1, 2)
 
-    ``square`` is the mean square of the first term for each image token, ``products`` twice the
-    mean product of the two for each value, ``[B, R, N]``.
-    """
-    among = values @ (values * (1 / values.shape[-1])).transpose(1, 2)  # [B, R, R]
-    own = (weights * (products + among @ weights)).sum(1, keepdim=True)
-    divisor = torch.rsqrt(square + own + norm.eps)
-    return Changed(
-        divisor if scale is None else scale * divisor, weights * divisor, values * norm.weight
-    )
+
+def _summed(weights: Tensor, factors: Tensor) -> Tensor:
+    """``[B, R, N]`` twice -> ``[B, 1, N]``."""
+    return (weights * factors).sum(1, keepdim=True)
 
 
 def _attention_to(

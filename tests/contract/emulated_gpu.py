@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 
 import samdeploy.cuda_driver as cuda_driver
 import samdeploy.tensorrt_library as tensorrt_library
-from samdeploy.graphs import DYNAMIC
+from samdeploy.graphs import DYNAMIC, SCORER, numbers
 from samdeploy.tensorrt_library import TensorRt, TensorRtRtx
 from samdeploy.tensorrt_sidecar import Sidecar, write_sidecar
 
@@ -179,10 +180,15 @@ class Context:
         return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        numbers: dict[str, int] = {}
+        ports, known = self.engine.ports, {}
         for fed, shape in self.shapes.items():
-            numbers.update(zip(DYNAMIC[fed], shape, strict=False))
-        return tuple(numbers.get(side, side) for side in self.engine.ports[name].shape)
+            known.update(zip(ports[fed].shape, shape, strict=True))
+        # Dimensions of outputs that follow from those of inputs.
+        if "rows" in known:
+            known |= {"height": 4 * known["rows"], "width": 4 * known["columns"]}
+        if "image_keys" in ports and "points" in known:
+            known |= numbers(known["prompts"], known["points"], **_sides(ports["image_keys"]))
+        return tuple(known.get(side, side) for side in ports[name].shape)
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 77
@@ -256,9 +262,17 @@ class Emulation:
     ) -> dict[str, Path]:
         """Engines of ONNX graphs, with profiles as that library gets them."""
         made = {lib.name: lib for lib in tensorrt_library.LIBRARIES}[library]()
+        ports = {role: _ports(path) for role, path in graphs.items()}
+        sides = _sides(next(port for port in ports[SCORER] if port.name == "image_keys"))
+        ranges = [
+            [numbers(*n, **sides) for n in zip(prompts, (1, 2, points), strict=True)]
+            for prompts in made.prompt_profiles(most)
+        ]
+        for least, *_ in ranges:
+            least |= dict.fromkeys(("positions", "rows", "columns"), 1)
         engines = {}
         for role, onnx_path in graphs.items():
-            profiles = _profiles(onnx_path, made.prompt_profiles(most), points)
+            profiles = _profiles(ports[role], ranges)
             engines[role] = folder / f"{role}.engine"
             engines[role].write_text(json.dumps({"onnx": str(onnx_path), "profiles": profiles}))
             write_sidecar(
@@ -272,20 +286,22 @@ class HashableNamespace(SimpleNamespace):
     __hash__ = object.__hash__
 
 
+def _ports(onnx_path: Path) -> list[Any]:
+    return list(ort.InferenceSession(onnx_path, providers=["CPUExecutionProvider"]).get_inputs())
+
+
+def _sides(image_keys: Any) -> dict[str, int]:
+    _, heads, _, tokens = image_keys.shape
+    return {"grid": math.isqrt(tokens), "heads": heads}
+
+
 def _profiles(
-    onnx_path: Path, prompts: tuple[tuple[int, int, int], ...], points: int
+    ports: list[Any], ranges: list[list[dict[str, int]]]
 ) -> list[dict[str, list[list[int]]]]:
-    ports = ort.InferenceSession(onnx_path, providers=["CPUExecutionProvider"]).get_inputs()
     dynamic = [port for port in ports if DYNAMIC[port.name]]
     if not dynamic:
         return []
     return [
-        {
-            port.name: [
-                [{"prompts": count, "points": tokens}.get(side, side) for side in port.shape]
-                for count, tokens in zip(counts, (1, 2, points), strict=True)
-            ]
-            for port in dynamic
-        }
-        for counts in prompts
+        {port.name: [[s.get(side, side) for side in port.shape] for s in sizes] for port in dynamic}
+        for sizes in ranges
     ]

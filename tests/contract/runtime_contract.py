@@ -125,6 +125,12 @@ class RuntimeContract:
             (answer.masks(rows), plain["low_res_masks"][rows]),
         ):
             assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+        cells = (size // 4 - 9, size // 4 - 14)
+        part, whole = answer.masks(rows, cells), answer.masks(rows)
+        assert part.shape[2] >= cells[0] + 1
+        assert part.shape[3] >= cells[1] + 1
+        expected = whole[..., : part.shape[2], : part.shape[3]]
+        assert np.abs(part - expected).max() <= 1e-4 * np.abs(expected).max()
 
     def test_provider_says_what_runs(self, model: Model) -> None:
         assert all(session.provider for session in model.values())

@@ -31,8 +31,9 @@ def both(sam: Sam, coords: Tensor, labels: Tensor) -> tuple[list[Tensor], list[T
     with torch.no_grad():
         no_mask = torch.zeros(rows, 1, 4 * grid, 4 * grid, dtype=torch.float64)
         plain = sam.decode(embedding, coords, labels, no_mask, torch.zeros(rows).double())
-        iou, tokens, features = Scorer(sam)(*Prepare(sam)(embedding), coords, labels)
-        return list(plain), [MaskHead(sam)(tokens, features), iou]
+        *shared, features = Prepare(sam)(embedding)
+        iou, *wanted = Scorer(sam)(*shared, coords, labels)
+        return list(plain), [MaskHead(sam)(features, *wanted), iou]
 
 
 @given(rows=st.integers(1, 5), points=st.integers(1, 6), seed=st.integers(0, 1000))
@@ -44,6 +45,27 @@ def test_equal_to_the_plain_decoder(sam: Sam, rows: int, points: int, seed: int)
     plain, restructured = both(sam, coords, labels)
     for expected, found in zip(plain, restructured, strict=True):
         assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
+
+
+def test_a_part_of_the_image_gives_that_part_of_the_masks(sam: Sam) -> None:
+    grid, side = sam.config.grid, sam.config.image_encoder.out_chans
+    generator = torch.Generator().manual_seed(5)
+    embedding = torch.randn(1, side, grid, grid, generator=generator, dtype=torch.float64)
+    coords = torch.rand(3, 2, 2, generator=generator, dtype=torch.float64) * 256
+    rows, columns = grid - 3, grid - 5
+    with torch.no_grad():
+        *shared, features = Prepare(sam)(embedding)
+        _, tokens, scale, weights, values = Scorer(sam)(*shared, coords, torch.ones(3, 2).double())
+        whole = MaskHead(sam)(features, tokens, scale, weights, values)
+        part = MaskHead(sam)(
+            features[:rows, :columns],
+            tokens,
+            scale.unflatten(2, (grid, grid))[..., :rows, :columns].flatten(2),
+            weights.unflatten(2, (grid, grid))[..., :rows, :columns].flatten(2),
+            values,
+        )
+    expected = whole[..., : 4 * rows, : 4 * columns]
+    assert (part - expected).abs().max() <= 1e-12 * expected.abs().max()
 
 
 def test_every_part_matters(sam: Sam) -> None:
