@@ -12,7 +12,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,6 +46,7 @@ class CoreMlExporter:
         {
             "half",
             "int8",
+            "palette_bits",
             "float_layers",
             "max_prompts",
             "max_points",
@@ -125,8 +126,9 @@ def _write_package(
                 outputs=[ct.TensorType(name=s.name, dtype=np.float32) for s in graph.outputs],
                 skip_model_load=True,
             )
-            if options.int8 and graph.role == ENCODER:
-                converted = _to_int8(converted, options.float_layers)
+            compress = _compressor(options)
+            if compress is not None and graph.role == ENCODER:
+                converted = compress(converted, _layers(converted, options))
     except Exception as error:  # the converter raises a family of unrelated types
         raise ExportError(f"coremltools could not convert the {path.stem}: {error}") from error
     _describe(converted, path.stem, graph, options)
@@ -139,17 +141,24 @@ def _write_package(
         file.chmod(0o755 if file.is_dir() else 0o644)
 
 
-def _to_int8(model: Any, float_layers: tuple[str, ...]) -> Any:
-    """Weights of the layers in 8 bits, one scale an output channel; they are widened when the
-    model is loaded or where it runs, so that activations need no calibration."""
-    eight = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
+def _compressor(options: ExportOptions) -> Callable[[Any, Any], Any] | None:
+    """What makes the weights of layers smaller. They are widened when the model is loaded or where
+    it runs, so that activations need no calibration."""
+    if options.palette_bits:
+        return cto.palettize_weights  # type: ignore[no-any-return]
+    return cto.linear_quantize_weights if options.int8 else None
+
+
+def _layers(model: Any, options: ExportOptions) -> Any:
+    """In 8 bits with one scale an output channel, or as numbers of the values of a palette that
+    k-means finds for each layer."""
+    layer: Any = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
+    if options.palette_bits:
+        layer = cto.OpPalettizerConfig(mode="kmeans", nbits=options.palette_bits)
     names = cto.get_weights_metadata(model)
-    kept = [name for name in names if belongs_to(name, (*float_layers, *_UNREADABLE))]
-    return cto.linear_quantize_weights(
-        model,
-        cto.OptimizationConfig(
-            op_type_configs=dict.fromkeys(_LAYERS, eight), op_name_configs=dict.fromkeys(kept)
-        ),
+    kept = [name for name in names if belongs_to(name, (*options.float_layers, *_UNREADABLE))]
+    return cto.OptimizationConfig(
+        op_type_configs=dict.fromkeys(_LAYERS, layer), op_name_configs=dict.fromkeys(kept)
     )
 
 

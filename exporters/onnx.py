@@ -13,9 +13,9 @@ from samdeploy.graphs import ENCODER
 from samdeploy.models import Exportable, GraphModule, graph_modules
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
-from samdeploy.models.onnx_int8 import to_int8
+from samdeploy.models.onnx_int8 import quantizable, to_int8
 from samdeploy.models.onnx_int8_weights import to_int8_weights
-from samdeploy.models.onnx_storage import store_as
+from samdeploy.models.onnx_storage import constants_to_weights, store_as, store_in_bytes
 from samdeploy.models.onnx_tables import compress_tables
 from samdeploy.session import Availability, ExportOptions, Graph
 
@@ -59,6 +59,8 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
     elif eight:
         images = calibration_inputs(options.data, graph.image_size)
         model = to_int8(model, images, options.float_layers)
+        constants_to_weights(model.graph)
+        store_in_bytes(model, quantizable(model.graph, options.float_layers, ("Conv",)))
     compress_tables(model)  # not before: NNCF does not know casts of weights
     if options.bf16:
         model = store_as(model, onnx.TensorProto.BFLOAT16)

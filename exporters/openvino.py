@@ -7,6 +7,7 @@ where ONNX would have spelled it out as matrix products and a softmax.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from samdeploy.errors import ExportError
 from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
 from samdeploy.models import Exportable, GraphModule, graph_modules
-from samdeploy.models.openvino_storage import compress_tables, store_as
+from samdeploy.models.openvino_storage import compress_tables, store_as, store_in_bytes
 from samdeploy.nncf_library import quiet_nncf
 from samdeploy.session import Availability, ExportOptions, Graph
 
@@ -63,6 +64,8 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
     eight = options.int8 and graph.role == ENCODER
     if eight:
         converted = _to_int8(converted, graph, options)
+        if not options.weights_only:
+            store_in_bytes(converted, _layers(converted, _CONVOLUTIONS, options, kept=False))
     if options.bf16 or eight:
         # OpenVINO's own compression knows float16 alone, and passes by models with 8-bit weights.
         store_as(converted, torch.bfloat16 if options.bf16 else torch.float16)
@@ -79,12 +82,7 @@ def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
 def _to_int8(model: ov.Model, graph: GraphModule, options: ExportOptions) -> ov.Model:
     """Quantised by NNCF: activations of linear layers smoothed and biases corrected, as it does for
     transformers, or the weights of all layers alone."""
-    ignored = [
-        node.get_friendly_name()
-        for node in model.get_ordered_ops()
-        if node.get_type_name() in _LAYERS
-        and belongs_to(node.get_friendly_name(), options.float_layers)
-    ]
+    ignored = _layers(model, _LAYERS, options, kept=True)
     with quiet_nncf("int8=True with format=openvino") as nncf:
         if options.weights_only:
             # Otherwise OpenVINO rounds the activations as well where that is faster.
@@ -106,3 +104,15 @@ def _to_int8(model: ov.Model, graph: GraphModule, options: ExportOptions) -> ov.
                 overflow_fix=nncf.OverflowFix.ENABLE
             ),
         )
+
+
+def _layers(
+    model: ov.Model, kinds: Collection[str], options: ExportOptions, *, kept: bool
+) -> list[str]:
+    """Names of layers of these kinds: those that ``float_layers`` keeps in float, or the others."""
+    return [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() in kinds
+        and belongs_to(node.get_friendly_name(), options.float_layers) == kept
+    ]

@@ -9,6 +9,7 @@ Specification: the operators of coremltools' MIL, ``iOS16`` and later.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -285,6 +286,15 @@ def _blockwise_shift_scale(a: Arguments) -> Tensor:
     return (data - offset) * spread(a["scale"])
 
 
+def _lut_to_dense(a: Arguments) -> Tensor:
+    """Weights by their numbers in a palette, which are packed without gaps, lowest bits first."""
+    palette, shape = torch.as_tensor(a["lut"]), _ints(a["shape"])
+    width = (len(palette) - 1).bit_length()
+    bits = np.unpackbits(np.asarray(a["indices"], np.uint8), bitorder="little")
+    numbers = bits[: width * math.prod(shape)].reshape(-1, width) @ (1 << np.arange(width))
+    return palette[torch.from_numpy(numbers)].reshape(shape)
+
+
 _CASTS = {"fp32": torch.float32, "fp16": torch.float16, "int32": torch.int32, "bool": torch.bool}
 
 _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
@@ -322,4 +332,5 @@ _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
     "cast": lambda a: a["x"].to(_CASTS[a["dtype"]]),
     "constexpr_affine_dequantize": _affine_dequantize,
     "constexpr_blockwise_shift_scale": _blockwise_shift_scale,
+    "constexpr_lut_to_dense": _lut_to_dense,
 }

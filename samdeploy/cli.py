@@ -79,6 +79,9 @@ def export(
     weights_only: Annotated[
         bool, flag("weights_only", help="int8: weights in 8 bits, arithmetic in float")
     ] = False,
+    palette_bits: Annotated[
+        int, option("palette_bits", help="coreml: bits of an encoder weight, 4, 6 or 8")
+    ] = 0,
     data: Annotated[str, option("data", help="int8: folder of images to calibrate with")] = "",
     float_layers: Annotated[
         str, option("float_layers", help="int8: layers that stay float, with commas between")
@@ -119,6 +122,7 @@ def export(
         bf16=bf16,
         int8=int8,
         weights_only=weights_only,
+        palette_bits=palette_bits,
         data=data,
         float_layers=tuple(float_layers.split(",")) if float_layers else (),
         opset=opset,

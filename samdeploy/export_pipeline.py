@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from samdeploy.models.families import ModelFacts
 
 _MODES = ("error", "warn", "off")
+_PALETTE_BITS = (4, 6, 8)
 #: Distributions whose versions the manifest records when they are installed.
 _TOOLS = (
     "samdeploy", "torch", "numpy", "onnx", "onnxsim", "onnxruntime", "openvino", "nncf",
@@ -75,7 +76,7 @@ def export(
         verify: ``error`` (a bundle that misses its tolerance is not written), ``warn`` or ``off``.
             Where no runtime for the format works on this machine, the manifest says so.
         tolerance: smallest mean mask IoU against torch; by default 0.999 for float32, 0.995 for
-            float16 and bf16, and 0.97 for int8.
+            float16 and bf16, and 0.97 for int8 and palettes.
         device: device that the verification runs on.
         trust: load an Ultralytics checkpoint (through that package, AGPL-3.0), although loading it
             executes code of the file. No other checkpoint needs it.
@@ -120,9 +121,10 @@ def export(
             say(f"reading {checkpoint.name}")
             loaded = load_model(checkpoint, config=config, imgsz=imgsz, trust=trust)
             facts = model_facts(loaded, checkpoint)
-            if options.int8 and facts.family != "sam":
+            eight = "int8=True" if options.int8 else f"palette_bits={options.palette_bits}"
+            if options.precision in ("int8", "palette") and facts.family != "sam":
                 raise InputError(
-                    f"int8=True; it is for SAM's image encoder and '{model}' is a "
+                    f"{eight}; it is for SAM's image encoder and '{model}' is a "
                     f"{facts.architecture} model, leave it out."
                 )
             source = _source(model, checkpoint, facts.licence)
@@ -197,6 +199,13 @@ def _chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> Expor
     if chosen.weights_only and chosen.data:
         raise InputError(
             f"data={chosen.data}; weights_only=True calibrates nothing, leave one of them out."
+        )
+    if chosen.palette_bits not in (0, *_PALETTE_BITS):
+        raise InputError(f"palette_bits={chosen.palette_bits}; expected 4, 6 or 8.")
+    if chosen.palette_bits and chosen.int8:
+        raise InputError(
+            f"int8=True palette_bits={chosen.palette_bits}; expected one of them, leave the other "
+            "out."
         )
     if chosen.half and chosen.bf16:
         raise InputError("half=True bf16=True; expected one of them, leave the other out.")

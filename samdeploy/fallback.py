@@ -22,6 +22,7 @@ _SHOWN = 8
 #: By option that may miss its gate, what to try instead, the smallest artifact first.
 _INSTEAD = {
     "int8": (("int8", "weights_only"), ("half",), ("bf16",)),
+    "palette_bits": (("int8",), ("half",)),
     "half": (("bf16",),),
     "bf16": (("half",),),
 }
@@ -71,8 +72,11 @@ def nearest(missed: ExportOptions, heeded: Iterable[str], build: Build) -> str:
     """What to pass instead of options that miss their gate, tried from the smallest artifact up;
     empty when nothing passes."""
     asked = next((name for name in _INSTEAD if getattr(missed, name)), "")
+    given = f"{asked}={getattr(missed, asked)}" if asked else ""
     missed = dataclasses.replace(missed, data="", float_layers=())
-    plain = dataclasses.replace(missed, int8=False, weights_only=False, half=False, bf16=False)
+    plain = dataclasses.replace(
+        missed, int8=False, weights_only=False, palette_bits=0, half=False, bf16=False
+    )
     for instead in _INSTEAD.get(asked, ()):
         chosen: dict[str, Any] = dict.fromkeys(instead, True)
         options = dataclasses.replace(plain, **chosen)
@@ -82,11 +86,11 @@ def nearest(missed: ExportOptions, heeded: Iterable[str], build: Build) -> str:
             record = build(options).record
             if record.passed:
                 words = " ".join(f"{name}=True" for name in instead)
-                return f"pass {words} instead of {asked}=True, which passes ({_numbers(record)})"
+                return f"pass {words} instead of {given}, which passes ({_numbers(record)})"
     if asked:
         record = build(plain).record
         if record.passed:
-            return f"leave {asked}=True out: float32 passes ({_numbers(record)})"
+            return f"leave {given} out: float32 passes ({_numbers(record)})"
     return ""
 
 

@@ -126,6 +126,8 @@ class ExportOptions:
         int8: 8-bit layers in SAM's image encoder; with ``half`` or ``bf16``, the rest in those.
         weights_only: ``int8`` of weights alone: activations and arithmetic stay float, and nothing
             is calibrated.
+        palette_bits: bits of an encoder weight, which are its number in a palette of as many values
+            as they can count: 4, 6 or 8; 0 for none.
         data: folder or glob pattern of images that calibrate ``int8``; generated scenes without.
         float_layers: layers or blocks of the encoder that ``int8`` leaves in float, as module
             paths such as ``image_encoder.blocks.0.attn.qkv``.
@@ -146,6 +148,7 @@ class ExportOptions:
     bf16: bool = False
     int8: bool = False
     weights_only: bool = False
+    palette_bits: int = 0
     data: str = ""
     float_layers: tuple[str, ...] = ()
     tf32: bool = False
@@ -160,8 +163,15 @@ class ExportOptions:
 
     @property
     def precision(self) -> str:
-        """What the artifacts are judged as: ``int8``, ``fp16``, ``bf16``, ``tf32`` or ``fp32``."""
-        chosen = {"int8": self.int8, "fp16": self.half, "bf16": self.bf16, "tf32": self.tf32}
+        """What the artifacts are judged as: ``int8``, ``palette``, ``fp16``, ``bf16``, ``tf32`` or
+        ``fp32``."""
+        chosen = {
+            "int8": self.int8,
+            "palette": self.palette_bits,
+            "fp16": self.half,
+            "bf16": self.bf16,
+            "tf32": self.tf32,
+        }
         return next((name for name, wanted in chosen.items() if wanted), "fp32")
 
 

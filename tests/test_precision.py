@@ -21,6 +21,7 @@ from samdeploy.bundle import Bundle, SourceRecord, VerificationRecord
 from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import InputError, RuntimeUnavailableError, VerificationError
 from samdeploy.export_pipeline import export
+from samdeploy.exporters import onnx as onnx_exporter
 from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
@@ -87,6 +88,12 @@ class TestCalibration:
                 "weights_only=True; format=coreml has no use for it",
             ),
             ({"int8": True, "data": "no_such_folder"}, "'no_such_folder' does not exist"),
+            ({"palette_bits": 6}, "palette_bits=6; format=onnx has no use for it"),
+            ({"palette_bits": 5, "format": "coreml"}, "palette_bits=5; expected 4, 6 or 8"),
+            (
+                {"palette_bits": 6, "int8": True, "format": "coreml"},
+                "int8=True palette_bits=6; expected one of them",
+            ),
         ],
     )
     def test_refusals(self, options: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -150,16 +157,19 @@ class TestOnnxInt8Weights:
         assert [(opset.domain, opset.version) for opset in weights.opset_import] == [("", 17)]
         assert not any(node.op_type == "QuantizeLinear" for node in weights.graph.node)
         stored = {tensor.name: tensor for tensor in weights.graph.initializer}
-        widened = [node for node in weights.graph.node if node.op_type == "DequantizeLinear"]
-        assert len(widened) == 17  # four blocks of four layers, and the patch embedding
-        for node in widened:
-            values = numpy_helper.to_array(stored[node.input[0]])
-            assert values.dtype == np.int8
+        eight = {name for name, t in stored.items() if t.data_type == onnx.TensorProto.INT8}
+        assert len(eight) == 17  # four blocks of four layers, and the patch embedding
+        # ONNX Runtime would not compute it when it loads the graph.
+        assert not any(node.op_type == "DequantizeLinear" for node in weights.graph.node)
+        casts = {n.output[0]: n for n in weights.graph.node if n.op_type == "Cast"}
+        products = [n for n in weights.graph.node if n.op_type == "Mul" and n.input[0] in casts]
+        assert {casts[node.input[0]].input[0] for node in products} == eight
+        for node in products:
+            values = numpy_helper.to_array(stored[casts[node.input[0]].input[0]])
             assert np.abs(values.astype(int)).max() > 126  # eight bits, not seven
             # One scale an output channel, which is first in convolutions and last in products.
-            axis = node.attribute[0].i
-            assert list(stored[node.input[1]].dims) == [values.shape[axis]]
-            assert (values.ndim, axis) in ((4, 0), (2, -1), (2, 1))
+            scales = stored[node.input[1]].dims
+            assert list(scales) in ([len(values), 1, 1, 1], [1, values.shape[-1]])
 
     def test_it_says_the_same_of_itself(
         self, encoder: onnx.ModelProto, weights: onnx.ModelProto
@@ -178,6 +188,35 @@ class TestOnnxInt8Weights:
         monkeypatch.setitem(sys.modules, "nncf", None)
         with pytest.raises(RuntimeUnavailableError, match=r"format=onnx needs NNCF.*pip install"):
             to_int8_weights(encoder)
+
+
+def test_convolutions_of_an_int8_encoder_are_stored_in_bytes(
+    encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.fromarray(generate_scene(1).image).save(images / "1.png")
+    found = {}
+    for kept in ((), ("image_encoder.patch_embed", "image_encoder.neck")):
+        folder = tmp_path / f"{len(kept)}"
+        folder.mkdir()
+        options = ExportOptions(int8=True, data=str(images), float_layers=kept)
+        path = folder / onnx_exporter._export(encoder_module, folder, options).files[0]
+        graph = onnx.load(path).graph
+        convolutions = {n.input[1] for n in graph.node if n.op_type == "Conv"}
+        found[kept] = [
+            tuple(tensor.dims)
+            for tensor in graph.initializer
+            if tensor.data_type == onnx.TensorProto.INT8
+            and tensor.name.removesuffix("_stored") in convolutions
+        ]
+        session = load_runtime("onnxruntime")().open(
+            path, ENCODER, device="cpu", options=RuntimeOptions(threads=1)
+        )
+        assert 0.98 < likeness(session, encoder_module, image) < 0.99999
+    everything, nothing = found.values()
+    assert len(everything) == 3  # the patch embedding and two of the neck
+    assert nothing == []
 
 
 @pytest.mark.slow
@@ -239,9 +278,9 @@ def test_openvino_int8(
         for op in ov.Core().read_model(path).get_ops()
         if op.get_type_name() == "Constant" and op.get_element_type() == ov.Type.i8
     ]
-    # Three blocks of four linear layers, without one layer; what has three dimensions are tables of
-    # relative positions, by which NNCF multiplies in int8 as well.
-    assert sum(len(shape) != 3 for shape in eight) == 11
+    # Three blocks of four linear layers, without one layer, and the patch embedding; what has three
+    # dimensions are tables of relative positions, by which NNCF multiplies in int8 as well.
+    assert sum(len(shape) != 3 for shape in eight) == 12
     session = load_runtime("openvino")().open(
         path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="f32")
     )
@@ -284,8 +323,29 @@ def test_coreml_int8(
     assert 0.999 < likeness(session, encoder_module, image) < 0.999999
 
 
+def test_coreml_palette(
+    encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    exporter = pytest.importorskip("samdeploy.exporters.coreml")
+    mil = pytest.importorskip("samdeploy.runtimes.mil")
+    options = ExportOptions(palette_bits=6, float_layers=KEPT)
+    graph = exporter._export(encoder_module, tmp_path, exporter._target("iOS16"), options)
+    session = mil.MilSession(tmp_path / graph.files[0], ENCODER)
+    six = [op for op in session._operations if op.op_type == "constexpr_lut_to_dense"]
+    assert len(six) == 11
+    assert 0.99 < likeness(session, encoder_module, image) < 0.99999
+
+
 def test_operators_of_8_bit_weights_in_core_ml() -> None:
     mil = pytest.importorskip("samdeploy.runtimes.mil")
+    palette = mil._OPERATORS["constexpr_lut_to_dense"](
+        {
+            "lut": torch.tensor([10.0, 20.0, 30.0, 40.0]),
+            "indices": np.array([0b01_10_11_00, 0b11], np.uint8),  # the first number is the last
+            "shape": np.array([5], np.uint32),
+        }
+    )
+    assert palette.tolist() == [10, 40, 30, 20, 40]
     data = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]], dtype=torch.int8)
     rows = mil._OPERATORS["constexpr_affine_dequantize"](
         {"quantized_data": data, "zero_point": 1, "scale": torch.tensor([1.0, 10.0]), "axis": 0}
@@ -387,8 +447,9 @@ class TestPoisoned:
         assert manifest.verification.passed
         assert manifest.options["float_layers"] == [POISONED]
         assert "calibrating" not in "\n".join(lines)
-        nodes = onnx.load(folder / "encoder.onnx").graph.node
-        assert sum(node.op_type == "DequantizeLinear" for node in nodes) == 18  # of 19 layers
+        stored = onnx.load(folder / "encoder.onnx").graph.initializer
+        eight = [tensor for tensor in stored if tensor.data_type == onnx.TensorProto.INT8]
+        assert len(eight) == 18  # of 19 layers
 
 
 @dataclass

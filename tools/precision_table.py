@@ -33,12 +33,14 @@ from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
 from samdeploy.verify_whole_image import Side, masks_kept
 
-PRECISIONS: dict[str, dict[str, bool]] = {
+PRECISIONS: dict[str, dict[str, int]] = {
     "fp32": {},
     "fp16": {"half": True},
     "bf16": {"bf16": True},
     "int8": {"int8": True},
     "int8 weights": {"int8": True, "weights_only": True},
+    "palette of 8 bits": {"palette_bits": 8},
+    "palette of 6 bits": {"palette_bits": 6},
 }
 ROUNDS = 9
 #: Scenes of the recall: neither those of the gate nor those of the calibration.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER, graph_specs, numbers
+from samdeploy.models.config import TinyVitConfig
 from samdeploy.models.restructured import DEPTH, MaskHead, Prepare, Scorer
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
+from samdeploy.models.tiny_vit import fold_norms
 from samdeploy.models.yolo import Yolo
 from samdeploy.session import TensorSpec
 
@@ -68,6 +71,10 @@ def _sam_modules(sam: Sam) -> dict[str, GraphModule]:
         inner=channels // transformer.attention_downsample_rate,
     )
     in_a_call = partial(numbers, grid=config.grid, outputs=outputs, heads=heads)
+    sam.eval()
+    if isinstance(config.image_encoder, TinyVitConfig):
+        sam = copy.deepcopy(sam)  # the caller's keeps its parameters
+        fold_norms(sam)
     modules = _MODULES | (_SPLIT if transformer.depth == DEPTH else {})
     return {
         role: GraphModule(role, build(sam).eval(), *specs[role], in_a_call)

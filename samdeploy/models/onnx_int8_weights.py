@@ -1,8 +1,8 @@
 """A float32 ONNX graph whose layers have 8-bit weights and compute in float, by NNCF.
 
-Linear layers and convolutions get one scale per output channel and a ``DequantizeLinear`` before
-their weights; nothing else changes and nothing is calibrated. All eight bits are used: there are no
-8-bit products that could overflow.
+Linear layers and convolutions get one scale per output channel, by which their weights are
+multiplied when the graph is loaded; nothing else changes and nothing is calibrated. All eight bits
+are used: there are no 8-bit products that could overflow.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+from onnx import numpy_helper
 
 from samdeploy.models.onnx_int8 import LINEAR, quantizable
-from samdeploy.models.onnx_storage import constants_to_weights
+from samdeploy.models.onnx_storage import constants_to_weights, widen_bytes
 from samdeploy.nncf_library import quiet_nncf
 
 
@@ -45,7 +46,7 @@ def to_int8_weights(model: onnx.ModelProto, float_layers: Collection[str] = ()) 
                 backend_params={"external_data_dir": str(folder)}
             ),
         )
-    _flatten_scales(result.graph)
+    _widen_when_loaded(result.graph)
     return result
 
 
@@ -60,9 +61,15 @@ def _side_file(model: onnx.ModelProto) -> Iterator[Path]:
         yield path.parent
 
 
-def _flatten_scales(graph: onnx.GraphProto) -> None:
-    """NNCF 3 gives the scales of a convolution two sides of length 1 too many."""
-    scales = {node.input[1] for node in graph.node if node.op_type == "DequantizeLinear"}
-    for tensor in graph.initializer:
-        if tensor.name in scales:
-            del tensor.dims[1:]
+def _widen_when_loaded(graph: onnx.GraphProto) -> None:
+    """Take the place of NNCF's ``DequantizeLinear``, see :func:`widen_bytes`."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        weight, scales = tensors[node.input[0]], tensors[node.input[1]]
+        axis = next(a.i for a in node.attribute if a.name == "axis")
+        sides = [1] * len(weight.dims)
+        sides[axis] = -1
+        values = numpy_helper.to_array(scales).reshape(sides)
+        scales.CopyFrom(numpy_helper.from_array(values, scales.name))
+        graph.node.remove(node)
+        widen_bytes(graph, weight.name, scales.name, node.output[0])

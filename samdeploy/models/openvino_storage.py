@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import openvino as ov
 import torch
 from openvino import opset13
 
-from samdeploy.models.storage import columns_and_index, is_large, narrow
+from samdeploy.models.storage import bytes_and_scales, columns_and_index, is_large, narrow
 
 
 def store_as(model: ov.Model, kind: torch.dtype) -> None:
@@ -24,6 +25,15 @@ def store_as(model: ov.Model, kind: torch.dtype) -> None:
             stored = ov.op.Constant(kept)
             stored.set_friendly_name(f"{node.get_friendly_name()}_stored")
             _replace(node, opset13.convert(stored, "f32"))
+
+
+def store_in_bytes(model: ov.Model, layers: Collection[str]) -> None:
+    """Change ``model``: the weights of these convolutions become int8 and scales."""
+    for layer in [node for node in model.get_ops() if node.get_friendly_name() in layers]:
+        weight = layer.input_value(1).get_node()
+        if weight.get_type_name() == "Constant" and is_large(weight.shape):
+            values, scales = (opset13.constant(part) for part in bytes_and_scales(weight.data))
+            _replace(weight, opset13.multiply(opset13.convert(values, "f32"), scales))
 
 
 def compress_tables(model: ov.Model) -> None:

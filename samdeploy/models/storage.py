@@ -1,4 +1,4 @@
-"""How weights are stored in fewer bytes: in 16 bits, and tables as what they were made from."""
+"""Weights in fewer bytes: 16 or 8 bits each, and tables as what they were made from."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def narrow(values: Array, kind: torch.dtype) -> Array:
     bits, as int16, because NumPy has no bfloat16."""
     bits: Array = torch.tensor(values).to(kind).view(torch.int16).numpy()
     return bits
+
+
+def bytes_and_scales(values: Array) -> tuple[Array, Array]:
+    """Float32 weights of a convolution, ``[outputs, inputs, height, width]`` or with groups before
+    that, as int8 and one float32 scale for each output, such that their product is the nearest to
+    them."""
+    largest = np.abs(values).max(axis=(-3, -2, -1), keepdims=True)
+    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(values / scales).astype(np.int8), scales
 
 
 def columns_and_index(

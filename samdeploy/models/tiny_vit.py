@@ -7,6 +7,7 @@ the published ``mobile_sam.pt``.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samdeploy.models.config import TinyVitConfig
 from samdeploy.models.layers import from_windows, make_neck, to_windows
@@ -23,6 +24,16 @@ class ConvNorm(nn.Sequential):
             "c", nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
         )
         self.add_module("bn", nn.BatchNorm2d(c_out))
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Change ``module``, which is in evaluation mode: batch norms become part of the convolutions
+    before them. Converters do that as well, but some of them lose the names of the layers."""
+    for part in module.modules():
+        if isinstance(part, ConvNorm) and isinstance(part.bn, nn.BatchNorm2d):
+            assert isinstance(part.c, nn.Conv2d)
+            part.c = fuse_conv_bn_eval(part.c, part.bn)
+            part.bn = nn.Identity()
 
 
 class PatchEmbed(nn.Module):
