@@ -12,8 +12,9 @@ from samdeploy.prompts import DecoderPrompts
 from samdeploy.settings import WholeImageSettings
 from samdeploy.whole_image import generate
 
-#: Grid points along a side: a quarter of the usual ones.
-_POINTS = 8
+#: Grid points along a side, a quarter of the usual ones, and prompts a call: graphs of fixed shapes
+#: compute many in the time of few.
+_GRID = {"points_stride": 8, "points_batch_size": 16}
 #: Overlap at which two masks are the same.
 _SAME_IOU = 0.9
 
@@ -27,7 +28,7 @@ def masks_kept(reference: Side, candidate: Side, thresholds: Mapping[str, Any]) 
 
     ``thresholds`` are the settings that the model recommends, which decide what is found at all.
     """
-    settings = WholeImageSettings.from_names({"points_stride": _POINTS}, thresholds)
+    settings = WholeImageSettings.from_names(_GRID, thresholds)
     expected, found = (_masks(*side, settings) for side in (reference, candidate))
     best = pairwise_iou(expected, found).max(axis=1, initial=0)
     return int((best >= _SAME_IOU).sum()), len(expected)

@@ -38,9 +38,12 @@ def test_the_saved_graph_describes_itself(small_openvino_bundle: Path) -> None:
     assert [port.any_name for port in model.outputs] == ["low_res_masks", "iou_predictions"]
 
 
-def test_half_weights(tmp_path: Path) -> None:
-    full = export("sam_tiny.pt", "openvino", output=tmp_path / "full", verify="off")
-    half = export("sam_tiny.pt", "openvino", output=tmp_path / "half", half=True)
+def test_half_weights(
+    small_checkpoint: Path, small_config: Path, small_openvino_bundle: Path, tmp_path: Path
+) -> None:
+    half = export(
+        small_checkpoint, "openvino", config=small_config, output=tmp_path / "half", half=True
+    )
     manifest = Bundle.open(half).manifest
     assert manifest.precision == "fp16"
     assert manifest.verification.passed
@@ -49,7 +52,7 @@ def test_half_weights(tmp_path: Path) -> None:
     def weights(folder: Path) -> int:
         return sum(path.stat().st_size for path in folder.glob("*.bin"))
 
-    assert weights(half) <= 0.52 * weights(full)
+    assert weights(half) <= 0.52 * weights(small_openvino_bundle)
 
 
 def test_same_answers_as_onnx_runtime(
