@@ -26,6 +26,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samdeploy.constants import LABEL_ABSENT
+from samdeploy.models.changed_image import (
+    attention_to,
+    centred,
+    first_norm,
+    scaled_heads,
+    scores_with,
+    second_norm,
+    split_heads,
+    spread_values,
+    times_keys,
+)
 from samdeploy.models.layers import LayerNorm2d
 from samdeploy.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
 from samdeploy.models.sam import ABSENT_BIAS, Sam
@@ -54,16 +65,6 @@ class Keys(NamedTuple):
     last_key_place: Tensor
 
 
-class Changed(NamedTuple):
-    """Image tokens as prompts have changed them, short of the bias of their layer norm:
-    ``scale * base + weights^T values`` with ``scale`` ``[B, 1, N]``, ``weights`` ``[B, R, N]`` and
-    ``values`` ``[B, R, C]``."""
-
-    scale: Tensor
-    weights: Tensor
-    values: Tensor
-
-
 class Prepare(nn.Module):
     """``image_embeddings`` ``[1, C, g, g]`` -> what every prompt without a mask shares.
 
@@ -89,9 +90,9 @@ class Prepare(nn.Module):
         to_first, from_first = first.cross_attn_token_to_image, first.cross_attn_image_to_token
         to_second, from_second = second.cross_attn_token_to_image, second.cross_attn_image_to_token
         # The base before each layer norm, centred; times the norm's weight it is the next base.
-        before_first = _centred(tokens + from_first.out_proj.bias)
+        before_first = centred(tokens + from_first.out_proj.bias)
         base = before_first * first.norm4.weight
-        before_second = _centred(base)
+        before_second = centred(base)
         last_base = before_second * second.norm4.weight
         added = _added(first, second)
         share = 2 / tokens.shape[-1]
@@ -106,7 +107,7 @@ class Prepare(nn.Module):
             second_query_place=_queries(from_second, positions + first.norm4.bias),
             # The first norm has centred these values; the second meets them times its weight.
             second_first_out=_keys(
-                from_first, share * _centred(spread.T), before_second * first.norm4.weight
+                from_first, share * centred(spread.T), before_second * first.norm4.weight
             ),
             second_out=_keys(from_second, share * from_second.out_proj.weight.T, before_second),
             last_key=_keys(last, last.k_proj.weight, last_base),
@@ -131,8 +132,8 @@ class Scorer(nn.Module):
 
     ``point_coords`` ``[B, P, 2]`` and ``point_labels`` ``[B, P]`` as for the plain decoder; the
     rest from :class:`Prepare`. Returns ``iou_predictions`` ``[B, 4]``, ``mask_tokens``
-    ``[B, 4, C]``, and the changed image (:class:`Changed`): ``mask_scale``, ``mask_weights``, and
-    ``mask_values`` after the first transposed convolution.
+    ``[B, 4, C]``, and the changed image (:class:`~samdeploy.models.changed_image.Changed`):
+    ``mask_scale``, ``mask_weights``, and ``mask_values`` after the first transposed convolution.
     """
 
     def __init__(self, sam: Sam) -> None:
@@ -162,48 +163,38 @@ class Scorer(nn.Module):
         to_image, from_image = first.cross_attn_token_to_image, first.cross_attn_image_to_token
         update = _shared_attention(to_image, queries + tokens, keys.first_key, values[0])
         queries = _after_image(first, queries, update)
-        scores = _rows(_scaled(from_image.k_proj, queries + tokens, from_image), keys.first_query)
+        scores = times_keys(
+            scaled_heads(from_image.k_proj, queries + tokens, from_image), keys.first_query
+        )
         weights = _softmax_of_tokens(scores + token_bias, heads)
-        first_v = _heads(from_image.v_proj(queries), from_image)
-        spread = _centred(_spread(from_image, first_v))
-        own = _summed(weights, _products(spread, spread) @ weights)
-        own = own + _summed(weights, _rows(first_v, keys.first_out))
-        divisor = torch.rsqrt(image_norms[0] + own + first.norm4.eps)
-        once = Changed(divisor, weights * divisor, spread * first.norm4.weight)
+        first_v = split_heads(from_image.v_proj(queries), from_image)
+        once = first_norm(
+            first.norm4, weights, spread_values(from_image, first_v),
+            times_keys(first_v, keys.first_out), image_norms[0],
+        )  # fmt: skip
 
         queries = _among_tokens(second, queries, tokens, bias)
         to_image, from_image = second.cross_attn_token_to_image, second.cross_attn_image_to_token
-        update = _attention_to(
+        update = attention_to(
             once, to_image, queries + tokens, keys.second_key, keys.second_key_place, values[1],
             first.norm4.bias,
         )  # fmt: skip
         queries = _after_image(second, queries, update)
-        asked = _scaled(from_image.k_proj, queries + tokens, from_image)
-        scores = _scores(
+        asked = scaled_heads(from_image.k_proj, queries + tokens, from_image)
+        scores = scores_with(
             once, asked, from_image, from_image.q_proj, keys.second_query, keys.second_query_place
         )
         weights = _softmax_of_tokens(scores + token_bias, heads)
-        second_v = _heads(from_image.v_proj(queries), from_image)
-        # What is added everywhere is one more value, with weight one.
-        added = _centred(_added(first, second).expand(tokens.shape[0], 1, -1))
-        earlier, spread = _centred(once.values), _centred(_spread(from_image, second_v))
-        every = torch.cat([once.weights, weights, torch.ones_like(once.scale)], dim=1)
-        # Every pair of values once: the mean square of their sum, and twice its mean product with
-        # the base.
-        pairs = _products(spread, torch.cat([2 * earlier, spread, 2 * added], dim=1)) @ every
-        own = _summed(weights, pairs) + _products(added, added)
-        own = own + _summed(once.weights, _products(earlier, earlier) @ once.weights)
-        own = own + _products(added, 2 * earlier) @ once.weights
-        shared = _summed(once.weights, _rows(first_v, keys.second_first_out)) + image_norms[2]
-        shared = shared + _summed(weights, _rows(second_v, keys.second_out))
-        square = image_norms[1] * once.scale.square() + shared * once.scale + own
-        divisor = torch.rsqrt(square + second.norm4.eps)
-        values_of_all = torch.cat([earlier, spread, added], dim=1)
-        twice = Changed(once.scale * divisor, every * divisor, values_of_all * second.norm4.weight)
+        second_v = split_heads(from_image.v_proj(queries), from_image)
+        products = times_keys(first_v, keys.second_first_out), times_keys(second_v, keys.second_out)
+        twice = second_norm(
+            second.norm4, once, weights, spread_values(from_image, second_v), _added(first, second),
+            products, image_norms,
+        )  # fmt: skip
 
         # Only the output tokens are read from here on.
         queries, tokens = queries[:, : outputs + 1], tokens[:, : outputs + 1]
-        update = _attention_to(
+        update = attention_to(
             twice, last, queries + tokens, keys.last_key, keys.last_key_place, values[2],
             second.norm4.bias,
         )  # fmt: skip
@@ -288,20 +279,6 @@ def _convolution(decoder: MaskDecoder) -> tuple[Tensor, Tensor]:
     return weight, bias + _layers(decoder)[1].norm4.bias @ weight
 
 
-def _centred(x: Tensor) -> Tensor:
-    return x - x.mean(-1, keepdim=True)
-
-
-def _heads(x: Tensor, attention: Attention) -> Tensor:
-    """``[B, n, h d]`` -> ``[B, h, n, d]``."""
-    return x.reshape(-1, x.shape[1], attention.num_heads, attention.head_dim).transpose(1, 2)
-
-
-def _per_head(linear: nn.Linear, attention: Attention) -> Tensor:
-    """The weight ``[h d, C]`` of a projection into heads as ``[h, d, C]``."""
-    return linear.weight.reshape(attention.num_heads, attention.head_dim, -1)
-
-
 def _keys(attention: Attention, weight: Tensor, image: Tensor) -> Tensor:
     """``weight`` ``[h d, C]`` times ``image`` ``[N, C]``, as ``[h, d, N]``."""
     product = weight @ image.transpose(0, 1)
@@ -351,38 +328,6 @@ def _after_image(block: TwoWayBlock, queries: Tensor, update: Tensor) -> Tensor:
     return out
 
 
-def _rows(vectors: Tensor, keys: Tensor) -> Tensor:
-    """``[B, h, T, d]`` and ``[h, d, N]`` -> ``[B, h T, N]``."""
-    return (vectors @ keys).flatten(1, 2)
-
-
-def _scaled(linear: nn.Linear, tokens: Tensor, attention: Attention) -> Tensor:
-    """Projected tokens ``[B, h, T, d]``, divided as attention scores are."""
-    return _heads(linear(tokens) * attention.head_dim**-0.5, attention)
-
-
-def _scores(
-    image: Changed,
-    vectors: Tensor,
-    attention: Attention,
-    linear: nn.Linear,
-    keys: Tensor,
-    place_keys: Tensor,
-) -> Tensor:
-    """``[B, h T, N]``: ``vectors`` ``[B, h, T, d]`` times ``linear`` of the changed image; ``keys``
-    and ``place_keys`` are what all prompts share of that."""
-    folded = (vectors @ _per_head(linear, attention)).flatten(1, 2)  # [B, h T, C]
-    own = (folded @ image.values.transpose(1, 2)) @ image.weights
-    return _rows(vectors, keys) * image.scale + own + _rows(vectors, place_keys)
-
-
-def _spread(attention: Attention, v: Tensor) -> Tensor:
-    """What a token of value ``v`` ``[B, h, T, d]`` adds to an image token that attends to it alone,
-    by one head, without the bias: ``[B, h T, C]``."""
-    weight = attention.out_proj.weight.reshape(-1, attention.num_heads, attention.head_dim)
-    return (v @ weight.permute(1, 2, 0)).flatten(1, 2)
-
-
 def _softmax_of_tokens(scores: Tensor, heads: int) -> Tensor:
     """``[B, h T, N]``, so that the weights of each head sum to one.
 
@@ -392,37 +337,3 @@ def _softmax_of_tokens(scores: Tensor, heads: int) -> Tensor:
     apart = scores.reshape(-1, heads, scores.shape[1] // heads, scores.shape[2])
     exponentials = (apart - apart.amax(2, keepdim=True)).exp()
     return (exponentials / exponentials.sum(2, keepdim=True)).flatten(1, 2)
-
-
-def _products(values: Tensor, others: Tensor) -> Tensor:
-    """``[B, R, C]`` and ``[B, Q, C]`` -> ``[B, R, Q]``: mean products over the channels."""
-    return values @ (others * (1 / others.shape[-1])).transpose(1, 2)
-
-
-def _summed(weights: Tensor, factors: Tensor) -> Tensor:
-    """``[B, R, N]`` twice -> ``[B, 1, N]``."""
-    return (weights * factors).sum(1, keepdim=True)
-
-
-def _attention_to(
-    image: Changed,
-    attention: Attention,
-    queries: Tensor,
-    keys: Tensor,
-    place_keys: Tensor,
-    values: Tensor,
-    norm_bias: Tensor,
-) -> Tensor:
-    """Attention of ``queries`` ``[B, T, C]`` to the changed image."""
-    heads, width, count = attention.num_heads, attention.head_dim, queries.shape[1]
-    asked = _scaled(attention.q_proj, queries, attention)
-    scores = _scores(image, asked, attention, attention.k_proj, keys, place_keys)
-    weights = scores.softmax(-1)
-    scaled = weights * image.scale
-    shared = scaled.reshape(-1, heads, count, scaled.shape[-1]) @ values  # [B, h, T, d]
-    mixed = (weights @ image.weights.transpose(1, 2)) @ image.values  # [B, h T, C]
-    mixed = mixed.reshape(-1, heads, count, mixed.shape[-1])
-    context = shared + mixed @ _per_head(attention.v_proj, attention).transpose(1, 2)
-    joined = context.transpose(1, 2).reshape(-1, count, heads * width)
-    out: Tensor = attention.out_proj(joined + attention.v_proj(norm_bias.reshape(1, -1)))
-    return out
