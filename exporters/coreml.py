@@ -144,9 +144,12 @@ def _write_package(
 def _compressor(options: ExportOptions) -> Callable[[Any, Any], Any] | None:
     """What makes the weights of layers smaller. They are widened when the model is loaded or where
     it runs, so that activations need no calibration."""
+    chosen: Callable[[Any, Any], Any] | None = None
     if options.palette_bits:
-        return cto.palettize_weights  # type: ignore[no-any-return]
-    return cto.linear_quantize_weights if options.int8 else None
+        chosen = cto.palettize_weights
+    elif options.int8:
+        chosen = cto.linear_quantize_weights
+    return chosen
 
 
 def _layers(model: Any, options: ExportOptions) -> Any:

@@ -121,10 +121,10 @@ def export(
             say(f"reading {checkpoint.name}")
             loaded = load_model(checkpoint, config=config, imgsz=imgsz, trust=trust)
             facts = model_facts(loaded, checkpoint)
-            eight = "int8=True" if options.int8 else f"palette_bits={options.palette_bits}"
-            if options.precision in ("int8", "palette") and facts.family != "sam":
+            if (options.int8 or options.palette_bits) and facts.family != "sam":
+                given = "int8=True" if options.int8 else f"palette_bits={options.palette_bits}"
                 raise InputError(
-                    f"{eight}; it is for SAM's image encoder and '{model}' is a "
+                    f"{given}; it is for SAM's image encoder and '{model}' is a "
                     f"{facts.architecture} model, leave it out."
                 )
             source = _source(model, checkpoint, facts.licence)
