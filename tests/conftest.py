@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,35 +35,50 @@ def small_config() -> Path:
     return _GOLDEN / "sam_vit_small" / "config.json"
 
 
+ExportOnce = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def small_bundle(
-    small_checkpoint: Path, small_config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def export_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> ExportOnce:
+    """:func:`samdeploy.export` into a folder of the given name that all test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "bundles"
+    folder.mkdir(exist_ok=True)
+
+    def make(name: str, *arguments: Any, **options: Any) -> Path:
+        with FileLock(folder / f"{name}.lock"):
+            bundle = folder / name
+            return bundle if bundle.exists() else export(*arguments, output=bundle, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_bundle(export_once: ExportOnce, small_checkpoint: Path, small_config: Path) -> Path:
     """The small model as a verified ONNX bundle. Copy it before changing anything."""
-    folder = tmp_path_factory.mktemp("bundles") / "small_onnx"
-    return export(small_checkpoint, output=folder, config=small_config)
+    return export_once("small_onnx", small_checkpoint, config=small_config)
 
 
 @pytest.fixture(scope="session")
 def small_openvino_bundle(
-    small_checkpoint: Path, small_config: Path, tmp_path_factory: pytest.TempPathFactory
+    export_once: ExportOnce, small_checkpoint: Path, small_config: Path
 ) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "small_openvino"
-    return export(small_checkpoint, "openvino", output=folder, config=small_config)
+    return export_once("small_openvino", small_checkpoint, "openvino", config=small_config)
 
 
 @pytest.fixture(scope="session")
 def small_coreml_bundle(
-    small_checkpoint: Path, small_config: Path, tmp_path_factory: pytest.TempPathFactory
+    export_once: ExportOnce, small_checkpoint: Path, small_config: Path
 ) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "small_coreml"
-    return export(small_checkpoint, "coreml", output=folder, config=small_config, max_prompts=8)
+    return export_once(
+        "small_coreml", small_checkpoint, "coreml", config=small_config, max_prompts=8
+    )
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bundle(export_once: ExportOnce) -> Path:
     """The shipped model as a verified ONNX bundle. Copy it before changing anything."""
-    return export("sam_tiny.pt", output=tmp_path_factory.mktemp("bundles") / "sam_tiny_onnx")
+    return export_once("sam_tiny_onnx", "sam_tiny.pt")
 
 
 @pytest.fixture(scope="session")

@@ -106,15 +106,6 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def test_import_is_quick() -> None:
-    """Under 0.3 s of processor time beyond NumPy and OpenCV, the best of three."""
-    code = (
-        "import time, numpy, cv2; start = time.process_time(); import samdeploy; "
-        "print(time.process_time() - start)"
-    )
-    assert min(float(run(code)) for _ in range(3)) < 0.3
-
-
 def test_import_brings_no_backend() -> None:
     code = "import sys, samdeploy; print(*sorted(sys.modules))"
     loaded = set(run(code).split())

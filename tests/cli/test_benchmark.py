@@ -56,7 +56,6 @@ class TestRun:
             ]  # fmt: skip
             assert [len(value.samples) for value in case.timings.values()] == [2, *[2] * 6, 1]
             assert all(value.median > 0 for value in case.timings.values())
-            assert case.timings["decode_64"].median > case.timings["decode_1"].median
             assert list(case.peaks) == ["load", "encode", "click", "prompts", "whole_image"]
             one_process = list(case.peaks.values())[1:-1]
             assert sorted(one_process) == one_process
