@@ -49,7 +49,7 @@ class OpenVinoRuntime:
                 f"OpenVINO cannot open '{graph}' on {device}: {str(error).splitlines()[0]}; export "
                 "it again or choose another device."
             ) from error
-        _check_honoured(compiled, options, device)
+        check_honoured(compiled, options, device)
         return OpenVinoSession(compiled, role, options.streams or 1)
 
 
@@ -106,7 +106,7 @@ def _settings(options: RuntimeOptions) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device: str) -> None:
+def check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device: str) -> None:
     """OpenVINO takes these as hints and puts others in their place without a word."""
     for name, key in (("precision", "INFERENCE_PRECISION_HINT"), ("streams", "NUM_STREAMS")):
         wanted = getattr(options, name)

@@ -16,7 +16,7 @@ from samdeploy.bundle import Bundle
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export, verify_bundle
 from samdeploy.graphs import ALL_ROLES
-from samdeploy.runtimes.openvino import OpenVinoSession
+from samdeploy.runtimes.openvino import OpenVinoSession, check_honoured
 from samdeploy.session import RuntimeOptions
 
 
@@ -130,13 +130,52 @@ def test_streams_work_side_by_side(
     np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
 
 
-def test_what_the_device_does_not_honour_is_refused(small_openvino_bundle: Path) -> None:
-    core = ov.Core()
-    honoured = set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    lower = {"bf16": "BF16", "f16": "FP16"}
-    for precision in (name for name, found in lower.items() if found not in honoured):
-        with pytest.raises(InputError, match=f"precision={precision}; device 'cpu' uses f32"):
-            SAM(small_openvino_bundle, options=RuntimeOptions(precision=precision))
+@pytest.mark.parametrize("wanted", ["f32", "bf16", "f16"])
+def test_an_arithmetic_that_the_device_lacks_is_refused(
+    small_openvino_bundle: Path, wanted: str
+) -> None:
+    # Which one that is depends on the processor; OpenVINO itself says.
+    hint = {"INFERENCE_PRECISION_HINT": wanted}
+    compiled = ov.Core().compile_model(small_openvino_bundle / "prepare.xml", "CPU", hint)
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    options = RuntimeOptions(precision=wanted)
+    if used == wanted:
+        with SAM(small_openvino_bundle, options=options) as sam:
+            providers = sam.info(verbose=False)["providers"]
+        assert set(providers.values()) == {f"OpenVINO CPU {wanted}"}
+    else:
+        with pytest.raises(InputError, match=f"precision={wanted}; device 'cpu' uses {used} inst"):
+            SAM(small_openvino_bundle, options=options)
+
+
+class Compiled:
+    """A model compiled for a device that computes in ``used``, whatever it was asked for."""
+
+    def __init__(self, used: str, streams: int = 1) -> None:
+        self._properties = {
+            "INFERENCE_PRECISION_HINT": getattr(ov.Type, used),
+            "NUM_STREAMS": streams,
+        }
+
+    def get_property(self, name: str) -> Any:
+        return self._properties[name]
+
+
+@pytest.mark.parametrize("used", ["f32", "bf16", "f16"])
+@pytest.mark.parametrize("wanted", ["f32", "bf16", "f16"])
+def test_every_device_is_asked_what_it_uses(wanted: str, used: str) -> None:
+    compiled, options = Compiled(used), RuntimeOptions(precision=wanted)
+    if used == wanted:
+        check_honoured(compiled, options, "npu")
+    else:
+        with pytest.raises(InputError, match=f"precision={wanted}; device 'npu' uses {used} inst"):
+            check_honoured(compiled, options, "npu")
+    check_honoured(compiled, RuntimeOptions(), "npu")
+
+
+def test_streams_that_the_device_lacks_are_refused(small_openvino_bundle: Path) -> None:
+    with pytest.raises(InputError, match="streams=4; device 'npu' uses 2 instead"):
+        check_honoured(Compiled("f32", streams=2), RuntimeOptions(streams=4), "npu")
     with pytest.raises(InputError, match=r"streams=1000; device 'cpu' uses \d+ instead"):
         SAM(small_openvino_bundle, options=RuntimeOptions(streams=1000))
 
