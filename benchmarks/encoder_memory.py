@@ -35,6 +35,7 @@ def export_encoder(folder: Path, name: str, usual: bool) -> Path:
     """Export an untrained model of a published architecture; returns the encoder graph."""
     import torch
 
+    from samdeploy.models import graph_modules
     from samdeploy.models.vit import Attention
 
     model = random_model(name)
@@ -53,7 +54,7 @@ def export_encoder(folder: Path, name: str, usual: bool) -> Path:
             if isinstance(module, Attention):
                 module.forward = MethodType(all_heads_at_once, module)  # type: ignore[method-assign]
     folder.mkdir()
-    load_exporter("onnx")().export(model, folder, ExportOptions())
+    load_exporter("onnx")().export(graph_modules(model)[ENCODER], folder, ExportOptions())
     return folder / f"{ENCODER}.onnx"
 
 

@@ -1,4 +1,4 @@
-"""Core ML: encoder and decoder as ML Programs (``.mlpackage``), converted on any system.
+"""Core ML: every graph as ML Programs (``.mlpackage``), converted on any system.
 
 The program comes from ``torch.export``: coremltools cannot read ``torch.jit.trace`` graphs beside
 NumPy 2. All shapes are fixed, because the Neural Engine runs no others: a prompt always has
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from samdeploy.errors import ExportError, InputError
 from samdeploy.graphs import DYNAMIC, ENCODER, MASK_HEAD, MEANING, SCORER
 from samdeploy.layer_names import belongs_to
-from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models import GraphModule
 from samdeploy.session import Availability, ExportOptions, Graph
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
@@ -59,28 +59,22 @@ class CoreMlExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=ct.__version__)
 
-    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+        """One package, and those of its variants; the spec that is recorded is the dynamic one."""
         target = _target(options.minimum_deployment_target)
         for name in ("max_prompts", "max_points"):
             if getattr(options, name) < 1:
                 raise InputError(f"{name}={getattr(options, name)}; expected 1 or more.")
-        return tuple(
-            _export(graph, folder, target, options) for graph in graph_modules(model).values()
-        )
-
-
-def _export(graph: GraphModule, folder: Path, target: Any, options: ExportOptions) -> Graph:
-    """One package, and those of its variants; the spec that is recorded is the dynamic one."""
-    shapes = _variants(graph, options)
-    for name, (prompts, points) in shapes.items():
-        _write_package(folder / f"{name}.mlpackage", graph, prompts, points, target, options)
-    files = tuple(Path(f"{name}.mlpackage") for name in shapes)
-    recorded = {name: list(numbers) for name, numbers in shapes.items()}
-    dynamic = any(DYNAMIC[spec.name] for spec in graph.inputs)
-    return Graph(
-        graph.role, files, graph.inputs, graph.outputs,
-        {"prompts_and_points": recorded} if dynamic else {},
-    )  # fmt: skip
+        shapes = _variants(graph, options)
+        for name, (prompts, points) in shapes.items():
+            _write_package(folder / f"{name}.mlpackage", graph, prompts, points, target, options)
+        files = tuple(Path(f"{name}.mlpackage") for name in shapes)
+        recorded = {name: list(numbers) for name, numbers in shapes.items()}
+        dynamic = any(DYNAMIC[spec.name] for spec in graph.inputs)
+        return Graph(
+            graph.role, files, graph.inputs, graph.outputs,
+            {"prompts_and_points": recorded} if dynamic else {},
+        )  # fmt: skip
 
 
 def _variants(graph: GraphModule, options: ExportOptions) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""ONNX: encoder and decoder as two plain graphs of standard operators."""
+"""ONNX: plain graphs of standard operators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 from samdeploy.calibration import calibration_inputs
 from samdeploy.errors import InputError
 from samdeploy.graphs import ENCODER
-from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models import GraphModule
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
 from samdeploy.models.onnx_int8 import quantizable, to_int8
@@ -37,38 +37,34 @@ class OnnxExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=onnx.__version__)
 
-    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         if not MIN_OPSET <= options.opset <= MAX_OPSET:
             raise InputError(
                 f"opset={options.opset}; expected {MIN_OPSET} to {MAX_OPSET} for format=onnx."
             )
-        return tuple(_export(graph, folder, options) for graph in graph_modules(model).values())
-
-
-def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
-    model = onnx_graph(
-        graph,
-        folder,
-        opset=options.opset,
-        simplify=options.simplify,
-        metadata=options.metadata,
-    )
-    eight = options.int8 and graph.role == ENCODER
-    if eight and options.weights_only:
-        model = to_int8_weights(model, options.float_layers)
-    elif eight:
-        images = calibration_inputs(options.data, graph.image_size)
-        model = to_int8(model, images, options.float_layers)
-        constants_to_weights(model.graph)
-        store_in_bytes(model, quantizable(model.graph, options.float_layers, ("Conv",)))
-    compress_tables(model)  # not before: NNCF does not know casts of weights
-    if options.bf16:
-        model = store_as(model, onnx.TensorProto.BFLOAT16)
-    elif eight:
-        # The operators around 8-bit layers answer in float32, so that only storage is left.
-        model = store_as(model, onnx.TensorProto.FLOAT16)
-    elif options.half:
-        model = to_half(model)
-    files = save_onnx(model, folder, graph.role)
-    onnx.checker.check_model(str(folder / files[0]), full_check=True)
-    return Graph(graph.role, files, graph.inputs, graph.outputs, {"opset": options.opset})
+        model = onnx_graph(
+            graph,
+            folder,
+            opset=options.opset,
+            simplify=options.simplify,
+            metadata=options.metadata,
+        )
+        eight = options.int8 and graph.role == ENCODER
+        if eight and options.weights_only:
+            model = to_int8_weights(model, options.float_layers)
+        elif eight:
+            images = calibration_inputs(options.data, graph.image_size)
+            model = to_int8(model, images, options.float_layers)
+            constants_to_weights(model.graph)
+            store_in_bytes(model, quantizable(model.graph, options.float_layers, ("Conv",)))
+        compress_tables(model)  # not before: NNCF does not know casts of weights
+        if options.bf16:
+            model = store_as(model, onnx.TensorProto.BFLOAT16)
+        elif eight:
+            # The operators around 8-bit layers answer in float32, so that only storage is left.
+            model = store_as(model, onnx.TensorProto.FLOAT16)
+        elif options.half:
+            model = to_half(model)
+        files = save_onnx(model, folder, graph.role)
+        onnx.checker.check_model(str(folder / files[0]), full_check=True)
+        return Graph(graph.role, files, graph.inputs, graph.outputs, {"opset": options.opset})

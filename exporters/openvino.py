@@ -18,7 +18,7 @@ from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import ExportError
 from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
-from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models import GraphModule
 from samdeploy.models.openvino_storage import compress_tables, store_as, store_in_bytes
 from samdeploy.nncf_library import quiet_nncf
 from samdeploy.session import Availability, ExportOptions, Graph
@@ -39,44 +39,40 @@ class OpenVinoExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=ov.__version__)
 
-    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
-        return tuple(_export(graph, folder, options) for graph in graph_modules(model).values())
-
-
-def _export(graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
-    example = graph.example()
-    shapes: list[Any] = [
-        (spec.name, [-1 if isinstance(side, str) else side for side in spec.shape])
-        for spec in graph.inputs
-    ]
-    try:
-        with warnings.catch_warnings():
-            # OpenVINO traces with torch.jit, which torch has announced to retire.
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            # Traced here: OpenVINO would check the trace by running the module again.
-            with torch.no_grad():
-                trace: Any = torch.jit.trace
-                traced = trace(graph.module, example, check_trace=False)
-            converted = ov.convert_model(traced, example_input=example, input=shapes)
-    except Exception as error:  # the frontend raises a family of unrelated types
-        raise ExportError(f"OpenVINO could not convert the {graph.role}: {error}") from error
-    compress_tables(converted)
-    eight = options.int8 and graph.role == ENCODER
-    if eight:
-        converted = _to_int8(converted, graph, options)
-        if not options.weights_only:
-            store_in_bytes(converted, _layers(converted, _CONVOLUTIONS, options, kept=False))
-    if options.bf16 or eight:
-        # OpenVINO's own compression knows float16 alone, and passes by models with 8-bit weights.
-        store_as(converted, torch.bfloat16 if options.bf16 else torch.float16)
-    ports = (*converted.inputs, *converted.outputs)
-    for port, spec in zip(ports, (*graph.inputs, *graph.outputs), strict=True):
-        port.get_tensor().set_names({spec.name})
-    for name, value in {"role": graph.role, **options.metadata}.items():
-        converted.set_rt_info(value, ["samdeploy", name])
-    path = Path(f"{graph.role}.xml")
-    ov.save_model(converted, folder / path, compress_to_fp16=options.half)
-    return Graph(graph.role, (path, path.with_suffix(".bin")), graph.inputs, graph.outputs)
+    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+        example = graph.example()
+        shapes: list[Any] = [
+            (spec.name, [-1 if isinstance(side, str) else side for side in spec.shape])
+            for spec in graph.inputs
+        ]
+        try:
+            with warnings.catch_warnings():
+                # OpenVINO traces with torch.jit, which torch has announced to retire.
+                warnings.filterwarnings("ignore", category=DeprecationWarning)
+                # Traced here: OpenVINO would check the trace by running the module again.
+                with torch.no_grad():
+                    trace: Any = torch.jit.trace
+                    traced = trace(graph.module, example, check_trace=False)
+                converted = ov.convert_model(traced, example_input=example, input=shapes)
+        except Exception as error:  # the frontend raises a family of unrelated types
+            raise ExportError(f"OpenVINO could not convert the {graph.role}: {error}") from error
+        compress_tables(converted)
+        eight = options.int8 and graph.role == ENCODER
+        if eight:
+            converted = _to_int8(converted, graph, options)
+            if not options.weights_only:
+                store_in_bytes(converted, _layers(converted, _CONVOLUTIONS, options, kept=False))
+        if options.bf16 or eight:
+            # OpenVINO's own compression knows float16 alone and passes 8-bit models by.
+            store_as(converted, torch.bfloat16 if options.bf16 else torch.float16)
+        ports = (*converted.inputs, *converted.outputs)
+        for port, spec in zip(ports, (*graph.inputs, *graph.outputs), strict=True):
+            port.get_tensor().set_names({spec.name})
+        for name, value in {"role": graph.role, **options.metadata}.items():
+            converted.set_rt_info(value, ["samdeploy", name])
+        path = Path(f"{graph.role}.xml")
+        ov.save_model(converted, folder / path, compress_to_fp16=options.half)
+        return Graph(graph.role, (path, path.with_suffix(".bin")), graph.inputs, graph.outputs)
 
 
 def _to_int8(model: ov.Model, graph: GraphModule, options: ExportOptions) -> ov.Model:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from samdeploy.calibration import calibration_inputs
 from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import DYNAMIC, ENCODER
-from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models import GraphModule
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
 from samdeploy.models.onnx_int8 import to_int8
@@ -53,13 +53,19 @@ class TensorRtExporter:
             return Availability(reason=str(error), install=INSTALL)
         return Availability(devices=("any",), version=f"{library.title} {library.version}")
 
-    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
+    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         _check(options)
         library = building_library()
         library.target(options)  # refuses before the work begins
-        return tuple(
-            _export(graph, folder, library, options) for graph in graph_modules(model).values()
-        )
+        engine = Path(f"{graph.role}.engine")
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            onnx_path = _onnx_file(graph, Path(work), options)
+            sidecar = build_engine(onnx_path, folder / engine, graph, library, options)
+        write_sidecar(folder / engine, sidecar)
+        return Graph(
+            graph.role, (engine, sidecar_path(engine)), graph.inputs, graph.outputs,
+            {"layers": sidecar.layers, "profiles": list(sidecar.profiles)},
+        )  # fmt: skip
 
 
 def _check(options: ExportOptions) -> None:
@@ -70,24 +76,16 @@ def _check(options: ExportOptions) -> None:
         raise InputError(f"workspace={options.workspace}; expected GiB above 0.")
 
 
-def _export(graph: GraphModule, folder: Path, library: Library, options: ExportOptions) -> Graph:
-    engine = Path(f"{graph.role}.engine")
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        model = onnx_graph(graph, Path(work))
-        if options.int8 and graph.role == ENCODER:
-            images = calibration_inputs(options.data, graph.image_size)
-            model = to_int8(model, images, options.float_layers, symmetric=True)
-        if options.half or options.bf16:
-            kinds = onnx.TensorProto
-            model = to_half(model, kinds.BFLOAT16 if options.bf16 else kinds.FLOAT16)
-        onnx_path = Path(work) / save_onnx(model, Path(work), graph.role)[0]
-        del model  # the builder holds the weights once more
-        sidecar = build_engine(onnx_path, folder / engine, graph, library, options)
-    write_sidecar(folder / engine, sidecar)
-    return Graph(
-        graph.role, (engine, sidecar_path(engine)), graph.inputs, graph.outputs,
-        {"layers": sidecar.layers, "profiles": list(sidecar.profiles)},
-    )  # fmt: skip
+def _onnx_file(graph: GraphModule, folder: Path, options: ExportOptions) -> Path:
+    """What the engine is built from; the weights are on the disk and no longer in memory."""
+    model = onnx_graph(graph, folder)
+    if options.int8 and graph.role == ENCODER:
+        images = calibration_inputs(options.data, graph.image_size)
+        model = to_int8(model, images, options.float_layers, symmetric=True)
+    if options.half or options.bf16:
+        kinds = onnx.TensorProto
+        model = to_half(model, kinds.BFLOAT16 if options.bf16 else kinds.FLOAT16)
+    return folder / save_onnx(model, folder, graph.role)[0]
 
 
 def build_engine(

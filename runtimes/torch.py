@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.models import Exportable, GraphModule, graph_modules
+from samdeploy.models import GraphModule, graph_modules
 from samdeploy.models.families import load_model
 from samdeploy.session import Array, Availability, RuntimeOptions, Session
 
@@ -19,7 +19,7 @@ class TorchRuntime:
     suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth", ".safetensors")
 
     def __init__(self) -> None:
-        self._loaded: tuple[Path, Exportable] | None = None
+        self._loaded: tuple[Path, dict[str, GraphModule]] | None = None
 
     @classmethod
     def availability(cls) -> Availability:
@@ -44,8 +44,8 @@ class TorchRuntime:
             model = load_model(
                 graph, config=options.config, imgsz=options.imgsz, trust=options.trust
             )
-            self._loaded = graph, model.to(device)
-        graphs = graph_modules(self._loaded[1])
+            self._loaded = graph, graph_modules(model.to(device))
+        graphs = self._loaded[1]
         if role not in graphs:
             raise InputError(f"'{graph}' has no {role}; it is a model of another family.")
         return TorchSession(graphs[role], device)

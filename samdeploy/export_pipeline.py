@@ -107,6 +107,7 @@ def export(
     checkpoint = resolve_checkpoint(model)
     folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
     # Torch is imported here and not above: running a bundle must not need it.
+    from samdeploy.models import graph_modules
     from samdeploy.models.families import load_model, model_facts
 
     if _calibrated(exporter, chosen) and not chosen.data:
@@ -130,8 +131,13 @@ def export(
             source = _source(model, checkpoint, facts.licence)
             options = dataclasses.replace(options, metadata=_metadata(facts, source))
             say(f"exporting {facts.architecture} to {exporter.name}, {options.precision}")
-            graphs = exporter().export(loaded, temporary, options)
-            del loaded  # the reference below reads the checkpoint again: one copy at a time
+            write = exporter().export
+            modules = graph_modules(loaded).values()
+            graphs = tuple(write(graph, temporary, options) for graph in modules)
+            del (
+                loaded,
+                modules,
+            )  # the reference below reads the checkpoint again: one copy at a time
             record = VerificationRecord(passed=False, mode="off")
             runtime, why_none = _usable_runtime(exporter.runtimes)
             if verify != "off" and runtime is None:

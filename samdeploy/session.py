@@ -4,7 +4,7 @@
   that differs per backend; prompts, masks and whole-image mode are NumPy above it. A protocol, so
   that a backend needs no base class of ours.
 * :class:`Runtime` opens graphs as sessions and says, without raising, whether it can run here.
-* :class:`Exporter` writes the graphs of a bundle from the torch modules.
+* :class:`Exporter` writes a graph of a bundle from its torch module.
 
 Names, shapes and dtypes are checked once, above the session (:mod:`samdeploy.graphs`).
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from samdeploy.errors import InputError
 
 if TYPE_CHECKING:
-    from samdeploy.models import Exportable
+    from samdeploy.models import GraphModule
 
 Array: TypeAlias = NDArray[Any]
 
@@ -236,7 +236,7 @@ class Runtime(Protocol):
 
 @runtime_checkable
 class Exporter(Protocol):
-    """Writes the graphs of one format.
+    """Writes graphs in one format.
 
     ``runtimes`` open what it writes: the first is the one that the bundle is for, the others can
     check it on machines where that one cannot run. ``options`` are the names of the
@@ -252,8 +252,9 @@ class Exporter(Protocol):
         """Never raises."""
         ...
 
-    def export(self, model: Exportable, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
-        """Write into ``folder`` (which exists and is empty) and describe what was written.
+    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+        """Write one graph into ``folder``, which exists, and describe what was written. Files are
+        named after the graph's role: the other graphs of the model go into the same folder.
 
         Raises:
             ExportError: the backend's converter failed.

@@ -16,7 +16,8 @@ import samdeploy.models.onnx_graph as onnx_graph
 from samdeploy.bundle import Bundle, VerificationRecord
 from samdeploy.errors import CheckpointError, InputError, VerificationError
 from samdeploy.export_pipeline import export, verify_bundle
-from samdeploy.graphs import ALL_ROLES, CONTRACT
+from samdeploy.graphs import ALL_ROLES, CONTRACT, SCORER
+from samdeploy.models import graph_modules
 from samdeploy.models.load import load_sam
 from samdeploy.session import ExportOptions
 
@@ -238,11 +239,11 @@ def test_the_saved_graph_runs_alone(small_bundle: Path) -> None:
     )  # fmt: skip
 
 
-def test_the_exporter_alone_writes_only_its_graphs(
+def test_the_exporter_alone_writes_only_its_graph(
     small_checkpoint: Path, small_config: Path, tmp_path: Path
 ) -> None:
-    model = load_sam(small_checkpoint, config=small_config)
-    graphs = onnx_exporter.OnnxExporter().export(model, tmp_path, ExportOptions())
-    written = {path.name for path in tmp_path.iterdir()}
-    assert written == {f"{role}.onnx" for role in ALL_ROLES}
-    assert [graph.role for graph in graphs] == list(ALL_ROLES)
+    graph = graph_modules(load_sam(small_checkpoint, config=small_config))[SCORER]
+    written = onnx_exporter.OnnxExporter().export(graph, tmp_path, ExportOptions())
+    assert (written.role, written.files) == (SCORER, (Path("scorer.onnx"),))
+    assert (written.inputs, written.outputs) == (graph.inputs, graph.outputs)
+    assert [path.name for path in tmp_path.iterdir()] == ["scorer.onnx"]

@@ -21,7 +21,7 @@ from samdeploy.bundle import Bundle, SourceRecord, VerificationRecord
 from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import InputError, RuntimeUnavailableError, VerificationError
 from samdeploy.export_pipeline import export
-from samdeploy.exporters import onnx as onnx_exporter
+from samdeploy.exporters.onnx import OnnxExporter
 from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
@@ -31,7 +31,7 @@ from samdeploy.models.load import load_sam
 from samdeploy.models.onnx_int8 import quantizable, to_int8
 from samdeploy.models.onnx_int8_weights import to_int8_weights
 from samdeploy.models.sensitivity import sensitivity
-from samdeploy.registry import load_runtime
+from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.scenes import generate_scene
 from samdeploy.session import ExportOptions, RuntimeOptions, Session
 from samdeploy.verify import check
@@ -201,7 +201,7 @@ def test_convolutions_of_an_int8_encoder_are_stored_in_bytes(
         folder = tmp_path / f"{len(kept)}"
         folder.mkdir()
         options = ExportOptions(int8=True, data=str(images), float_layers=kept)
-        path = folder / onnx_exporter._export(encoder_module, folder, options).files[0]
+        path = folder / OnnxExporter().export(encoder_module, folder, options).files[0]
         graph = onnx.load(path).graph
         convolutions = {n.input[1] for n in graph.node if n.op_type == "Conv"}
         found[kept] = [
@@ -265,14 +265,14 @@ def test_openvino_int8(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
     pytest.importorskip("nncf")
-    exporter = pytest.importorskip("samdeploy.exporters.openvino")
+    pytest.importorskip("samdeploy.exporters.openvino")
     ov = pytest.importorskip("openvino")
     images = tmp_path / "images"
     images.mkdir()
     for seed in (1, 2):
         Image.fromarray(generate_scene(seed).image).save(images / f"{seed}.png")
     options = ExportOptions(int8=True, data=str(images), float_layers=KEPT)
-    path = tmp_path / exporter._export(encoder_module, tmp_path, options).files[0]
+    path = tmp_path / load_exporter("openvino")().export(encoder_module, tmp_path, options).files[0]
     eight = [
         op.shape
         for op in ov.Core().read_model(path).get_ops()
@@ -291,10 +291,10 @@ def test_openvino_int8_weights(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
     pytest.importorskip("nncf")
-    exporter = pytest.importorskip("samdeploy.exporters.openvino")
+    pytest.importorskip("samdeploy.exporters.openvino")
     ov = pytest.importorskip("openvino")
     options = ExportOptions(int8=True, weights_only=True, float_layers=KEPT)
-    path = tmp_path / exporter._export(encoder_module, tmp_path, options).files[0]
+    path = tmp_path / load_exporter("openvino")().export(encoder_module, tmp_path, options).files[0]
     model = ov.Core().read_model(path)
     constants = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
     eight = [op.shape for op in constants if op.get_element_type() == ov.Type.i8]
@@ -312,10 +312,10 @@ def test_openvino_int8_weights(
 def test_coreml_int8(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    exporter = pytest.importorskip("samdeploy.exporters.coreml")
+    pytest.importorskip("samdeploy.exporters.coreml")
     mil = pytest.importorskip("samdeploy.runtimes.mil")
     options = ExportOptions(int8=True, float_layers=KEPT)
-    graph = exporter._export(encoder_module, tmp_path, exporter._target("iOS16"), options)
+    graph = load_exporter("coreml")().export(encoder_module, tmp_path, options)
     session = mil.MilSession(tmp_path / graph.files[0], ENCODER)
     eight = [op for op in session._operations if op.op_type == "constexpr_affine_dequantize"]
     # As for OpenVINO, without the patch embedding.
@@ -326,10 +326,10 @@ def test_coreml_int8(
 def test_coreml_palette(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    exporter = pytest.importorskip("samdeploy.exporters.coreml")
+    pytest.importorskip("samdeploy.exporters.coreml")
     mil = pytest.importorskip("samdeploy.runtimes.mil")
     options = ExportOptions(palette_bits=6, float_layers=KEPT)
-    graph = exporter._export(encoder_module, tmp_path, exporter._target("iOS16"), options)
+    graph = load_exporter("coreml")().export(encoder_module, tmp_path, options)
     session = mil.MilSession(tmp_path / graph.files[0], ENCODER)
     six = [op for op in session._operations if op.op_type == "constexpr_lut_to_dense"]
     assert len(six) == 11

@@ -21,6 +21,7 @@ from samdeploy.models.load import load_sam
 from samdeploy.models.onnx_storage import store_as
 from samdeploy.models.storage import is_large, narrow
 from samdeploy.opening import open_graphs
+from samdeploy.registry import load_exporter
 from samdeploy.session import ExportOptions, RuntimeOptions
 
 
@@ -117,8 +118,9 @@ def module(small_checkpoint: Path, small_config: Path) -> GraphModule:
 
 
 def export_encoder(format: str, module: GraphModule, folder: Path, **options: Any) -> Path:
-    exporter = pytest.importorskip(f"samdeploy.exporters.{format}")
-    return folder / exporter._export(module, folder, ExportOptions(**options)).files[0]
+    pytest.importorskip(f"samdeploy.exporters.{format}")
+    written = load_exporter(format)().export(module, folder, ExportOptions(**options))
+    return folder / written.files[0]
 
 
 @pytest.mark.parametrize(

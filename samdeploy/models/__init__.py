@@ -2,11 +2,10 @@
 imports torch."""
 
 from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
-from samdeploy.models.graph_modules import Exportable, GraphModule, graph_modules
+from samdeploy.models.graph_modules import GraphModule, graph_modules
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
 
 __all__ = [
-    "Exportable",
     "GraphModule",
     "Sam",
     "SamConfig",

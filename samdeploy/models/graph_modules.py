@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,6 @@ from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
 from samdeploy.models.tiny_vit import fold_norms
 from samdeploy.models.yolo import Yolo
 from samdeploy.session import TensorSpec
-
-#: What exporters take.
-Exportable: TypeAlias = Sam | Yolo
 
 _MODULES = {ENCODER: SamEncoder, DECODER: SamDecoder}
 _SPLIT = {PREPARE: Prepare, SCORER: Scorer, MASK_HEAD: MaskHead}
@@ -51,7 +47,7 @@ class GraphModule:
         )
 
 
-def graph_modules(model: Exportable) -> dict[str, GraphModule]:
+def graph_modules(model: Sam | Yolo) -> dict[str, GraphModule]:
     """The graph of every role, in evaluation mode."""
     if isinstance(model, Yolo):
         role = model.facts.role

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.models import Sam, graph_modules
+from samdeploy.models import GraphModule
 from samdeploy.session import (
     Array,
     Availability,
@@ -38,15 +38,12 @@ class TorchScriptExporter:
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=str(torch.__version__))
 
-    def export(self, model: Sam, folder: Path, options: ExportOptions) -> tuple[Graph, ...]:
-        graphs = []
-        for graph in graph_modules(model).values():
-            file = Path(f"{graph.role}.torchscript")
-            traced = torch.jit.trace(graph.module, graph.example(), check_trace=False)
-            specs = [[asdict(spec) for spec in side] for side in (graph.inputs, graph.outputs)]
-            torch.jit.save(traced, folder / file, _extra_files={_SPECS: json.dumps(specs)})
-            graphs.append(Graph(graph.role, (file,), graph.inputs, graph.outputs))
-        return tuple(graphs)
+    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+        file = Path(f"{graph.role}.torchscript")
+        traced = torch.jit.trace(graph.module, graph.example(), check_trace=False)
+        specs = [[asdict(spec) for spec in side] for side in (graph.inputs, graph.outputs)]
+        torch.jit.save(traced, folder / file, _extra_files={_SPECS: json.dumps(specs)})
+        return Graph(graph.role, (file,), graph.inputs, graph.outputs)
 
 
 class TorchScriptRuntime:
