@@ -41,7 +41,7 @@ class TensorRtExporter:
     options: ClassVar[frozenset[str]] = frozenset(
         {
             "half", "bf16", "int8", "data", "float_layers", "tf32", "workspace", "max_prompts",
-            "max_points", "compute_capability", "timing_cache",
+            "max_points", "compute_capability", "timing_cache", "library",
         }
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ class TensorRtExporter:
 
     def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         _check(options)
-        library = building_library()
+        library = building_library(options.library)
         library.target(options)  # refuses before the work begins
         engine = Path(f"{graph.role}.engine")
         with tempfile.TemporaryDirectory(dir=folder) as work:

@@ -1,13 +1,14 @@
 """TensorRT and TensorRT-RTX, on NVIDIA GPUs.
 
-A session owns a stream and one device buffer per tensor, as large as the engine's profiles allow.
-An input array that nobody may write to (the embedding of an image and what is prepared from it) is
-uploaded once and stays on the GPU for as long as the same array is fed.
+A session owns a stream and one device buffer per tensor, which grows to what is needed. An input
+array that nobody may write to (the embedding of an image and what is prepared from it) is uploaded
+once and stays on the GPU for as long as the same array is fed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from samdeploy.cuda_driver import CapturedGraph, Device, Gpu, find_gpus
+from samdeploy.cuda_driver import Buffer, CapturedGraph, Device, Gpu, find_gpus
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import DYNAMIC, dimension
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
@@ -75,49 +76,33 @@ def _find_library(name: str, engine: Path) -> Library:
 
 
 class TensorRtSession:
-    """``library`` opens the engine on ``gpu``; ``cache`` is a folder for compiled kernels."""
+    """``library`` opens the engine on ``gpu``; ``cache`` is a folder for compiled kernels.
+
+    Safe for threads: calls take turns, since the stream, the buffers and the shapes are one.
+    What it holds on the GPU is given back by :meth:`close`, or when the session is dropped.
+    """
 
     def __init__(
         self, path: Path, library: Library, gpu: Gpu, precision: str, cache: Path | None
     ) -> None:
-        self._device: Device | None = Device(gpu.index)
         self._provider = f"{library.title} {gpu.name} {precision}"
-        self._profiles: list[_Profile] = []
-        self._buffers: dict[str, int] = {}
-        self._resident: dict[str, weakref.ref[Array]] = {}
+        self._lock = threading.Lock()
+        self._device = Device(gpu.index)
+        self._release = weakref.finalize(self, self._device.close)
         try:
-            self._open(path, library, cache)
+            with self._device.active():
+                self._open(path, library, cache)
         except BaseException:
-            self.close()
+            self._release()
             raise
 
     def _open(self, path: Path, library: Library, cache: Path | None) -> None:
-        assert self._device is not None
-        trt, log = library.trt, logger(library.trt)
-        self._runtime = trt.Runtime(log)  # must outlive the engine
-        content = path.read_bytes()
-        engine = self._runtime.deserialize_cuda_engine(content)
-        if engine is None:
-            raise BundleError(
-                f"{library.title} cannot open '{path}' ({log.take()}); export the bundle again."
-            )
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        fed = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
-        self.inputs = tuple(_spec(trt, engine, name) for name in fed)
-        self.outputs = tuple(_spec(trt, engine, name) for name in names if name not in fed)
-        file = None
-        if cache is not None:
-            file = cache / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:16]}.kernels"
-        for index in range(max(1, engine.num_optimization_profiles)):
-            context, store = library.create_context(engine, file)
-            self._profiles.append(
-                _Profile(engine, context, store, index, self._device, self.inputs, log)
-            )
-        # The last profile is the one that holds most.
-        for name, size in self._profiles[-1].sizes(self.inputs, self.outputs).items():
-            self._buffers[name] = self._device.allocate(size)
-        for profile in self._profiles:
-            profile.use(self._buffers, capture=not library.captures_graphs)
+        plan = _Plan(path, library, self._device)
+        self.inputs, self.outputs = plan.inputs, plan.outputs
+        ports = (*plan.inputs, *plan.outputs)
+        self._buffers = {spec.name: Buffer(self._device) for spec in ports}
+        file = None if cache is None else cache / f"{path.stem}-{plan.sha256[:16]}.kernels"
+        self._profiles = [_Profile(plan, index, file) for index in range(plan.profile_count)]
 
     @property
     def provider(self) -> str:
@@ -125,9 +110,17 @@ class TensorRtSession:
         return self._provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if self._device is None:
-            raise InputError("the session is closed; open the model again.")
-        self._device.activate()
+        with self._lock:
+            if not self._release.alive:
+                raise InputError("the session is closed; open the model again.")
+            with self._device.active():
+                return self._run_all(feeds)
+
+    def close(self) -> None:
+        with self._lock:
+            self._release()
+
+    def _run_all(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         needed: dict[str, int] = {}
         for spec in self.inputs:
             needed.update(zip(DYNAMIC[spec.name], feeds[spec.name].shape, strict=False))
@@ -143,19 +136,6 @@ class TensorRtSession:
             return parts[0]
         return {s.name: np.concatenate([part[s.name] for part in parts]) for s in self.outputs}
 
-    def close(self) -> None:
-        if self._device is None:
-            return
-        self._device.activate()
-        for profile in self._profiles:
-            profile.close()
-        self._profiles.clear()
-        for pointer in self._buffers.values():
-            self._device.free(pointer)
-        self._runtime = None
-        self._device.close()
-        self._device = None
-
     def _choose(self, needed: Mapping[str, int]) -> _Profile:
         """The first profile that takes all, or the largest, for several calls."""
         largest = self._profiles[-1]
@@ -168,25 +148,15 @@ class TensorRtSession:
         return next((profile for profile in self._profiles if profile.holds(needed)), largest)
 
     def _run(self, profile: _Profile, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        assert self._device is not None
-        for spec in self.inputs:
-            self._upload(spec.name, feeds[spec.name])
-        shapes = profile.execute({name: array.shape for name, array in feeds.items()}, self.outputs)
+        shapes = profile.shape({spec.name: feeds[spec.name].shape for spec in self.inputs})
         results = {s.name: np.empty(shapes[s.name], s.numpy_dtype) for s in self.outputs}
+        fed = {spec.name: self._buffers[spec.name].upload(feeds[spec.name]) for spec in self.inputs}
+        given = {name: self._buffers[name].reserve(array.nbytes) for name, array in results.items()}
+        profile.execute({**fed, **given})
         for name, array in results.items():
-            self._device.download(array, self._buffers[name])
+            self._device.download(array, given[name])
         self._device.synchronize()
         return results
-
-    def _upload(self, name: str, array: Array) -> None:
-        assert self._device is not None
-        last = self._resident.get(name)
-        if last is not None and last() is array:
-            return
-        self._resident.pop(name, None)
-        self._device.upload(self._buffers[name], array)
-        if not array.flags.writeable:
-            self._resident[name] = weakref.ref(array)
 
 
 def _rows(feeds: Mapping[str, Array], rows: slice) -> dict[str, Array]:
@@ -196,83 +166,132 @@ def _rows(feeds: Mapping[str, Array], rows: slice) -> dict[str, Array]:
     }
 
 
+class _Plan:
+    """A deserialised engine, until its device is closed. Nobody else keeps a reference to what
+    the library made: it must not outlive the device's context."""
+
+    def __init__(self, path: Path, library: Library, device: Device) -> None:
+        trt, self._log = library.trt, logger(library.trt)
+        self.library, self.device = library, device
+        content = path.read_bytes()
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.engine: Any = None
+        self._runtime: Any = None
+        device.held.callback(self._close)
+        try:
+            self._runtime = trt.Runtime(self._log)  # must outlive the engine
+        except (
+            TypeError,
+            RuntimeError,
+        ) as error:  # pybind11's for a constructor that gives nothing
+            raise RuntimeUnavailableError(
+                f"{library.title} does not start ({self._log.take()}); check that the NVIDIA "
+                "driver is not older than it."
+            ) from error
+        self.engine = self._runtime.deserialize_cuda_engine(content)
+        if self.engine is None:
+            raise BundleError(
+                f"{library.title} cannot open '{path}' ({self._log.take()}); export the bundle "
+                "again."
+            )
+        names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
+        mode = self.engine.get_tensor_mode
+        fed = [name for name in names if mode(name) == trt.TensorIOMode.INPUT]
+        self.inputs = tuple(_spec(trt, self.engine, name) for name in fed)
+        self.outputs = tuple(_spec(trt, self.engine, name) for name in names if name not in fed)
+        self.profile_count = max(1, self.engine.num_optimization_profiles)
+
+    def check(self, granted: object, what: str) -> None:
+        """The library says by a return value that it refuses something.
+
+        Raises:
+            RuntimeUnavailableError: it did.
+        """
+        if not granted:
+            raise RuntimeUnavailableError(
+                f"{self.library.title} refused {what} ({self._log.take()}); check that the GPU has "
+                "memory left, or export the bundle again."
+            )
+
+    def _close(self) -> None:
+        self.engine = self._runtime = None
+
+
 class _Profile:
     """One optimisation profile of an engine, with an execution context of its own.
 
     ``most`` is the largest number of each dynamic dimension.
     """
 
-    def __init__(
-        self,
-        engine: Any,
-        context: Any,
-        store: Callable[[], None] | None,
-        index: int,
-        device: Device,
-        inputs: tuple[TensorSpec, ...],
-        log: Any,
-    ) -> None:
-        self._context, self._store, self._device, self._log = context, store, device, log
+    def __init__(self, plan: _Plan, index: int, cache: Path | None) -> None:
+        self._plan, self._device = plan, plan.device
         self._graph: CapturedGraph | None = None
-        self._capture, self._warm = False, False
-        self._dynamic = [spec.name for spec in inputs if DYNAMIC[spec.name]]
-        self._largest = {
-            name: tuple(engine.get_tensor_profile_shape(name, index)[2]) for name in self._dynamic
-        }
+        self._addresses: dict[str, int] = {}
+        self._ran = False
+        self._dynamic = [spec.name for spec in plan.inputs if DYNAMIC[spec.name]]
+        # A graph whose shapes never change can be recorded and launched as one.
+        self._captures = not plan.library.captures_graphs and not self._dynamic
         self.most: dict[str, int] = {}
-        for name, shape in self._largest.items():
-            self.most.update(zip(DYNAMIC[name], shape, strict=False))
+        for name in self._dynamic:
+            largest = tuple(plan.engine.get_tensor_profile_shape(name, index)[2])
+            self.most.update(zip(DYNAMIC[name], largest, strict=False))
+        self._context: Any = None
+        self._store: Callable[[], None] | None = None
+        self._device.held.callback(self._close)
+        self._context, self._store = plan.library.create_context(plan.engine, cache)
+        plan.check(self._context is not None, "an execution context")
         if index:
-            context.set_optimization_profile_async(index, device.stream)
-            device.synchronize()
+            stream = self._device.stream
+            chosen = self._context.set_optimization_profile_async(index, stream)
+            plan.check(chosen, f"optimisation profile {index}")
+            self._device.synchronize()
 
     def holds(self, needed: Mapping[str, int]) -> bool:
         return all(count <= self.most[name] for name, count in needed.items())
 
-    def sizes(
-        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
-    ) -> dict[str, int]:
-        """Bytes of each tensor at its largest."""
-        for name, shape in self._largest.items():
-            self._context.set_input_shape(name, shape)
-        return {
-            spec.name: int(np.prod(tuple(self._context.get_tensor_shape(spec.name))))
-            * spec.numpy_dtype.itemsize
-            for spec in (*inputs, *outputs)
-        }
-
-    def use(self, buffers: Mapping[str, int], capture: bool) -> None:
-        """Take the tensors from these addresses. With ``capture``, a graph whose shapes never
-        change is recorded and launched as one."""
-        for name, pointer in buffers.items():
-            self._context.set_tensor_address(name, pointer)
-        self._capture = capture and not self._dynamic
-
-    def execute(
-        self, shapes: Mapping[str, tuple[int, ...]], outputs: tuple[TensorSpec, ...]
-    ) -> dict[str, tuple[int, ...]]:
-        """Put one inference on the stream; the shapes of its outputs."""
+    def shape(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Set the shapes of the inputs; those of the outputs."""
         for name in self._dynamic:
-            self._context.set_input_shape(name, shapes[name])
-        if self._capture and self._warm and self._graph is None:
-            self._graph = self._device.capture(self._enqueue)
-        (self._enqueue if self._graph is None else self._graph.launch)()
-        self._warm = True  # the first inference also sets up what may not be recorded
-        return {s.name: tuple(self._context.get_tensor_shape(s.name)) for s in outputs}
+            granted = self._context.set_input_shape(name, shapes[name])
+            self._plan.check(granted, f"'{name}' of shape {list(shapes[name])}")
+        found = {s.name: tuple(self._context.get_tensor_shape(s.name)) for s in self._plan.outputs}
+        for name, shape in found.items():
+            self._plan.check(min(shape, default=0) >= 0, f"to tell the shape of '{name}'")
+        return found
 
-    def close(self) -> None:
-        if self._graph is not None:
-            self._graph.close()
-        if self._store is not None and self._warm:
-            self._store()
-        self._context = None
+    def execute(self, addresses: Mapping[str, int]) -> None:
+        """Put one inference on the stream, with its tensors at these addresses."""
+        for name, address in addresses.items():
+            if self._addresses.get(name) != address:
+                self._drop_graph()  # it has the old ones
+                granted = self._context.set_tensor_address(name, address)
+                self._plan.check(granted, f"the address of '{name}'")
+                self._addresses[name] = address
+        # The first inference also sets up what may not be recorded.
+        if self._captures and self._ran and self._graph is None:
+            try:
+                self._graph = self._device.capture(self._enqueue)
+            except RuntimeUnavailableError:
+                self._captures = False  # not everything can be; it is as right without
+        (self._enqueue if self._graph is None else self._graph.launch)()
+        self._ran = True
 
     def _enqueue(self) -> None:
-        if not self._context.execute_async_v3(self._device.stream):
-            raise RuntimeUnavailableError(
-                f"the inference could not be started ({self._log.take()}); check that the GPU has "
-                "memory left."
-            )
+        granted = self._context.execute_async_v3(self._device.stream)
+        self._plan.check(granted, "to start the inference")
+
+    def _drop_graph(self) -> None:
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            graph.close()
+
+    def _close(self) -> None:
+        try:
+            self._drop_graph()
+        finally:
+            self._context = None
+            if self._ran and self._store is not None:
+                self._store()
 
 
 def _spec(trt: Any, engine: Any, name: str) -> TensorSpec:

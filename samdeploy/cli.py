@@ -92,6 +92,7 @@ def export(
     workspace: Annotated[float | None, option("workspace", help="tensorrt: scratch, GiB")] = None,
     max_prompts: Annotated[int, option("max_prompts", help="prompts in a decoder call")] = 64,
     max_points: Annotated[int, option("max_points", help="tokens of a prompt")] = 16,
+    library: Annotated[str, option("library", help="tensorrt: what builds, tensorrt or rtx")] = "",
     compute_capability: Annotated[
         str, option("compute_capability", help="tensorrt: GPUs to build for, as 8.6,8.9")
     ] = "",
@@ -131,6 +132,7 @@ def export(
         workspace=workspace,
         max_prompts=max_prompts,
         max_points=max_points,
+        library=library,
         compute_capability=compute_capability,
         timing_cache=timing_cache,
         minimum_deployment_target=minimum_deployment_target,

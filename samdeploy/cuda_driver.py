@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
 from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.resident import is_frozen
 from samdeploy.session import Array
 
 _NOT_FOUND = "no NVIDIA driver is found"
@@ -72,25 +75,38 @@ def _describe(driver: Any, index: int) -> Gpu:
 class Device:
     """One GPU with a stream of its own, on which everything happens in order.
 
-    Uses the primary context, the one that TensorRT works in as well.
+    Uses the primary context, the one that TensorRT and torch work in as well. Everything but
+    :meth:`close` is called inside :meth:`active`. ``held`` gives back what lives on the device,
+    last first, when the device is closed.
     """
 
     def __init__(self, index: int) -> None:
         self._driver = load_driver()
         self._device, self._context, self._stream = c_int(), c_void_p(), c_void_p()
+        self.held = ExitStack()
         self._call("cuDeviceGet", byref(self._device), c_int(index))
         self._call("cuDevicePrimaryCtxRetain", byref(self._context), self._device)
-        self.activate()
-        self._call("cuStreamCreate", byref(self._stream), c_uint(_STREAM_NON_BLOCKING))
+        try:
+            with self.active():
+                self._call("cuStreamCreate", byref(self._stream), c_uint(_STREAM_NON_BLOCKING))
+        except BaseException:
+            self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+            raise
 
     @property
     def stream(self) -> int:
         """The handle that other libraries take."""
         return self._stream.value or 0
 
-    def activate(self) -> None:
-        """Every thread that uses the device does this first."""
-        self._call("cuCtxSetCurrent", self._context)
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """The device as the one that this thread works on. Afterwards it is again the one that it
+        was before, which may be another library's."""
+        self._call("cuCtxPushCurrent_v2", self._context)
+        try:
+            yield
+        finally:
+            self._call("cuCtxPopCurrent_v2", byref(c_void_p()))
 
     def allocate(self, size: int) -> int:
         """Address of ``size`` bytes on the device."""
@@ -119,25 +135,69 @@ class Device:
         self._call("cuStreamSynchronize", self._stream)
 
     def capture(self, work: Callable[[], None]) -> CapturedGraph:
-        """Record what ``work`` puts on the stream, without running it."""
+        """Record what ``work`` puts on the stream, without running it.
+
+        Raises:
+            RuntimeUnavailableError: it cannot be recorded; the stream is as it was before.
+        """
         graph = c_void_p()
         self._call("cuStreamBeginCapture_v2", self._stream, c_int(_CAPTURE_THREAD_LOCAL))
         try:
             work()
-        finally:
-            self._call("cuStreamEndCapture", self._stream, byref(graph))
+        except BaseException:
+            # Whatever this says, the recording is over.
+            self._driver.cuStreamEndCapture(self._stream, byref(graph))
+            if graph:
+                self._driver.cuGraphDestroy(graph)
+            raise
+        self._call("cuStreamEndCapture", self._stream, byref(graph))
         return CapturedGraph(self, graph)
 
     def close(self) -> None:
-        """Twice is harmless; memory is freed before this, by whoever allocated it."""
+        """Twice is harmless. What fails does not keep the rest from being given back."""
         if self._stream:
-            self.activate()
-            self._call("cuStreamDestroy_v2", self._stream)
-            self._call("cuDevicePrimaryCtxRelease_v2", self._device)
-            self._stream = c_void_p()
+            stream, self._stream = self._stream, c_void_p()
+            with ExitStack() as last_first:
+                last_first.callback(self._call, "cuDevicePrimaryCtxRelease_v2", self._device)
+                last_first.enter_context(self.active())
+                last_first.callback(self._call, "cuStreamDestroy_v2", stream)
+                last_first.callback(self.held.close)
 
     def _call(self, name: str, *arguments: Any) -> None:
         _check(self._driver, name, *arguments)
+
+
+class Buffer:
+    """Memory of one tensor, as large as was needed so far; freed with its device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._pointer, self._size = 0, 0
+        self._content: weakref.ref[Array] | None = None
+        device.held.callback(self._free)
+
+    def reserve(self, size: int) -> int:
+        """Address of at least ``size`` bytes; what was there before may be gone."""
+        if size > self._size:
+            self._free()
+            self._pointer = self._device.allocate(size)
+            self._size = size
+        return self._pointer
+
+    def upload(self, array: Array) -> int:
+        """Address of a contiguous array's content, which is not copied again while it is here."""
+        last, self._content = self._content, None
+        pointer = self.reserve(array.nbytes)
+        frozen = is_frozen(array)
+        if not frozen or last is None or last() is not array:
+            self._device.upload(pointer, array)
+        self._content = weakref.ref(array) if frozen else None
+        return pointer
+
+    def _free(self) -> None:
+        pointer, self._pointer, self._size = self._pointer, 0, 0
+        if pointer:
+            self._device.free(pointer)
 
 
 class CapturedGraph:
@@ -145,8 +205,10 @@ class CapturedGraph:
 
     def __init__(self, device: Device, graph: c_void_p) -> None:
         self._device, self._runnable = device, c_void_p()
-        device._call("cuGraphInstantiateWithFlags", byref(self._runnable), graph, c_uint64(0))
-        device._call("cuGraphDestroy", graph)
+        try:
+            device._call("cuGraphInstantiateWithFlags", byref(self._runnable), graph, c_uint64(0))
+        finally:
+            device._call("cuGraphDestroy", graph)
 
     def launch(self) -> None:
         self._device._call("cuGraphLaunch", self._runnable, c_void_p(self._device.stream))
@@ -156,7 +218,10 @@ class CapturedGraph:
 
 
 def _check(driver: Any, name: str, *arguments: Any) -> None:
-    code = getattr(driver, name)(*arguments)
+    try:
+        code = getattr(driver, name)(*arguments)
+    except AttributeError as error:
+        raise RuntimeUnavailableError(f"the NVIDIA driver is too old: it has no {name}") from error
     if code:
         text = c_char_p()
         driver.cuGetErrorString(c_int(code), byref(text))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from samdeploy.embedding import Embedding
 from samdeploy.graphs import DECODER, MASK_HEAD, PREPARE, SCORER, spec_of
 from samdeploy.prompts import DecoderPrompts
+from samdeploy.resident import freeze
 from samdeploy.session import Array, Session
 
 Floats = NDArray[np.float32]
@@ -54,7 +55,7 @@ class _Prepared:
 
     def __init__(self, prepared: dict[str, Array]) -> None:
         for array in prepared.values():
-            array.flags.writeable = False  # like the embedding's
+            freeze(array)
         self._features = prepared.pop("image_features")
         self._part = self._features
         self.shared = prepared
@@ -69,8 +70,7 @@ class _Prepared:
         part = self._part
         if part.shape[:2] != (rows, columns):
             part = np.ascontiguousarray(self._features[:rows, :columns])
-            part.flags.writeable = False
-            self._part = part
+            self._part = freeze(part)
         return part
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform
+from samdeploy.resident import freeze
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -20,7 +21,7 @@ class Embedding:
 
     Attributes:
         image_embeddings: ``[1, C, S/16, S/16]`` float32, read-only: a runtime may keep it on its
-            device for as long as the same array is decoded from.
+            device for as long as the same array is decoded from (:mod:`samdeploy.resident`).
         transform: how the image was resized.
         image: the RGB uint8 image, kept for drawing; not saved.
     """
@@ -77,7 +78,7 @@ class Embedding:
                 height, width = stored["original_size"].tolist()
             if features.ndim != 4 or features.dtype != np.float32 or min(height, width, side) < 1:
                 raise ValueError("not what save writes")
-            return cls(features, Transform.fit((height, width), side))
+            return cls(freeze(features), Transform.fit((height, width), side))
         except (
             OSError,
             EOFError,

@@ -12,6 +12,7 @@ from samdeploy.graphs import ENCODER
 from samdeploy.opening import OpenedModel
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts
+from samdeploy.resident import freeze
 
 
 class Engine:
@@ -27,7 +28,7 @@ class Engine:
         """``image`` is RGB uint8 ``[H, W, 3]``."""
         pixels, transform = preprocess(image, self.image_size)
         features = self._encoder.run({"image": pixels})["image_embeddings"]
-        return Embedding(features, transform, image)
+        return Embedding(freeze(features), transform, image)
 
     def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         """One decoder call for a batch of prompts.

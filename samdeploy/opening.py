@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,11 @@ def open_graphs(
             )
     chosen = state.devices[0] if device in ("auto", "") else device
     opener = loaded()
-    sessions = {
-        role: CheckedSession(opener.open(path, role, device=chosen, options=options), role)
-        for role, path in graphs.items()
-    }
+    sessions: dict[str, CheckedSession] = {}
+    with ExitStack() as undo:  # of a graph that cannot be opened, those before it are closed
+        for role, path in graphs.items():
+            session = opener.open(path, role, device=chosen, options=options)
+            undo.callback(session.close)
+            sessions[role] = CheckedSession(session, role)
+        undo.pop_all()
     return sessions, chosen

@@ -135,6 +135,8 @@ class ExportOptions:
         workspace: most scratch memory of a GPU engine, in GiB; by default what the builder likes.
         max_prompts: largest number of prompts in one decoder call, where a format fixes it.
         max_points: largest number of tokens of one prompt, where a format fixes it.
+        library: which of two libraries builds an engine, ``tensorrt`` or ``rtx``; by default
+            TensorRT where it can, else TensorRT-RTX. An engine is opened by the one that built it.
         compute_capability: GPU generations an engine is for, such as ``8.6,8.9``.
         timing_cache: file in which the engine builder keeps its measurements for the next build.
         minimum_deployment_target: oldest system an app must run on, such as ``iOS16``.
@@ -155,6 +157,7 @@ class ExportOptions:
     workspace: float | None = None
     max_prompts: int = 64
     max_points: int = 16
+    library: str = ""
     compute_capability: str = ""
     timing_cache: str = ""
     minimum_deployment_target: str = "iOS16"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Library(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    #: What ``library=`` calls it.
+    short: ClassVar[str]
     #: Whether it captures CUDA graphs of its own accord.
     captures_graphs: ClassVar[bool]
 
@@ -82,12 +85,14 @@ class Library(ABC):
     def create_context(
         self, engine: Any, cache: Path | None
     ) -> tuple[Any, Callable[[], None] | None]:
-        """An execution context, and what stores the compiled kernels in ``cache`` afterwards."""
+        """An execution context (``None`` when it was refused), and what stores the compiled
+        kernels in ``cache`` afterwards."""
 
 
 class TensorRt(Library):
     name = "tensorrt"
     title = "TensorRT"
+    short = "tensorrt"
     captures_graphs = False
 
     @classmethod
@@ -105,7 +110,7 @@ class TensorRt(Library):
         if options.compute_capability not in ("", gpu.capability):
             raise InputError(
                 f"compute_capability={options.compute_capability}; TensorRT builds for the GPU at "
-                f"hand, which is {gpu.capability}: leave it out, or use TensorRT-RTX ({INSTALL})."
+                f"hand, which is {gpu.capability}: leave it out, or pass library=rtx ({INSTALL})."
             )
         return Target((gpu.capability,), this_platform(), gpu.name)
 
@@ -135,12 +140,15 @@ class TensorRt(Library):
             raise InputError(
                 f"cache={str(cache.parent)!r}; a TensorRT engine is complete, leave it out."
             )
-        return engine.create_execution_context(), None
+        # Memory for the shapes of its own profile; by default each context reserves that of all.
+        strategy = self.trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        return engine.create_execution_context(strategy), None
 
 
 class TensorRtRtx(Library):
     name = "tensorrt_rtx"
     title = "TensorRT-RTX"
+    short = "rtx"
     captures_graphs = True
 
     #: What an engine runs on unless told otherwise.
@@ -207,16 +215,36 @@ class TensorRtRtx(Library):
         if cache is None:
             return engine.create_execution_context(config), None
         kernels = config.create_runtime_cache()
-        if cache.is_file():
+        try:
             # Of another GPU or driver it is refused, and replaced when the session closes.
-            kernels.deserialize(cache.read_bytes())
-        config.set_runtime_cache(kernels)
+            known = cache.read_bytes() if cache.is_file() else b""
+        except OSError as error:
+            raise InputError(
+                f"cache='{cache.parent}': '{cache.name}' cannot be read ({error.strerror}); give "
+                "another folder."
+            ) from error
+        if known:
+            kernels.deserialize(known)
+        if not config.set_runtime_cache(kernels):
+            _warn_of(cache, "the library refused its cache")
 
         def store() -> None:
-            with atomic_path(cache) as temporary:
-                temporary.write_bytes(kernels.serialize())
+            try:
+                with atomic_path(cache) as temporary:
+                    temporary.write_bytes(kernels.serialize())
+            except (InputError, OSError, TypeError) as error:  # TypeError: it gave nothing
+                _warn_of(cache, str(error))
 
         return engine.create_execution_context(config), store
+
+
+def _warn_of(cache: Path, reason: str) -> None:
+    warnings.warn(
+        f"compiled kernels are not kept in '{cache}' ({reason}); the next start compiles them "
+        "again.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 LIBRARIES: tuple[type[Library], ...] = (TensorRt, TensorRtRtx)
@@ -232,20 +260,29 @@ def installed_libraries() -> list[Library]:
     return found
 
 
-def building_library() -> Library:
-    """The one that builds here: TensorRT where there is a GPU for it, else TensorRT-RTX.
+def building_library(wanted: str = "") -> Library:
+    """The one that builds here: TensorRT where there is a GPU for it, else TensorRT-RTX; or the
+    ``wanted`` one, ``tensorrt`` or ``rtx``.
 
     Raises:
-        RuntimeUnavailableError: neither is installed, or none can build on this machine.
+        InputError: none is called that.
+        RuntimeUnavailableError: it is not installed, or cannot build on this machine.
     """
-    libraries = installed_libraries()
+    known = {library.short: library for library in LIBRARIES}
+    if wanted and wanted not in known:
+        raise InputError(f"library={wanted}; expected one of {', '.join(known)}.")
+    chosen = [known[wanted]] if wanted else LIBRARIES
+    libraries = [each for each in installed_libraries() if type(each) in chosen]
     reasons = {library: library.why_not_build() for library in libraries}
     for library, reason in reasons.items():
         if not reason:
             return library
-    raise RuntimeUnavailableError(
-        "; ".join(reasons.values()) or "neither TensorRT nor TensorRT-RTX is installed"
+    missing = (
+        f"library={wanted}: {known[wanted].title} is not installed; install it or leave library out"
+        if wanted
+        else "neither TensorRT nor TensorRT-RTX is installed"
     )
+    raise RuntimeUnavailableError("; ".join(reasons.values()) or missing)
 
 
 def this_platform() -> str:

@@ -447,23 +447,6 @@ class TestEmulated:
         session.close()
         assert emulation.driver.calls["cuGraphExecDestroy"] == (launches > 0)
 
-    def test_everything_is_given_back(self, emulation: Emulation, engines: dict[str, Path]) -> None:
-        session = self.open(engines, DECODER)
-        assert len(emulation.driver.memory) == 7
-        session.close()
-        session.close()
-        assert not emulation.driver.memory
-        calls = emulation.driver.calls
-        assert calls["cuStreamDestroy_v2"] == calls["cuDevicePrimaryCtxRelease_v2"] == 1
-        with pytest.raises(InputError, match="closed"):
-            session.run({})
-
-    def test_too_little_memory(self, emulation: Emulation, engines: dict[str, Path]) -> None:
-        emulation.driver.limit = 100_000
-        with pytest.raises(RuntimeUnavailableError, match=r"cuMemAlloc_v2 .*\(out of memory\)"):
-            self.open(engines, DECODER)
-        assert not emulation.driver.memory
-
     def test_too_many_points(self, engines: dict[str, Path]) -> None:
         session = self.open(engines, SCORER)
         feeds: dict[str, Array] = {

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,16 +31,59 @@ from samdeploy.tensorrt_sidecar import Sidecar, write_sidecar
 Work = Callable[[], None]
 
 
+#: Handles that the driver gives: its primary context, and a stream.
+CONTEXT, STREAM = 4242, 77
+#: Functions that need no context.
+_ANYWHERE = (
+    "cuGetErrorString", "cuDeviceGet", "cuDeviceGetCount", "cuDeviceGetName",
+    "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2",
+)  # fmt: skip
+
+
 class Driver:
-    """Functions of ``cuda.h`` as ctypes calls them; ``calls`` counts them by name."""
+    """Functions of ``cuda.h`` as ctypes calls them.
+
+    Attributes:
+        calls: how often each was called.
+        fail: error codes that functions give instead of doing anything, by name.
+        memory: what is allocated, by address.
+        retained: users of the primary context; ``streams`` that are open.
+        graphs, executables: what was recorded, and what can be launched of it.
+        alive: what the libraries made and was not dropped.
+        reserved: bytes that execution contexts reserve beside the tensors.
+    """
 
     def __init__(self, name: str = "Emulated GPU", capability: tuple[int, int] = (8, 6)) -> None:
         self.name, self.capability = name, capability
         self.calls: Counter[str] = Counter()
+        self.fail: dict[str, int] = {}
         self.memory: dict[int, Any] = {}
         self.limit = 1 << 33
+        self.retained = self.streams = self.reserved = 0
+        self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.graphs: dict[int, list[Work]] = {}
+        self.executables: dict[int, list[Work]] = {}
         self._capturing: list[Work] | None = None
+        self._threads = threading.local()
+
+    @property
+    def current(self) -> list[int]:
+        """The contexts of this thread, the last of which is current."""
+        if not hasattr(self._threads, "stack"):
+            self._threads.stack = []
+        stack: list[int] = self._threads.stack
+        return stack
+
+    @property
+    def held(self) -> dict[str, int]:
+        """What was taken and not given back."""
+        counts = {
+            "buffers": len(self.memory), "streams": self.streams, "contexts": self.retained,
+            "graphs": len(self.graphs) + len(self.executables), "objects": len(self.alive),
+            "reserved": self.reserved,
+        }  # fmt: skip
+        return {name: count for name, count in counts.items() if count}
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         if not name.startswith("cu"):
@@ -47,9 +92,28 @@ class Driver:
 
         def call(*arguments: Any) -> int:
             self.calls[name] += 1
+            if name in self.fail:
+                if name == "cuStreamEndCapture":
+                    self._capturing = None  # it ends all the same
+                return self.fail[name]
+            if name not in _ANYWHERE and self.current[-1:] != [CONTEXT]:
+                return 201  # no such context is current
             return 0 if function is None else function(self, *arguments) or 0
 
         return call
+
+    def _cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> None:  # noqa: N802
+        context._obj.value = CONTEXT
+        self.retained += 1
+
+    def _cuDevicePrimaryCtxRelease_v2(self, device: Any) -> None:  # noqa: N802
+        self.retained -= 1
+
+    def _cuCtxPushCurrent_v2(self, context: Any) -> None:  # noqa: N802
+        self.current.append(context.value)
+
+    def _cuCtxPopCurrent_v2(self, context: Any) -> None:  # noqa: N802
+        context._obj.value = self.current.pop()
 
     def enqueue(self, work: Work) -> None:
         """Do it now, or record it while a graph is captured."""
@@ -71,7 +135,12 @@ class Driver:
         number._obj.value = self.capability[attribute.value - 75]
 
     def _cuStreamCreate(self, stream: Any, flags: Any) -> None:  # noqa: N802
-        stream._obj.value = 77
+        stream._obj.value = STREAM
+        self.streams += 1
+
+    def _cuStreamDestroy_v2(self, stream: Any) -> None:  # noqa: N802
+        assert stream.value == STREAM
+        self.streams -= 1
 
     def _cuMemAlloc_v2(self, pointer: Any, size: Any) -> int:  # noqa: N802
         if size.value > self.limit:
@@ -97,22 +166,36 @@ class Driver:
 
     def _cuStreamEndCapture(self, stream: Any, graph: Any) -> None:  # noqa: N802
         assert self._capturing is not None
-        graph._obj.value = len(self.graphs) + 1
+        graph._obj.value = self.calls["cuStreamEndCapture"]
         self.graphs[graph._obj.value], self._capturing = self._capturing, None
+
+    def _cuGraphDestroy(self, graph: Any) -> None:  # noqa: N802
+        del self.graphs[graph.value]
 
     def _cuGraphInstantiateWithFlags(self, made: Any, graph: Any, flags: Any) -> None:  # noqa: N802
         made._obj.value = graph.value
+        self.executables[graph.value] = self.graphs[graph.value]
+
+    def _cuGraphExecDestroy(self, graph: Any) -> None:  # noqa: N802
+        del self.executables[graph.value]
 
     def _cuGraphLaunch(self, graph: Any, stream: Any) -> None:  # noqa: N802
-        for work in self.graphs[graph.value]:
+        for work in self.executables[graph.value]:
             work()
 
 
 class Engine:
-    """An ONNX graph with the interface of ``ICudaEngine``, as far as we use it."""
+    """An ONNX graph with the interface of ``ICudaEngine``, as far as we use it.
+
+    ``refuse`` names methods of its contexts that say no.
+    """
+
+    refuse: ClassVar[set[str]] = set()
 
     def __init__(self, driver: Driver, content: bytes) -> None:
         self.driver, facts = driver, json.loads(content)
+        assert driver.current[-1:] == [CONTEXT]
+        driver.alive.add(self)
         self.session = ort.InferenceSession(facts["onnx"], providers=["CPUExecutionProvider"])
         self.profiles: list[dict[str, list[list[int]]]] = facts["profiles"]
         self.ports = {p.name: p for p in (*self.session.get_inputs(), *self.session.get_outputs())}
@@ -138,16 +221,27 @@ class Engine:
     def create_runtime_config(self) -> SimpleNamespace:
         config = SimpleNamespace(cuda_graph_strategy="DISABLED", kernels=None)
         config.create_runtime_cache = RuntimeCache
-        config.set_runtime_cache = lambda kernels: setattr(config, "kernels", kernels)
+        config.set_runtime_cache = lambda kernels: not setattr(config, "kernels", kernels)
         return config
 
-    def create_execution_context(self, config: SimpleNamespace | None = None) -> Context:
-        if config is not None:
-            assert config.cuda_graph_strategy == "WHOLE_GRAPH_CAPTURE"
-        return Context(self, None if config is None else config.kernels)
+    def create_execution_context(self, given: SimpleNamespace | str = "STATIC") -> Context | None:
+        """``given`` is the allocation strategy of TensorRT or the configuration of RTX."""
+        if "create_execution_context" in self.refuse:
+            return None
+        if isinstance(given, str):
+            return Context(self, None, given)
+        assert given.cuda_graph_strategy == "WHOLE_GRAPH_CAPTURE"
+        return Context(self, given.kernels, "STATIC")
+
+    def memory_of(self, profile: int) -> int:
+        """Bytes that a context needs for it: as many as its inputs have at their largest."""
+        largest = [shapes[2] for shapes in self.profiles[profile].values()] if self.profiles else []
+        return sum(4 * math.prod(shape) for shape in largest)
 
 
 class RuntimeCache:
+    fail: ClassVar[Exception | None] = None
+
     def __init__(self) -> None:
         self.content = b""
 
@@ -156,26 +250,50 @@ class RuntimeCache:
         return True
 
     def serialize(self) -> bytes:
+        if self.fail is not None:
+            raise self.fail
         return self.content
 
 
 class Context:
-    def __init__(self, engine: Engine, kernels: RuntimeCache | None) -> None:
+    def __init__(self, engine: Engine, kernels: RuntimeCache | None, strategy: str) -> None:
         self.engine, self.kernels, self.profile = engine, kernels, 0
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
+        self._for_all, self._reserved = strategy == "STATIC", 0
+        self._set_reserved()
+        engine.driver.alive.add(self)
+
+    def __del__(self) -> None:
+        driver = self.engine.driver
+        driver.reserved -= self._reserved
+        assert driver.retained, "a context that outlives the device's"
+        assert driver.current[-1:] == [CONTEXT], "no context is current"
+
+    def _set_reserved(self) -> None:
+        sizes = [self.engine.memory_of(i) for i in range(self.engine.num_optimization_profiles)]
+        self.engine.driver.reserved -= self._reserved
+        self._reserved = max(sizes) if self._for_all else sizes[self.profile]
+        self.engine.driver.reserved += self._reserved
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        if "set_optimization_profile_async" in self.engine.refuse:
+            return False
         self.profile = index
+        self._set_reserved()
         return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if "set_input_shape" in self.engine.refuse:
+            return False
         least, _, most = self.engine.profiles[self.profile][name]
         assert all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True)), (name, shape)
         self.shapes[name] = tuple(shape)
         return True
 
     def set_tensor_address(self, name: str, address: int) -> bool:
+        if "set_tensor_address" in self.engine.refuse:
+            return False
         self.addresses[name] = address
         return True
 
@@ -191,7 +309,9 @@ class Context:
         return tuple(known.get(side, side) for side in ports[name].shape)
 
     def execute_async_v3(self, stream: int) -> bool:
-        assert stream == 77
+        assert stream == STREAM
+        if "execute_async_v3" in self.engine.refuse:
+            return False
         shapes = {name: self.get_tensor_shape(name) for name in self.engine.ports}
         self.engine.driver.enqueue(lambda: self._execute(shapes))
         return True
@@ -207,6 +327,7 @@ class Context:
 
     def _view(self, name: str, shape: tuple[int, ...]) -> Any:
         size = int(np.prod(shape))
+        assert 4 * size <= len(self.engine.driver.memory[self.addresses[name]])
         block = (ctypes.c_float * size).from_address(self.addresses[name])
         return np.frombuffer(block, np.float32).reshape(shape)
 
@@ -230,6 +351,9 @@ def _module(driver: Driver) -> SimpleNamespace:
         ILogger=ILogger,
         Runtime=Runtime,
         TensorIOMode=SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"),
+        ExecutionContextAllocationStrategy=SimpleNamespace(
+            STATIC="STATIC", ON_PROFILE_CHANGE="ON_PROFILE_CHANGE"
+        ),
         CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE_GRAPH_CAPTURE"),
         nptype=lambda dtype: {"FLOAT": np.float32}[dtype],
     )
