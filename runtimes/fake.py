@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.graphs import DECODER, ENCODER, graph_specs
 from samdeploy.session import Array, Availability, RuntimeOptions, Session
 
@@ -37,24 +37,35 @@ class FakeRuntime:
         return sessions[role]()
 
 
-class FakeEncoder:
+class _FakeSession:
     provider = "NumPy"
-    inputs, outputs = graph_specs(IMAGE_SIZE, CHANNELS)[ENCODER]
+    _closed = False
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._closed:
+            raise InputError("the session is closed; open the model again.")
+        return self._answers(feeds)
+
+    def _answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._closed = True
+
+
+class FakeEncoder(_FakeSession):
+    inputs, outputs = graph_specs(IMAGE_SIZE, CHANNELS)[ENCODER]
+
+    def _answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         grid = IMAGE_SIZE // 16
         cells = feeds["image"].reshape(1, CHANNELS, grid, 16, grid, 16)
         return {"image_embeddings": cells.mean(axis=(3, 5)).astype(np.float32)}
 
-    def close(self) -> None:
-        """Nothing to release."""
 
-
-class FakeDecoder:
-    provider = "NumPy"
+class FakeDecoder(_FakeSession):
     inputs, outputs = graph_specs(IMAGE_SIZE, CHANNELS)[DECODER]
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def _answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         side = IMAGE_SIZE // 4
         centre = (np.arange(side, dtype=np.float32) + 0.5) * 4
         y, x = centre[:, None], centre[None, :]
@@ -73,9 +84,6 @@ class FakeDecoder:
             "low_res_masks": np.stack(answers).astype(np.float32),
             "iou_predictions": np.tile(_SCORES, (count, 1)),
         }
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     @staticmethod
     def _answer(coords: Array, labels: Array, mask: Array, has: float, x: Array, y: Array) -> Array:

@@ -113,6 +113,8 @@ class OnnxRuntime:
         if kind not in PROVIDERS:
             raise InputError(f"unknown device '{device}'; expected one of {sorted(PROVIDERS)}.")
         state = _state(PROVIDERS[kind])
+        if kind == "cpu" and which:
+            state = Availability(reason="processors are not numbered, write cpu")
         if not state.usable:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by ONNX Runtime here: "

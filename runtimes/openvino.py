@@ -33,10 +33,10 @@ class OpenVinoRuntime:
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
         core = ov.Core()
-        kind = device.partition(".")[0].upper()
-        if kind != "AUTO" and kind not in {
-            name.partition(".")[0] for name in core.available_devices
-        }:
+        kind, _, number = device.upper().partition(".")
+        found = core.available_devices
+        kinds = {"AUTO", *(name.partition(".")[0] for name in found)}
+        if kind not in kinds or (number not in ("", "0") and device.upper() not in found):
             raise RuntimeUnavailableError(
                 f"device '{device}' is not one that OpenVINO finds here; usable: "
                 f"{list(self.availability().devices)}."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,13 +34,16 @@ class TorchRuntime:
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
         usable = self.availability().devices
-        if device.split(":")[0] not in usable:
+        kind, _, index = device.partition(":")
+        count = torch.cuda.device_count() if kind == "cuda" else 1
+        if kind not in usable or index not in ("", *map(str, range(count))):
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
             )
         options.refuse_all_but("threads", "imgsz", "config", "trust", runtime=self.name)
         if options.threads is not None:
             torch.set_num_threads(options.threads)
+        _check_process(device)
         # All graphs of a model are parts of one checkpoint: it is read once.
         if self._loaded is None or self._loaded[0] != graph:
             model = load_model(
@@ -56,7 +61,7 @@ class TorchSession:
 
     def __init__(self, graph: GraphModule, device: str) -> None:
         self.inputs, self.outputs = graph.inputs, graph.outputs
-        self._module = graph.module
+        self._module: torch.nn.Module | None = graph.module
         self._device = device
 
     @property
@@ -65,6 +70,9 @@ class TorchSession:
 
     @torch.inference_mode()
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._module is None:
+            raise InputError("the session is closed; open the model again.")
+        _check_process(self._device)
         tensors = [_tensor(feeds[spec.name]).to(self._device) for spec in self.inputs]
         results = self._module(*tensors)
         if isinstance(results, torch.Tensor):
@@ -75,7 +83,28 @@ class TorchSession:
         }
 
     def close(self) -> None:
-        """The module is freed with the session."""
+        self._module = None
+
+
+@cache
+def _first_process() -> int:
+    """Id of the process that opened the first model; a child that is forked later inherits it."""
+    return os.getpid()
+
+
+def _check_process(device: str) -> None:
+    """Torch's threads and GPUs do not survive a fork: a call would never return, or fail.
+
+    Raises:
+        InputError: this is such a child, and torch would need them.
+    """
+    forked = os.getpid() != _first_process()
+    if forked and (torch.get_num_threads() > 1 or not device.startswith("cpu")):
+        raise InputError(
+            "this process was forked from one that had opened a model in torch, whose threads and "
+            "GPUs do not survive that; start processes with multiprocessing's 'spawn', or open "
+            "models on the cpu with threads=1."
+        )
 
 
 def _tensor(array: Array) -> torch.Tensor:

@@ -207,7 +207,11 @@ class Session(Protocol):
         ...
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Synchronous; the caller owns the returned arrays."""
+        """Synchronous; the caller owns the returned arrays.
+
+        Raises:
+            InputError: the session is closed.
+        """
         ...
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -203,9 +204,21 @@ class RuntimeContract:
         with pytest.raises((RuntimeUnavailableError, InputError), match=absent):
             runtime().open(graphs[ENCODER], ENCODER, device=absent, options=options)
 
-    def test_close_twice(self, graphs: dict[str, Path], options: RuntimeOptions) -> None:
+    @pytest.mark.parametrize("number", [":7", ".7", ":x"])
+    def test_a_number_that_no_device_has_is_an_error(
+        self, graphs: dict[str, Path], options: RuntimeOptions, number: str
+    ) -> None:
+        opener, device = load_runtime(self.runtime)(), self.device + number
+        with pytest.raises((RuntimeUnavailableError, InputError), match=re.escape(device)):
+            opener.open(graphs[DECODER], DECODER, device=device, options=options)
+
+    def test_a_closed_session_stays_closed(
+        self, graphs: dict[str, Path], options: RuntimeOptions, embedding: Array
+    ) -> None:
         opened = load_runtime(self.runtime)().open(
             graphs[DECODER], DECODER, device=self.device, options=options
         )
         opened.close()
         opened.close()
+        with pytest.raises(InputError, match="closed; open the model again"):
+            opened.run(self.feeds(embedding, [Prompt(points=[20, 30])]))

@@ -18,6 +18,7 @@ from runtime_contract import Model, RuntimeContract
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES
+from samdeploy.prompts import Prompt
 from samdeploy.registry import load_runtime
 from samdeploy.session import Array, RuntimeOptions
 
@@ -40,6 +41,23 @@ class TestTorch(RuntimeContract):
     @classmethod
     def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
         return RuntimeOptions(threads=1, config=fixture("small_config"))
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_a_forked_process_runs_with_one_thread_only(
+        self, model: Model, embedding: Array, threads: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The threads of libgomp are gone in the child, and a call that wants them never returns.
+        import samdeploy.runtimes.torch as module
+
+        feeds = self.feeds(embedding, [Prompt(points=[20, 30])])
+        expected = model[DECODER].run(feeds)["low_res_masks"]
+        monkeypatch.setattr(module.os, "getpid", lambda: -1)
+        monkeypatch.setattr(module.torch, "get_num_threads", lambda: threads)
+        if threads == 1:
+            np.testing.assert_array_equal(model[DECODER].run(feeds)["low_res_masks"], expected)
+        else:
+            with pytest.raises(InputError, match="forked from one .* threads=1"):
+                model[DECODER].run(feeds)
 
 
 class TestOnnxRuntime(RuntimeContract):
