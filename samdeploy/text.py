@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _LONGEST = 80
+_LONGEST_REASON = 300
 
 
 def shown(value: Any) -> str:
@@ -14,3 +15,9 @@ def shown(value: Any) -> str:
         return text
     half = (_LONGEST - 5) // 2
     return f"{text[:half]} ... {text[-half:]}"
+
+
+def reason(error: BaseException) -> str:
+    """What somebody else's error says, on one line; its type where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
