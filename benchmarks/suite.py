@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from samdeploy.bundle import MANIFEST, Bundle, read_manifest, sha256
+from samdeploy.bundle import MANIFEST, Bundle, read_manifest
+from samdeploy.bundle_files import sha256
 from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.export_pipeline import export
 from samdeploy.registry import RUNTIMES, availability, load_exporter

@@ -24,7 +24,7 @@ from samdeploy.registry import RUNTIMES, availability, exporter_names, load_expo
 from samdeploy.session import Exporter
 from samdeploy.settings import WholeImageSettings
 from samdeploy.table import format_table
-from samdeploy.tuning import TUNING, Row, Tuning, machine
+from samdeploy.tuning import TUNING, TUNING_PAGE, Row, Tuning, machine
 
 from .devices import base_name, check_device
 from .html import page
@@ -114,7 +114,7 @@ def tune(
         tuning = Tuning(machine(), target, goal, chosen, rows, budget, took)
         shutil.copytree(search.folder(chosen), temporary, dirs_exist_ok=True)
         (temporary / TUNING).write_bytes(msgspec.json.format(msgspec.json.encode(tuning)))
-        (temporary / "tune.html").write_text(_html(tuning, checkpoint.name), encoding="utf-8")
+        (temporary / TUNING_PAGE).write_text(_html(tuning, checkpoint.name), encoding="utf-8")
     return TuneResult(tuning, folder)
 
 

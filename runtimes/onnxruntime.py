@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.graphs import dimension
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 
@@ -275,7 +276,11 @@ def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
 
 
 def _spec(value: Any) -> TensorSpec:
-    shape = tuple(side if isinstance(side, int) else str(side) for side in value.shape)
+    # A dynamic dimension without a name is None.
+    shape = tuple(
+        side if isinstance(side, int) else side or dimension(value.name, axis)
+        for axis, side in enumerate(value.shape)
+    )
     return TensorSpec(value.name, shape, _DTYPES.get(value.type, value.type))
 
 

@@ -7,45 +7,67 @@ bundle checks all of it; nothing is inferred from a file name.
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
+from samdeploy.bundle_files import bytes_of, check_file, check_references, sha256
+from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import BundleError, InputError
 from samdeploy.files import atomic_path
-from samdeploy.graphs import FAMILIES
+from samdeploy.folders import put_back, replaced_folder
+from samdeploy.graphs import FAMILIES, Specs, check_contract
+from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
+from samdeploy.session import PRECISIONS, TensorSpec
+from samdeploy.tuning import TUNING, TUNING_PAGE
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
+#: Bytes; one of TensorRT, which lists layers and profiles, has some ten thousand.
+_LONGEST_MANIFEST = 4 << 20
+
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+_Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+_Path: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f:]+$")]
+_Bytes: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 62)]
+_Side: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 31)]
+_Dimension: TypeAlias = _Side | _Name
 
 
 class TensorRecord(msgspec.Struct, frozen=True):
-    name: str
-    shape: tuple[int | str, ...]
-    dtype: str
+    name: _Name
+    shape: Annotated[tuple[_Dimension, ...], Meta(max_length=8)]
+    dtype: _Name
+
+    @property
+    def spec(self) -> TensorSpec:
+        return TensorSpec(self.name, self.shape, self.dtype)
 
 
 class FileRecord(msgspec.Struct, frozen=True):
     """``path`` is relative to the bundle, with forward slashes."""
 
-    path: str
-    bytes: int
-    sha256: str
+    path: _Path
+    bytes: _Bytes
+    sha256: _Digest
+
+
+_Tensors: TypeAlias = Annotated[tuple[TensorRecord, ...], Meta(min_length=1, max_length=16)]
+_Files: TypeAlias = Annotated[tuple[FileRecord, ...], Meta(min_length=1, max_length=256)]
 
 
 class GraphRecord(msgspec.Struct, frozen=True):
     """``files``: the artifact to open first, then its side files."""
 
-    role: str
-    files: tuple[FileRecord, ...]
-    inputs: tuple[TensorRecord, ...]
-    outputs: tuple[TensorRecord, ...]
+    role: _Name
+    files: _Files
+    inputs: _Tensors
+    outputs: _Tensors
     options: dict[str, Any] = {}
 
 
@@ -90,14 +112,14 @@ class VerificationRecord(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    schema_version: int
+    schema_version: Annotated[int, Meta(ge=1)]
     architecture: str
-    image_size: int
-    embedding_channels: int
-    format: str
-    runtime: str
-    precision: str
-    graphs: tuple[GraphRecord, ...]
+    image_size: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
+    embedding_channels: Annotated[int, Meta(ge=0, le=1 << 16)]
+    format: _Name
+    runtime: _Name
+    precision: _Name
+    graphs: Annotated[tuple[GraphRecord, ...], Meta(min_length=1, max_length=16)]
     source: SourceRecord
     config: dict[str, Any]
     options: dict[str, Any]
@@ -123,23 +145,26 @@ class Bundle:
                 a file that is missing or changed.
         """
         folder = Path(folder)
+        put_back(folder)
         manifest = read_manifest(folder)
+        _check_roles(folder, manifest)
         bundle = cls(folder, manifest)
-        roles = [graph.role for graph in manifest.graphs]
-        if manifest.family not in FAMILIES:
-            raise BundleError(
-                f"bundle '{folder}' holds a model of family '{manifest.family}', this samdeploy "
-                f"knows {', '.join(FAMILIES)}; upgrade samdeploy."
-            )
-        missing = [
-            [role for role in wanted if role not in roles] for wanted in FAMILIES[manifest.family]
-        ]
-        if all(missing):
-            raise BundleError(f"bundle '{folder}' has no {missing[0][0]} graph; export it again.")
-        for graph in manifest.graphs:
-            for record in graph.files:
-                _check_file(folder, record, check_hashes)
+        check_contract(bundle.specs(), manifest.image_size, manifest.embedding_channels, folder)
+        records = [record for graph in manifest.graphs for record in graph.files]
+        for record in records:
+            check_file(folder, record.path, record.bytes, record.sha256 if check_hashes else None)
+        check_references(folder, [record.path for record in records])
         return bundle
+
+    def specs(self) -> dict[str, Specs]:
+        """Inputs and outputs of the graphs, by role."""
+        return {
+            graph.role: (
+                tuple(tensor.spec for tensor in graph.inputs),
+                tuple(tensor.spec for tensor in graph.outputs),
+            )
+            for graph in self.manifest.graphs
+        }
 
     def graphs(self) -> dict[str, Path]:
         """The artifact to open, by role."""
@@ -151,114 +176,131 @@ class Bundle:
         return sum(record.bytes for graph in self.manifest.graphs for record in graph.files)
 
 
+def is_bundle(model: str | Path) -> bool:
+    """Whether it is a folder, or was one before a process was killed that replaced it."""
+    put_back(Path(model))
+    return os.path.isdir(model)  # noqa: PTH112 - Path raises for names that are too long
+
+
 def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone, whose graphs are not looked at.
+
+    Raises:
+        BundleError: there is none, or it is unreadable, out of its limits or newer.
+    """
     path = folder / MANIFEST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
+    if not path.is_file():
         raise BundleError(
             f"'{folder}' is not a bundle: it has no readable {MANIFEST}; make one with "
             "'samdeploy export'."
-        ) from error
+        )
     try:
-        version = msgspec.json.decode(content, type=_Version).schema_version
-        if version > SCHEMA_VERSION:
-            raise BundleError(
-                f"'{path}' has schema version {version}, this samdeploy reads up to "
-                f"{SCHEMA_VERSION}; upgrade samdeploy or export the bundle again."
-            )
-        return msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        return _decode(path, read_regular(path, _LONGEST_MANIFEST))
+    except UnreadableError as error:
         raise BundleError(
             f"'{path}' is not a valid manifest ({error}); export the bundle again."
         ) from error
+
+
+def _decode(path: Path, content: bytes) -> Manifest:
+    version = decode_json(content, _Version).schema_version
+    if version > SCHEMA_VERSION:
+        raise BundleError(
+            f"'{path}' has schema version {version}, this samdeploy reads up to "
+            f"{SCHEMA_VERSION}; upgrade samdeploy or export the bundle again."
+        )
+    return decode_json(content, Manifest)
 
 
 class _Version(msgspec.Struct):
     schema_version: int
 
 
-def _check_file(folder: Path, record: FileRecord, check_hash: bool) -> None:
-    relative = PurePosixPath(record.path)
-    inside = not relative.is_absolute() and ".." not in relative.parts and "\\" not in record.path
-    path = folder / record.path
-    if not inside or not path.resolve().is_relative_to(folder.resolve()):
+def _check_roles(folder: Path, manifest: Manifest) -> None:
+    if manifest.family not in FAMILIES:
         raise BundleError(
-            f"bundle '{folder}' names '{record.path}', which is outside its folder; do not use it."
+            f"bundle '{folder}' holds a model of family '{manifest.family}', this samdeploy "
+            f"knows {', '.join(FAMILIES)}; upgrade samdeploy."
         )
-    if not path.exists():
-        raise BundleError(f"bundle '{folder}' lacks '{record.path}'; export or copy it again.")
-    # A format may write a folder (.mlpackage) whose files are then listed one by one.
-    if path.is_file() and path.stat().st_size != record.bytes:
+    if manifest.precision not in PRECISIONS:
         raise BundleError(
-            f"'{path}' has {path.stat().st_size} bytes, the manifest says {record.bytes}; export "
-            "or copy the bundle again."
+            f"bundle '{folder}' has precision '{manifest.precision}', this samdeploy knows "
+            f"{', '.join(PRECISIONS)}; upgrade samdeploy or export the bundle again."
         )
-    if check_hash and sha256(path) != record.sha256:
+    roles, lines = [graph.role for graph in manifest.graphs], FAMILIES[manifest.family]
+    missing = [[role for role in wanted if role not in roles] for wanted in lines]
+    if all(missing):
+        raise BundleError(f"bundle '{folder}' has no {missing[0][0]} graph; export it again.")
+    if sorted(roles) not in [sorted(line) for line in lines]:
         raise BundleError(
-            f"'{path}' was changed: its SHA-256 is not the manifest's; export or copy the bundle "
-            "again."
+            f"bundle '{folder}' has the graphs {', '.join(roles)}; expected "
+            f"{' or '.join(', '.join(line) for line in lines)}, each once: export it again."
         )
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, or of the relative names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        if file != path:
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def file_record(folder: Path, relative: Path) -> FileRecord:
     path = folder / relative
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return FileRecord(relative.as_posix(), sum(file.stat().st_size for file in files), sha256(path))
+    return FileRecord(relative.as_posix(), bytes_of(path), sha256(path))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    with atomic_path(folder / MANIFEST) as temporary:
+    """Write it, if it can be read again.
+
+    Raises:
+        BundleError: it could not be; an earlier one stays.
+    """
+    path = folder / MANIFEST
+    try:
+        encoded = encode_json(manifest)
+        _decode(path, encoded)
+    except (ValueError, UnreadableError) as error:
+        raise BundleError(
+            f"the manifest of the bundle could not be read again ({error}); check the "
+            "checkpoint for weights that are not finite."
+        ) from error
+    with atomic_path(path) as temporary:
         temporary.write_bytes(encoded)
 
 
-@contextmanager
-def new_bundle(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its name when the block ends without error.
-
-    An earlier bundle of that name is replaced; anything else there is left alone.
+def new_bundle(folder: Path) -> AbstractContextManager[Path]:
+    """An empty folder that becomes the bundle ``folder`` when the block ends without error; see
+    :func:`replaced_folder`. An earlier bundle is replaced, and nothing else.
 
     Raises:
-        InputError: ``folder`` exists and is not a bundle, or its parent cannot be written to.
+        InputError: ``folder`` is something else than a bundle, holds what is no part of it, or
+            cannot be written.
     """
-    if folder.exists() and not (folder / MANIFEST).is_file():
+    return replaced_folder(folder, _check_replaceable)
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        manifest = read_manifest(folder)
+    except BundleError as error:
         raise InputError(
             f"'{folder}' exists and is not a bundle; choose another output or remove it."
-        )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise InputError(
-            f"'{folder.parent}' cannot be written to ({error.strerror}); choose another output."
         ) from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        _replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    records = [record for graph in manifest.graphs for record in graph.files]
+    ours = {record.path: record.bytes for record in records}
+    foreign = next(_foreign(folder, folder, ours), None)
+    if foreign is not None:
+        raise InputError(
+            f"'{folder}' holds '{foreign}', which its {MANIFEST} does not list; move it elsewhere "
+            "or choose another output."
+        )
 
 
-def _replace_folder(new: Path, target: Path) -> None:
-    if not target.exists():
-        new.rename(target)
-        return
-    # A folder cannot be renamed over another: the old one steps aside first.
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    target.rename(old / target.name)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+def _foreign(root: Path, folder: Path, ours: Mapping[str, int]) -> Iterator[str]:
+    """What is in ``folder`` and no part of the bundle ``root``, whose files have ``ours`` bytes."""
+    for path in sorted(folder.iterdir()):
+        name = path.relative_to(root).as_posix()
+        plain = path.is_dir() and not path.is_symlink()
+        listed = name in ours and (not plain or bytes_of(path) == ours[name])
+        if listed or name in (MANIFEST, TUNING, TUNING_PAGE):
+            continue
+        if name not in ours and plain and any(path.iterdir()):
+            yield from _foreign(root, path, ours)
+        else:
+            yield name

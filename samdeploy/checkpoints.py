@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from samdeploy.bundle import sha256
+from samdeploy.bundle_files import sha256
 from samdeploy.errors import DownloadError, InputError
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"

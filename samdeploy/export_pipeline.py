@@ -25,15 +25,15 @@ from samdeploy.bundle import (
     VerificationRecord,
     file_record,
     new_bundle,
-    sha256,
     write_manifest,
 )
+from samdeploy.bundle_files import sha256
 from samdeploy.calibration import calibration_inputs, check_data
 from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER, needed_roles
-from samdeploy.opening import check_known, open_graphs
+from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter, ExportOptions, RuntimeOptions, TensorSpec
 from samdeploy.verify import check, verify_sessions
@@ -317,8 +317,7 @@ def verify_bundle(
 
 
 def _checking_runtime(bundle: Bundle, say: Callable[[str], None]) -> str:
-    own = bundle.manifest.runtime
-    check_known(own, bundle)
+    own = own_runtime(bundle)
     state = availability(RUNTIMES, own)
     if state.usable or bundle.manifest.format not in exporter_names():
         return own  # where it is not usable either, opening it says why

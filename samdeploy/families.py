@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from samdeploy.bundle import read_manifest
+from samdeploy.bundle import is_bundle, read_manifest
 from samdeploy.errors import BundleError
 from samdeploy.sam import SAM
 from samdeploy.yolo.facade import YOLO, FastSAM
@@ -25,7 +25,7 @@ def class_of(model: str | Path) -> type[SAM | YOLO]:
     """
     path = Path(model)
     family = "sam"
-    if path.is_dir():
+    if is_bundle(path):
         family = read_manifest(path).family
     elif path.suffix == ".onnx" and path.is_file():
         family = "fastsam" if read_onnx_facts(path).class_agnostic else "yolo"

@@ -14,15 +14,14 @@ import numpy as np
 
 from samdeploy.constants import LABEL_ABSENT
 from samdeploy.errors import InputError
-from samdeploy.graphs import DYNAMIC
+from samdeploy.graphs import DYNAMIC, PER_CALL
 from samdeploy.session import Array, Session, TensorSpec
 
 #: Tokens that the decoder adds to those of a prompt: four masks and their ratings.
 OUTPUT_TOKENS = 5
-#: Dimensions that can be filled up; the parts of an image that a mask head may take cannot.
-_FILLED = ("prompts", "points", "values")
+# Dimensions that can be filled up; the parts of an image that a mask head may take cannot.
 _FREE = {
-    name: tuple(takewhile(lambda side: side in _FILLED, sides)) for name, sides in DYNAMIC.items()
+    name: tuple(takewhile(lambda side: side in PER_CALL, sides)) for name, sides in DYNAMIC.items()
 }
 
 

@@ -7,21 +7,24 @@ from itertools import takewhile
 
 import numpy as np
 
-from samdeploy.errors import BundleError, InputError
+from samdeploy.constants import LARGEST_SIDE
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.session import Array, Session, TensorSpec
+from samdeploy.text import reason
 
 ENCODER, DECODER = "encoder", "decoder"
 #: The same decoder for many prompts on one image: once per image, per prompt, per mask wanted.
 PREPARE, SCORER, MASK_HEAD = "prepare", "scorer", "mask_head"
-#: Every bundle has these graphs; the others make it faster.
+#: Every model has these graphs; the others make it faster.
 ROLES = (ENCODER, DECODER)
 ALL_ROLES = (*ROLES, PREPARE, SCORER, MASK_HEAD)
 #: The one graph of a YOLO model: boxes, or boxes and masks.
 DETECTOR, SEGMENTER = "detector", "segmenter"
 
-#: By family of model, the graphs that its bundles must have: all those of one of the lines.
+#: By family of model, the graphs that its bundles have: exactly those of one of the lines, of which
+#: the first is what every model has.
 FAMILIES = {
-    "sam": (ROLES,),
+    "sam": (ROLES, ALL_ROLES),
     "yolo": ((DETECTOR,), (SEGMENTER,)),
     "fastsam": ((SEGMENTER,),),
 }
@@ -123,6 +126,17 @@ _SHAPES = {
     for spec in (*specs[0], *specs[1])
 } | {name: () for role in (DETECTOR, SEGMENTER) for names in CONTRACT[role] for name in names}
 
+_RANKS = {name: len(shape) for name, shape in _SHAPES.items()} | {
+    "images": 4,
+    "output0": 3,
+    "output1": 4,
+}
+_DTYPES = dict.fromkeys(ALL_ROLES, ("float32",)) | dict.fromkeys(
+    (DETECTOR, SEGMENTER), ("float32", "float16")
+)
+#: Dimensions that may differ from call to call; the other dynamic ones follow from the image.
+PER_CALL = ("prompts", "points", "values")
+
 #: Names of the leading dimensions that are dynamic, by tensor.
 DYNAMIC = {
     name: tuple(str(side) for side in takewhile(lambda side: isinstance(side, str), shape))
@@ -142,72 +156,177 @@ def needed_roles(roles: Collection[str]) -> tuple[str, ...]:
     return next(line for line in lines if set(line) <= set(roles))
 
 
+def check_contract(
+    found: Mapping[str, Specs], image_size: int, channels: int, source: object
+) -> None:
+    """Compare the tensors that a manifest tells, by role, with what graphs of an encoder input of
+    ``image_size`` pixels and embeddings of ``channels`` have.
+
+    Raises:
+        BundleError: they differ; ``source`` is named.
+    """
+    for role, specs in found.items():
+        _check_tensors(role, specs)
+    if ENCODER not in found:
+        return
+    shapes = {spec.name: spec.shape for specs in found.values() for spec in (*specs[0], *specs[1])}
+    # These three numbers are told nowhere else; a name in the place of one fits nothing.
+    counted = (shapes["low_res_masks"][1], *shapes.get("image_keys", (11, 8, 16, 1))[1:3])
+    outputs, heads, width = (side if isinstance(side, int) else 0 for side in counted)
+    inner = heads * width
+    expected = graph_specs(image_size, channels, outputs=outputs, heads=heads or 1, inner=inner)
+    for role, specs in found.items():
+        if specs != expected[role]:
+            raise BundleError(
+                f"'{source}' tells tensors of the {role} graph that no model of {image_size} "
+                f"pixels and {channels} channels has; export it again."
+            )
+
+
+def _check_tensors(role: str, found: Specs) -> None:
+    """Names, dtypes and ranks, and that the image has a size that can be."""
+    for kind, expected, specs in zip(("inputs", "outputs"), CONTRACT[role], found, strict=True):
+        names = [spec.name for spec in specs]
+        if sorted(names) != sorted(expected):
+            raise BundleError(
+                f"the {role} graph has {kind} {names}; expected {list(expected)}, export it again."
+            )
+        for spec in specs:
+            largest = max((side for side in spec.shape if isinstance(side, int)), default=0)
+            image = spec.name in ("image", "images")
+            if (
+                spec.dtype not in _DTYPES[role]
+                or len(spec.shape) != _RANKS[spec.name]
+                or (image and largest > LARGEST_SIDE)
+            ):
+                raise BundleError(
+                    f"the {role} graph has '{spec.name}' {list(spec.shape)} of {spec.dtype}; "
+                    f"expected {_RANKS[spec.name]} dimensions of {' or '.join(_DTYPES[role])}"
+                    + (f" up to {LARGEST_SIDE}" if image else "")
+                    + ", export it again."
+                )
+
+
+def _check_recorded(role: str, found: Specs, recorded: Specs) -> None:
+    """Compare a graph with what its manifest tells of it. What is dynamic in only one of them is
+    compared when the graph answers."""
+    told = {spec.name: spec for side in recorded for spec in side}
+    for spec in (*found[0], *found[1]):
+        expected = told[spec.name]
+        fits = spec.dtype == expected.dtype and all(
+            side == wanted if isinstance(wanted, int) else wanted not in PER_CALL
+            for side, wanted in zip(spec.shape, expected.shape, strict=True)
+            if isinstance(side, int)
+        )
+        if not fits:
+            raise BundleError(
+                f"the {role} graph has '{spec.name}' {list(spec.shape)} of {spec.dtype}, its "
+                f"manifest tells {list(expected.shape)} of {expected.dtype}; export it again."
+            )
+
+
 class CheckedSession:
-    """A session whose feeds are checked for names, dtypes and shapes before they reach the backend.
+    """A session whose feeds are checked for names, dtypes and shapes before they reach the backend,
+    and whose answers are when they leave it.
+
+    Args:
+        recorded: what the manifest tells of the graph, for one of a bundle.
 
     Raises (on construction):
-        BundleError: the graph does not have the inputs and outputs of its role.
+        BundleError: the graph does not have the inputs and outputs of its role, or not those that
+            are recorded.
     """
 
-    def __init__(self, session: Session, role: str) -> None:
-        for kind, expected, found in zip(
-            ("inputs", "outputs"),
-            CONTRACT[role],
-            (session.inputs, session.outputs),
-            strict=True,
-        ):
-            names = tuple(spec.name for spec in found)
-            if set(names) != set(expected):
-                raise BundleError(
-                    f"the {role} graph has {kind} {list(names)}; expected {list(expected)}, "
-                    "export it again."
-                )
-        self._session = session
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._session.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._session.outputs
+    def __init__(self, session: Session, role: str, recorded: Specs | None = None) -> None:
+        self.inputs, self.outputs = tuple(session.inputs), tuple(session.outputs)
+        found = self.inputs, self.outputs
+        _check_tensors(role, found)
+        if recorded is not None:
+            _check_recorded(role, found, recorded)
+        self._session, self._role = session, role
+        told = {} if recorded is None else {spec.name: spec.shape for spec in recorded[1]}
+        self._answers = tuple(_narrowed(spec, told.get(spec.name)) for spec in self.outputs)
 
     @property
     def provider(self) -> str:
         return self._session.provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Raises :class:`InputError` when ``feeds`` do not fit the graph."""
+        """Raises :class:`InputError` when ``feeds`` do not fit the graph, :class:`BundleError` when
+        its answer does not, and :class:`RuntimeUnavailableError` when the backend fails."""
         expected = {spec.name for spec in self.inputs}
         if set(feeds) != expected:
             raise InputError(f"feeds are {sorted(feeds)}; expected {sorted(expected)}.")
         sizes: dict[str, int] = {}
         for spec in self.inputs:
             check_array(spec, feeds[spec.name], sizes)
-        return self._session.run(
-            {name: np.ascontiguousarray(array) for name, array in feeds.items()}
-        )
+        try:
+            answer = self._session.run(
+                {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+            )
+        except SamDeployError:
+            raise
+        except Exception as error:  # every backend has its own
+            raise RuntimeUnavailableError(
+                f"{self.provider} failed while it ran the {self._role} graph ({reason(error)}); "
+                "choose another device."
+            ) from error
+        self._check_answer(answer, sizes)
+        return answer
+
+    def _check_answer(self, answer: Mapping[str, Array], sizes: dict[str, int]) -> None:
+        if "rows" in sizes:  # a mask has four pixels along every side of an image token
+            sizes |= {"height": 4 * sizes["rows"], "width": 4 * sizes["columns"]}
+        for spec in self._answers:
+            array = answer.get(spec.name)
+            misfit = "is missing" if array is None else _misfit(spec, array, sizes)
+            if misfit:
+                raise BundleError(
+                    f"the {self._role} graph gave a wrong answer on {self.provider}: "
+                    f"'{spec.name}' {misfit}; export it again or choose another device."
+                )
 
     def close(self) -> None:
         self._session.close()
 
 
+def _narrowed(spec: TensorSpec, told: tuple[int | str, ...] | None) -> TensorSpec:
+    """``spec`` with the numbers and names of ``told`` where it is dynamic."""
+    if told is None:
+        return spec
+    sides = zip(spec.shape, told, strict=True)
+    shape = tuple(side if isinstance(side, int) else wanted for side, wanted in sides)
+    return TensorSpec(spec.name, shape, spec.dtype)
+
+
 def check_array(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> None:
     """Compare an array with its spec; ``sizes`` collects what each dynamic dimension is, which must
-    be the same everywhere."""
+    be the same everywhere.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    misfit = _misfit(spec, array, sizes)
+    if misfit:
+        raise InputError(f"'{spec.name}' {misfit}.")
+
+
+def _misfit(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:
+    """What is wrong with an array; empty where nothing is."""
     if array.dtype != spec.numpy_dtype:
-        raise InputError(f"'{spec.name}' is {array.dtype}; expected {spec.dtype}.")
+        return f"is {array.dtype}; expected {spec.dtype}"
     fits = len(array.shape) == len(spec.shape) and all(
         found == wanted
         if isinstance(wanted, int)
         else found > 0 and sizes.setdefault(wanted, found) == found
         for found, wanted in zip(array.shape, spec.shape, strict=True)
     )
-    if not fits:
-        raise InputError(
-            f"'{spec.name}' has shape {list(array.shape)}; expected {list(spec.shape)}, with the "
-            "same number wherever a name appears."
-        )
+    if fits:
+        return ""
+    return (
+        f"has shape {list(array.shape)}; expected {list(spec.shape)}, with the same number "
+        "wherever a name appears"
+    )
 
 
 def spec_of(specs: tuple[TensorSpec, ...], name: str) -> TensorSpec:

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samdeploy.bundle import Bundle, sha256
+from samdeploy.bundle import Bundle, is_bundle
+from samdeploy.bundle_files import sha256
 from samdeploy.checkpoints import resolve_checkpoint
-from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, fixed_shape
-from samdeploy.registry import load_runtime, runtime_names
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
+from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, Specs, fixed_shape
+from samdeploy.registry import exporter_names, load_runtime, runtime_names
 from samdeploy.session import RuntimeOptions
+from samdeploy.text import reason, shown
 from samdeploy.tuning import Tuning, read_tuning, tuned
+
+#: The runtime that invents its answers: for tests, by name alone.
+_PRETENDS = "fake"
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def open_model(
     options = options or RuntimeOptions()
     path = Path(model)
     tuning = None
-    if path.is_dir():
+    if runtime != _PRETENDS and is_bundle(path):
         if options.config is not None or options.imgsz is not None:
             raise InputError(
                 "config and imgsz are fixed in a bundle; pass them when exporting the checkpoint."
@@ -94,15 +99,14 @@ def open_model(
                 f"'{path}' is a {bundle.manifest.architecture} model and no SAM; open it with "
                 "samdeploy.YOLO or samdeploy.FastSAM."
             )
-        name = runtime or bundle.manifest.runtime
-        check_known(name, bundle)
+        name = runtime or own_runtime(bundle)
         graphs = bundle.graphs()
         if runtime is None:
             tuning = read_tuning(path)
     else:
         bundle = None
         name = runtime or "torch"
-        checkpoint = path if runtime == "fake" else resolve_checkpoint(model)
+        checkpoint = path if runtime == _PRETENDS else resolve_checkpoint(model)
         roles = ALL_ROLES if load_runtime(name).name == "torch" else ROLES
         graphs = dict.fromkeys(roles, checkpoint)
         path = checkpoint
@@ -110,7 +114,8 @@ def open_model(
         device, options = tuning.device, tuned(options, tuning)
     else:
         tuning = None
-    sessions, used = open_graphs(graphs, name, device, options)
+    recorded = None if bundle is None else bundle.specs()
+    sessions, used = open_graphs(graphs, name, device, options, recorded)
     recommended: Mapping[str, Any] = {}
     if bundle is not None:
         recommended = dict(bundle.manifest.whole_image)
@@ -125,25 +130,36 @@ def open_model(
     return OpenedModel(sessions, path, name, used, bundle, recommended, tuning, streams)
 
 
-def check_known(runtime: str, bundle: Bundle) -> None:
-    """A bundle may come from a machine that has plugins which this one lacks.
+def own_runtime(bundle: Bundle) -> str:
+    """The runtime that a bundle was made for. It may come from a machine that has plugins which
+    this one lacks.
 
     Raises:
-        BundleError: nothing here provides the runtime that it was made for.
+        BundleError: nothing here provides it, or its format.
     """
     manifest = bundle.manifest
-    if runtime == manifest.runtime and runtime not in runtime_names():
+    runtimes = [name for name in runtime_names() if name != _PRETENDS]
+    if manifest.runtime not in runtimes or manifest.format not in exporter_names():
         raise BundleError(
-            f"bundle '{bundle.folder}' (format {manifest.format}) is for runtime '{runtime}', "
-            "which nothing installed here provides; install its plugin or export the checkpoint to "
-            "another format."
+            f"bundle '{bundle.folder}' (format {shown(manifest.format)}) is for runtime "
+            f"{shown(manifest.runtime)}, which nothing installed here provides; install its plugin "
+            "or export the checkpoint to another format."
         )
+    return manifest.runtime
 
 
 def open_graphs(
-    graphs: Mapping[str, Path], runtime: str, device: str, options: RuntimeOptions
+    graphs: Mapping[str, Path],
+    runtime: str,
+    device: str,
+    options: RuntimeOptions,
+    recorded: Mapping[str, Specs] | None = None,
 ) -> tuple[dict[str, CheckedSession], str]:
-    """Sessions of the given files, and the device that ``auto`` became."""
+    """Sessions of the given files, and the device that ``auto`` became.
+
+    Args:
+        recorded: what the manifest tells of the graphs, for those of a bundle.
+    """
     loaded = load_runtime(runtime)
     state = loaded.availability()
     if not state.usable:
@@ -161,8 +177,17 @@ def open_graphs(
     sessions: dict[str, CheckedSession] = {}
     with ExitStack() as undo:  # of a graph that cannot be opened, those before it are closed
         for role, path in graphs.items():
-            session = opener.open(path, role, device=chosen, options=options)
+            try:
+                session = opener.open(path, role, device=chosen, options=options)
+            except SamDeployError:
+                raise
+            except Exception as error:  # every library has its own
+                raise BundleError(
+                    f"runtime '{runtime}' cannot open '{path}' ({reason(error)}); export it again "
+                    "or choose another device."
+                ) from error
             undo.callback(session.close)
-            sessions[role] = CheckedSession(session, role)
+            told = None if recorded is None else recorded[role]
+            sessions[role] = CheckedSession(session, role, told)
         undo.pop_all()
     return sessions, chosen

@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[Any]
 
+#: What artifacts are judged as, and the option of :class:`ExportOptions` that asks for it, the
+#: coarsest first.
+_COARSER = {
+    "int8": "int8",
+    "palette": "palette_bits",
+    "fp16": "half",
+    "bf16": "bf16",
+    "tf32": "tf32",
+}
+PRECISIONS = (*_COARSER, "fp32")
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -166,16 +177,8 @@ class ExportOptions:
 
     @property
     def precision(self) -> str:
-        """What the artifacts are judged as: ``int8``, ``palette``, ``fp16``, ``bf16``, ``tf32`` or
-        ``fp32``."""
-        chosen = {
-            "int8": self.int8,
-            "palette": self.palette_bits,
-            "fp16": self.half,
-            "bf16": self.bf16,
-            "tf32": self.tf32,
-        }
-        return next((name for name, wanted in chosen.items() if wanted), "fp32")
+        """What the artifacts are judged as: one of :data:`PRECISIONS`."""
+        return next((name for name, option in _COARSER.items() if getattr(self, option)), "fp32")
 
 
 @dataclass(frozen=True)

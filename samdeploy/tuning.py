@@ -12,7 +12,8 @@ from samdeploy.errors import BundleError
 from samdeploy.processor import cpu_name
 from samdeploy.session import RuntimeOptions
 
-TUNING = "tune.json"
+#: The choice, and a page that shows it.
+TUNING, TUNING_PAGE = "tune.json", "tune.html"
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from samdeploy.bundle import (
@@ -16,8 +18,9 @@ from samdeploy.bundle import (
     Bundle,
     file_record,
     new_bundle,
-    sha256,
+    write_manifest,
 )
+from samdeploy.bundle_files import sha256
 from samdeploy.errors import BundleError, InputError
 from samdeploy.graphs import ALL_ROLES, DECODER
 
@@ -151,18 +154,68 @@ class TestWriting:
         assert sha256(bundle) == before
         assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
 
-    def test_an_earlier_bundle_is_replaced(self, bundle: Path) -> None:
+    def test_an_earlier_bundle_is_replaced_with_how_it_was_tuned(self, bundle: Path) -> None:
+        (bundle / "tune.json").touch()
+        (bundle / "tune.html").touch()
         with new_bundle(bundle) as folder:
             (folder / MANIFEST).write_text("new")
+            assert (bundle / "encoder.onnx").exists()
         assert [path.name for path in bundle.iterdir()] == [MANIFEST]
         assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
 
-    def test_a_folder_of_something_else_is_left_alone(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "name", ["notes.txt", "notes/mine.txt", ".hidden", "encoder.onnx.data"]
+    )
+    def test_what_the_manifest_does_not_list_is_never_removed(
+        self, bundle: Path, name: str
+    ) -> None:
+        (bundle / name).parent.mkdir(exist_ok=True)
+        (bundle / name).write_text("mine")
+        with pytest.raises(InputError, match=f"holds '{name}'"), new_bundle(bundle):
+            pass
+        assert (bundle / name).read_text() == "mine"
+
+    def test_what_comes_while_it_is_written_is_not_removed_either(self, bundle: Path) -> None:
+        with pytest.raises(InputError, match=r"holds 'late\.txt'"), new_bundle(bundle):
+            (bundle / "late.txt").touch()
+        assert (bundle / "late.txt").exists()
+
+    @pytest.mark.parametrize("manifest", [None, "{}", "[]", '{"schema_version": 1}'])
+    def test_a_folder_of_something_else_is_left_alone(
+        self, tmp_path: Path, manifest: str | None
+    ) -> None:
         (tmp_path / "photos").mkdir()
         (tmp_path / "photos" / "one.jpg").write_bytes(b"1")
+        if manifest is not None:
+            (tmp_path / "photos" / MANIFEST).write_text(manifest)
         with pytest.raises(InputError, match="not a bundle"), new_bundle(tmp_path / "photos"):
             pass
         assert (tmp_path / "photos" / "one.jpg").read_bytes() == b"1"
+
+    def test_a_file_is_no_bundle(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(InputError, match="not a bundle"), new_bundle(tmp_path / "file"):
+            pass
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_an_empty_folder_is_taken(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        with new_bundle(tmp_path / "empty") as folder:
+            (folder / MANIFEST).touch()
+        assert (tmp_path / "empty" / MANIFEST).exists()
+
+    @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("field", ["verification", "config"])
+    def test_a_manifest_that_could_not_be_read_again_is_not_written(
+        self, bundle: Path, number: float, field: str
+    ) -> None:
+        before = (bundle / MANIFEST).read_bytes()
+        manifest = Bundle.open(bundle).manifest
+        record = msgspec.structs.replace(manifest.verification, logits_max_error=number)
+        change = {"verification": record, "config": {"deep": [{"number": number}]}}
+        with pytest.raises(BundleError, match=f"is {number}; expected a finite number"):
+            write_manifest(bundle, msgspec.structs.replace(manifest, **{field: change[field]}))
+        assert (bundle / MANIFEST).read_bytes() == before
 
     def test_an_output_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

@@ -6,24 +6,19 @@ Metadata are text that somebody else wrote: they are parsed as literals and neve
 from __future__ import annotations
 
 import ast
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from samdeploy.errors import BundleError
 from samdeploy.graphs import DETECTOR, SEGMENTER
+from samdeploy.onnx_file import read_onnx_metadata
 from samdeploy.text import shown
 
 #: What Ultralytics calls a task, and the role of its graph.
 TASKS = {"detect": DETECTOR, "segment": SEGMENTER}
 _ROLES = {role: task for task, role in TASKS.items()}
-
-# Of the protocol buffers format: ModelProto.metadata_props, and key and value of its entries.
-_METADATA, _KEY, _VALUE = 14, 1, 2
-_VARINT, _BYTES = 0, 2
-_FIXED = {1: 8, 5: 4}  # wire types of so many bytes
 
 
 @dataclass(frozen=True)
@@ -120,59 +115,6 @@ def read_onnx_facts(path: Path) -> YoloFacts:
             "end2end=False."
         )
     return YoloFacts.from_config(config, path)
-
-
-def read_onnx_metadata(path: Path) -> dict[str, str]:
-    """The metadata properties of an ONNX file; its graph is skipped, not read.
-
-    Raises:
-        BundleError: not an ONNX file.
-    """
-    try:
-        with path.open("rb") as file:
-            entries = [
-                dict(_fields(io.BytesIO(entry), len(entry), (_KEY, _VALUE)))
-                for _, entry in _fields(file, path.stat().st_size, (_METADATA,))
-            ]
-        return {entry[_KEY].decode(): entry.get(_VALUE, b"").decode() for entry in entries}
-    except OSError as error:
-        raise BundleError(f"'{path}' cannot be read ({error.strerror}); check the path.") from error
-    except (EOFError, KeyError, ValueError) as error:
-        raise BundleError(
-            f"'{path}' is not an ONNX file or is truncated; export or copy it again."
-        ) from error
-
-
-def _fields(file: BinaryIO, end: int, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-    """Numbers and contents of the ``wanted`` fields of a message; the others are skipped."""
-    while file.tell() < end:
-        key = _varint(file)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            _varint(file)
-            continue
-        if kind not in (_BYTES, *_FIXED):
-            raise ValueError(f"wire type {kind}")
-        length = _FIXED.get(kind) or _varint(file)
-        if length > end - file.tell():
-            raise EOFError
-        if number in wanted:
-            yield number, file.read(length)
-        else:
-            file.seek(length, io.SEEK_CUR)
-
-
-def _varint(file: BinaryIO) -> int:
-    """An integer in groups of seven bits, lowest first; the eighth says that another follows."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise EOFError
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("a number of more than 64 bits")
 
 
 def _literal(text: str) -> Any:

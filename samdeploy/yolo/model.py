@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.bundle import Bundle
+from samdeploy.bundle import Bundle, is_bundle
 from samdeploy.detections import Detections
 from samdeploy.errors import BundleError, InputError
 from samdeploy.graphs import SEGMENTER, CheckedSession, spec_of
 from samdeploy.masks import Masks
-from samdeploy.opening import open_graphs
+from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.session import RuntimeOptions
 from samdeploy.yolo.decode import decode
 from samdeploy.yolo.letterbox import Letterbox, Size
@@ -142,19 +142,20 @@ def open_yolo(
     if options.config is not None:
         raise InputError("config= is for SAM checkpoints; a YOLO model holds its own facts.")
     path, bundle = Path(model), None
-    if path.is_dir():
+    if is_bundle(path):
         bundle = Bundle.open(path)
         manifest = bundle.manifest
         if manifest.family == "sam":
             raise InputError(f"'{path}' is not a YOLO model; open it with samdeploy.SAM.")
         facts = YoloFacts.from_config(manifest.config, path)
-        graphs, runtime = bundle.graphs(), runtime or manifest.runtime
+        graphs, runtime = bundle.graphs(), runtime or own_runtime(bundle)
     elif path.suffix == ".onnx" and path.is_file():
         facts = read_onnx_facts(path)
         graphs, runtime = {facts.role: path}, runtime or "onnxruntime"
     else:
         raise InputError(why_no_yolo(model))
-    sessions, used = open_graphs(graphs, runtime, device, options)
+    recorded = None if bundle is None else bundle.specs()
+    sessions, used = open_graphs(graphs, runtime, device, options, recorded)
     opened = YoloModel(sessions[facts.role], facts, path, runtime, used, bundle)
     fixed_input_size(opened.session)
     return opened

@@ -44,7 +44,7 @@ def picture(fastsam: Stored, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bundle(file: Path, small_bundle: Path, tmp_path: Path) -> Path:
+def bundle(file: Path, fastsam: Stored, small_bundle: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "FastSAM-s_onnx"
     folder.mkdir()
     (folder / "segmenter.onnx").write_bytes(file.read_bytes())
@@ -54,7 +54,10 @@ def bundle(file: Path, small_bundle: Path, tmp_path: Path) -> Path:
         "segmenter",
         (file_record(folder, Path("segmenter.onnx")),),
         (TensorRecord("images", (1, 3, 96, 96), "float32"),),
-        (),
+        tuple(
+            TensorRecord(name, fastsam.arrays[name].shape, "float32")
+            for name in ("output0", "output1")
+        ),
     )
     manifest = msgspec.structs.replace(
         read_manifest(small_bundle), family="fastsam", architecture="FastSAM-s", image_size=96,

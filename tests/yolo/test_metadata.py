@@ -29,10 +29,10 @@ def write(path: Path, **changes: Any) -> Path:
     """An ONNX file with Ultralytics' metadata and a graph of one operator."""
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", ["images"], ["output0"])],
+        [onnx.helper.make_node("ReduceMax", ["images"], ["output0"], axes=[1], keepdims=0)],
         "graph",
         [value("images", onnx.TensorProto.FLOAT, [1, 3, 96, 128])],
-        [value("output0", onnx.TensorProto.FLOAT, [1, 3, 96, 128])],
+        [value("output0", onnx.TensorProto.FLOAT, [1, 96, 128])],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
     model.ir_version = 10
