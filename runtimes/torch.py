@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.models import GraphModule, graph_modules
 from samdeploy.models.families import load_model
+from samdeploy.resident import Resident
 from samdeploy.session import Array, Availability, RuntimeOptions, Session
 
 
@@ -27,16 +30,16 @@ class TorchRuntime:
     def availability(cls) -> Availability:
         devices = ["cpu"]
         if torch.cuda.is_available():
-            devices.insert(0, "cuda")
+            others = (f"cuda:{index}" for index in range(1, torch.cuda.device_count()))
+            devices = ["cuda", *others, *devices]
         if torch.backends.mps.is_available():
             devices.insert(0, "mps")
         return Availability(devices=tuple(devices), version=str(torch.__version__))
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
         usable = self.availability().devices
-        kind, _, index = device.partition(":")
-        count = torch.cuda.device_count() if kind == "cuda" else 1
-        if kind not in usable or index not in ("", *map(str, range(count))):
+        # The first of a kind may be called by its number, too.
+        if device not in usable and device.removesuffix(":0") not in usable:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by torch here; expected one of {list(usable)}."
             )
@@ -57,33 +60,44 @@ class TorchRuntime:
 
 
 class TorchSession:
-    """One graph of a model."""
+    """One graph of a model, in float32."""
 
     def __init__(self, graph: GraphModule, device: str) -> None:
         self.inputs, self.outputs = graph.inputs, graph.outputs
         self._module: torch.nn.Module | None = graph.module
         self._device = device
+        self._tensors = Resident(lambda array: _tensor(array, device))
 
     @property
     def provider(self) -> str:
-        return f"torch {self._device}"
+        """Device and arithmetic, such as ``torch cuda f32``."""
+        return f"torch {self._device} f32"
 
     @torch.inference_mode()
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if self._module is None:
+        module = self._module
+        if module is None:
             raise InputError("the session is closed; open the model again.")
         _check_process(self._device)
-        tensors = [_tensor(feeds[spec.name]).to(self._device) for spec in self.inputs]
-        results = self._module(*tensors)
-        if isinstance(results, torch.Tensor):
-            results = (results,)
-        return {
-            spec.name: result.cpu().numpy()
-            for spec, result in zip(self.outputs, results, strict=True)
-        }
+        try:
+            tensors = [self._tensors.get(spec.name, feeds[spec.name]) for spec in self.inputs]
+            with _float32.on(self._device):
+                results = module(*tensors)
+            if isinstance(results, torch.Tensor):
+                results = (results,)
+            answers = [result.cpu().numpy() for result in results]
+        except RuntimeError as error:  # out of memory among them
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RuntimeUnavailableError(
+                f"torch failed on {self._device} while it ran the graph: {reason}; choose another "
+                "device or give it less at a time."
+            ) from error
+        return {spec.name: answer for spec, answer in zip(self.outputs, answers, strict=True)}
 
     def close(self) -> None:
+        """Let the module and what is on its device go."""
         self._module = None
+        self._tensors.clear()
 
 
 @cache
@@ -107,6 +121,70 @@ def _check_process(device: str) -> None:
         )
 
 
-def _tensor(array: Array) -> torch.Tensor:
+def _tensor(array: Array, device: str) -> torch.Tensor:
     # torch knows no read-only tensors and warns of sharing memory with one.
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
+
+
+class _Float32:
+    """float32 products in float32, whatever this process allows torch to round them to.
+
+    torch has these settings for the process, not for a thread. They are changed as long as any
+    thread is inside, and then what they were before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._precision: str | None = None
+        self._before: list[Any] = []
+
+    @contextmanager
+    def on(self, device: str) -> Iterator[None]:
+        with torch.autocast(torch.device(device).type, enabled=False):
+            self._enter()
+            try:
+                yield
+            finally:
+                self._leave()
+
+    def _enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = [getattr(owner, name) for owner, name, _ in _settings()]
+                self._precision = _matmul_precision()
+                # Both the old and the new interface: torch refuses to multiply where they differ.
+                torch.set_float32_matmul_precision("highest")
+                for owner, name, exact in _settings():
+                    setattr(owner, name, exact)
+            self._inside += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                if self._precision is not None:
+                    torch.set_float32_matmul_precision(self._precision)
+                for (owner, name, _), value in zip(_settings(), self._before, strict=True):
+                    setattr(owner, name, value)
+
+
+def _matmul_precision() -> str | None:
+    """``None`` where this process has set it by the new interface alone."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
+def _settings() -> list[tuple[Any, str, Any]]:
+    """What lets torch round float32 products: where it stands, its name, its value for no."""
+    cudnn = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):  # before torch 2.9
+        return [(cudnn, "allow_tf32", False)]
+    mkldnn: Any = torch.backends.mkldnn
+    owners = (torch.backends.cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv)
+    return [(owner, "fp32_precision", "ieee") for owner in owners]
+
+
+_float32 = _Float32()

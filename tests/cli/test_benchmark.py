@@ -48,7 +48,7 @@ class TestRun:
         )  # fmt: skip
         assert (absent.status, absent.timings) == ("absent", {})
         assert "onnxruntime offers cpu" in absent.note
-        assert (torch.status, torch.provider) == ("ok", "torch cpu")
+        assert (torch.status, torch.provider) == ("ok", "torch cpu f32")
         for case in (onnx, torch):
             assert list(case.timings) == [
                 "load", "encode", "click", "image_to_mask", "decode_1", "decode_16", "decode_64",
