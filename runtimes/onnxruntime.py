@@ -1,16 +1,18 @@
 """ONNX Runtime, on any execution provider that is installed.
 
-Some providers are compiled into a build of ONNX Runtime; others are plugins, packages of their own
-beside it, which are registered when they are found.
+The device that was asked for computes, or it is an error: ONNX Runtime would rather have the
+processor do it. What an input holds that nobody can write to stays on the device.
 """
 
 from __future__ import annotations
 
+import io
 import pkgutil
 import sys
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from contextlib import redirect_stdout
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,60 +20,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnxruntime as ort
 
+from samdeploy.cuda_driver import find_gpus
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import dimension
+from samdeploy.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
+from samdeploy.resident import Resident, freeze, is_frozen
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
-
-
-@dataclass(frozen=True)
-class Provider:
-    """An execution provider.
-
-    Attributes:
-        name: ONNX Runtime's name of it.
-        package: the package that brings it.
-        plugin: for a plugin, the function of its package that says where its library is.
-        system: the only value of ``sys.platform`` that it exists for.
-    """
-
-    name: str
-    package: str
-    plugin: str = ""
-    system: str = ""
-
-
-#: Device names to execution providers, best first.
-PROVIDERS = {
-    "tensorrt": Provider("TensorrtExecutionProvider", "onnxruntime-gpu"),
-    "rtx": Provider(
-        "NvTensorRTRTXExecutionProvider",
-        "onnxruntime-ep-nv-tensorrt-rtx",
-        "onnxruntime_ep_nv_tensorrt_rtx:get_library_path",
-    ),
-    "cuda": Provider("CUDAExecutionProvider", "onnxruntime-gpu"),
-    "migraphx": Provider("MIGraphXExecutionProvider", "onnxruntime-migraphx"),
-    "rocm": Provider("ROCMExecutionProvider", "onnxruntime-rocm"),
-    "directml": Provider("DmlExecutionProvider", "onnxruntime-directml", system="win32"),
-    "coreml": Provider("CoreMLExecutionProvider", "onnxruntime", system="darwin"),
-    "mlx": Provider(
-        "MLXExecutionProvider",
-        "onnxruntime-ep-mlx",
-        "onnxruntime_ep_mlx:library_path",
-        system="darwin",
-    ),
-    "qnn": Provider("QNNExecutionProvider", "onnxruntime-qnn", "onnxruntime_qnn:get_library_path"),
-    "openvino": Provider(
-        "OpenVINOExecutionProvider",
-        "onnxruntime-ep-openvino",
-        "onnxruntime_ep_openvino:get_library_path",
-    ),
-    "webgpu": Provider(
-        "WebGpuExecutionProvider",
-        "onnxruntime-ep-webgpu",
-        "onnxruntime_ep_webgpu:get_library_path",
-    ),
-    "cpu": Provider("CPUExecutionProvider", "onnxruntime"),
-}
 
 _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
 
@@ -113,20 +67,25 @@ class OnnxRuntime:
         kind, _, which = device.partition(":")
         if kind not in PROVIDERS:
             raise InputError(f"unknown device '{device}'; expected one of {sorted(PROVIDERS)}.")
-        state = _state(PROVIDERS[kind])
-        if kind == "cpu" and which:
-            state = Availability(reason="processors are not numbered, write cpu")
+        provider = PROVIDERS[kind]
+        state = _state(provider)
+        if state.usable:
+            state = _numbered(provider, which) or state
         if not state.usable:
             raise RuntimeUnavailableError(
                 f"device '{device}' is not usable by ONNX Runtime here: "
                 f"{'; '.join(filter(None, (state.reason, state.install)))}; usable: "
                 f"{', '.join(self.availability().devices)}."
             )
-        name = PROVIDERS[kind].name
         session_options = _session_options(options)
-        providers = _choose(session_options, name, device, which)
+        arithmetic, settings = _arithmetic(provider, device, options.precision)
+        missing = _load_cuda() if provider.nvidia else ""
+        providers = _choose(session_options, provider, device, which, settings)
+        name = provider.name
         try:
-            session = ort.InferenceSession(graph, session_options, providers=providers)
+            session = ort.InferenceSession(
+                graph, session_options, providers=providers, enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime raises a family of unrelated types
             raise BundleError(
                 f"ONNX Runtime cannot open '{graph}' on {name}: {_first_line(error)}; export "
@@ -136,14 +95,24 @@ class OnnxRuntime:
         if used != name:
             raise RuntimeUnavailableError(
                 f"device '{device}' could not be initialised and ONNX Runtime fell back to {used}; "
-                f"install the driver of {name} or pass device=cpu."
+                f"install the driver of {name} or pass device=cpu{missing and f' ({missing})'}."
             )
-        if not _takes_part(session, name):
-            raise RuntimeUnavailableError(
-                f"device '{device}' runs no operator of the {role} graph and ONNX Runtime would "
-                "compute it on the CPU instead; pass device=cpu or choose another device."
-            )
-        return OnnxSession(session)
+        if provider is PROVIDERS["cpu"]:
+            return OnnxSession(session, name)
+        description = f"{name} {arithmetic}, {_share(session, name, device, role)}"
+        memory = _memory(provider, int(which) if which.isdecimal() else 0)
+        return OnnxSession(session, description, memory)
+
+
+def _numbered(provider: Provider, which: str) -> Availability | None:
+    """Why there is no device of that number, as far as that can be known before it is opened."""
+    if which and provider is PROVIDERS["cpu"]:
+        return Availability(reason="processors are not numbered, write cpu")
+    gpus = find_gpus()[0] if which and provider.nvidia else ()
+    if gpus and which not in [str(gpu.index) for gpu in gpus]:
+        found = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in gpus)
+        return Availability(reason=f"the NVIDIA driver finds {found}")
+    return None
 
 
 def _installed(provider: Provider) -> bool:
@@ -159,7 +128,9 @@ def _state(provider: Provider) -> Availability:
     if provider.system not in ("", sys.platform):
         return Availability(reason=f"{provider.name} exists on {_SYSTEMS[provider.system]} only")
     reason = _register(provider) if _has_plugin(provider) else ""
-    if provider.name in ort.get_available_providers():
+    # A plugin that offers devices is usable, whether or not ONNX Runtime lists it as available.
+    plugged = _has_plugin(provider) and not reason
+    if plugged or provider.name in ort.get_available_providers():
         return Availability(devices=("any",))
     if reason:
         return Availability(reason=reason)
@@ -169,7 +140,7 @@ def _state(provider: Provider) -> Availability:
     )
 
 
-@lru_cache
+@cache
 def _register(provider: Provider) -> str:
     """Make an installed plugin known to ONNX Runtime, once in this process; the reason when it is
     of no use here.
@@ -191,16 +162,50 @@ def _devices(provider: str) -> list[Any]:
     return [device for device in ort.get_ep_devices() if device.ep_name == provider]
 
 
+def _arithmetic(
+    provider: Provider, device: str, wanted: str | None
+) -> tuple[str, Mapping[str, str]]:
+    """What a provider will compute in, and the options that ask for it."""
+    known = provider.arithmetic
+    if wanted is None:
+        return next(iter(known.items()), ("", {}))
+    if wanted not in known:
+        offered = (
+            f"computes in {' or '.join(known)}" if known else "does not say what it computes in"
+        )
+        raise InputError(
+            f"precision={wanted}; device '{device}' of ONNX Runtime {offered}: leave it out or "
+            "choose another device."
+        )
+    return wanted, known[wanted]
+
+
+@cache
+def _load_cuda() -> str:
+    """Load the CUDA libraries that are installed as packages, as torch does where it is imported;
+    what ONNX Runtime says of those that are missing."""
+    torch = sys.modules.get("torch")
+    if not hasattr(ort, "preload_dlls") or (torch is not None and torch.version.cuda):
+        return ""
+    with redirect_stdout(io.StringIO()) as said:
+        ort.preload_dlls()
+    return " ".join(said.getvalue().split())
+
+
 def _choose(
-    session_options: ort.SessionOptions, provider: str, device: str, which: str
+    session_options: ort.SessionOptions,
+    provider: Provider,
+    device: str,
+    which: str,
+    settings: Mapping[str, str],
 ) -> list[tuple[str, dict[str, Any]]]:
     """What to pass as providers; a plugin is put into ``session_options`` instead."""
-    if provider == PROVIDERS["cpu"].name:
+    if provider is PROVIDERS["cpu"]:
         # Grow the arena by what is needed: doubling it wastes up to half of the memory.
-        return [(provider, {"arena_extend_strategy": "kSameAsRequested"})]
-    found = _devices(provider) if hasattr(ort, "get_ep_devices") else []
+        return [(provider.name, {"arena_extend_strategy": "kSameAsRequested"})]
+    found = _devices(provider.name) if hasattr(ort, "get_ep_devices") else []
     if not found:
-        return [(provider, {"device_id": which} if which else {})]
+        return [(provider.name, {**settings, **({"device_id": which} if which else {})})]
     kinds = [hardware.device.type.name.lower() for hardware in found]
     chosen = [
         hardware
@@ -209,36 +214,87 @@ def _choose(
     ]
     if not chosen:
         raise RuntimeUnavailableError(
-            f"device '{device}' is not there; {provider} finds {', '.join(kinds)}, counted from 0."
+            f"device '{device}' is not there; {provider.name} finds {', '.join(kinds)}, counted "
+            "from 0."
         )
-    session_options.add_provider_for_devices(chosen[:1], {})
+    session_options.add_provider_for_devices(chosen[:1], dict(settings))
     return []
 
 
-def _takes_part(session: ort.InferenceSession, provider: str) -> bool:
-    """Whether any operator was given to the provider; ONNX Runtime gives the rest to the CPU."""
+def _share(session: ort.InferenceSession, provider: str, device: str, role: str) -> str:
+    """How much of a graph was given to the provider, in words; the processor does the rest.
+
+    Raises:
+        RuntimeUnavailableError: less than :data:`LEAST_SHARE` of what computes.
+    """
     if not hasattr(session, "get_provider_graph_assignment_info"):  # before ONNX Runtime 1.24
-        return True
-    return any(part.ep_name == provider for part in session.get_provider_graph_assignment_info())
+        return "share of operators unknown"
+    every: Counter[str] = Counter()
+    computing: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        for node in part.get_nodes():
+            every[part.ep_name] += 1
+            computing[part.ep_name] += node.op_type not in MOVING
+    of_all, of_work = (
+        counts[provider] / total if (total := sum(counts.values())) else 1.0
+        for counts in (every, computing)
+    )
+    if of_work < LEAST_SHARE:
+        raise RuntimeUnavailableError(
+            f"device '{device}' runs {of_work:.0%} of the operators of the {role} graph that "
+            f"compute, and ONNX Runtime would leave the rest to the CPU; {LEAST_SHARE:.0%} is the "
+            "least, pass device=cpu or choose another device."
+        )
+    # Rounded down: all is only what is all.
+    return f"{int(100 * of_all)}% of operators, {int(100 * of_work)}% of those that compute"
+
+
+def _memory(provider: Provider, index: int) -> Resident[Any] | None:
+    """Arrays on the provider's device; ``None`` where ONNX Runtime has no way to put them there,
+    and copies them with every call."""
+
+    def put(array: Array) -> Any:
+        if not is_frozen(array):
+            return array
+        return ort.OrtValue.ortvalue_from_numpy(array, provider.memory, index)
+
+    if not provider.memory:
+        return None
+    try:
+        put(freeze(np.zeros(1, np.float32)))
+    except Exception:  # a plugin's memory is not known to every build
+        return None
+    return Resident(put)
 
 
 class OnnxSession:
-    def __init__(self, session: ort.InferenceSession) -> None:
+    """``memory`` holds on the device what stays the same from one call to the next."""
+
+    def __init__(
+        self, session: ort.InferenceSession, provider: str, memory: Resident[Any] | None = None
+    ) -> None:
         self._session: ort.InferenceSession | None = session
+        self._memory = memory
         self.inputs = tuple(_spec(value) for value in session.get_inputs())
         self.outputs = tuple(_spec(value) for value in session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
-        self._provider: str = session.get_providers()[0]
+        self._provider = provider
 
     @property
     def provider(self) -> str:
+        """Such as ``CUDAExecutionProvider f32, 98% of operators, 100% of those that compute``; the
+        processor's computes everything in float32 and is only named."""
         return self._provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if self._session is None:
+        session, memory = self._session, self._memory
+        if session is None:
             raise InputError("the session is closed; open the model again.")
         try:
-            results = self._session.run(self._names, dict(feeds))
+            fed = {
+                k: array if memory is None else memory.get(k, array) for k, array in feeds.items()
+            }
+            results = session.run(self._names, fed)
         except Exception as error:  # as when it is opened
             raise RuntimeUnavailableError(
                 f"{self._provider} failed while it ran the graph: {_first_line(error)}; choose "
@@ -247,12 +303,12 @@ class OnnxSession:
         return {name: np.asarray(result) for name, result in zip(self._names, results, strict=True)}
 
     def close(self) -> None:
-        self._session = None
+        self._session = self._memory = None
 
 
 def _session_options(options: RuntimeOptions) -> ort.SessionOptions:
     options.refuse_all_but(
-        "threads", "memory_arena", "graph_optimization", runtime=OnnxRuntime.name
+        "threads", "memory_arena", "graph_optimization", "precision", runtime=OnnxRuntime.name
     )
     if options.graph_optimization not in _OPTIMIZATION:
         raise InputError(

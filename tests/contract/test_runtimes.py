@@ -56,7 +56,7 @@ class TestTorch(RuntimeContract):
         if threads == 1:
             np.testing.assert_array_equal(model[DECODER].run(feeds)["low_res_masks"], expected)
         else:
-            with pytest.raises(InputError, match="forked from one .* threads=1"):
+            with pytest.raises(InputError, match=r"forked from one .* threads=1"):
                 model[DECODER].run(feeds)
 
 
@@ -117,7 +117,7 @@ class TestOnnxRuntime(RuntimeContract):
         import samdeploy.runtimes.onnxruntime as module
 
         class Session(module.ort.InferenceSession):  # type: ignore[misc]
-            def __init__(self, path: Path, options: object, providers: object) -> None:
+            def __init__(self, path: Path, options: object, **_: object) -> None:
                 super().__init__(path, options, providers=["CPUExecutionProvider"])
 
         monkeypatch.setattr(

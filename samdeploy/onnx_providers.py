@@ -1,0 +1,137 @@
+"""Execution providers of ONNX Runtime: what they are called, who brings them, how they compute.
+
+Some are compiled into a build of ONNX Runtime; others are plugins, packages of their own beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider.
+
+    Attributes:
+        name: ONNX Runtime's name of it.
+        package: the package that brings it.
+        plugin: for a plugin, the function of its package that says where its library is.
+        system: the only value of ``sys.platform`` that it exists for.
+        arithmetic: for each arithmetic of float32 graphs that it can be asked for, the options that
+            ask for it. The first is the default: float32 where it has that, because that is what a
+            bundle was verified with. Empty where it is not documented.
+        memory: ONNX Runtime's name of the memory that its inputs are copied to; empty where they
+            stay in the host's.
+        nvidia: it needs the CUDA libraries, and numbers its devices as the driver does.
+    """
+
+    name: str
+    package: str
+    plugin: str = ""
+    system: str = ""
+    arithmetic: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    memory: str = ""
+    nvidia: bool = False
+
+
+def _openvino(precision: str) -> dict[str, str]:
+    devices = ("CPU", "GPU", "NPU")
+    settings = {device: {"INFERENCE_PRECISION_HINT": precision} for device in devices}
+    return {"load_config": json.dumps(settings)}
+
+
+_FLOAT32: dict[str, dict[str, str]] = {"f32": {}}
+
+#: Device names to execution providers, best first.
+PROVIDERS = {
+    "tensorrt": Provider(
+        "TensorrtExecutionProvider",
+        "onnxruntime-gpu",
+        # TensorRT rounds products to TF32, and this provider has no option against it.
+        arithmetic={
+            "tf32": {},
+            "f16": {"trt_fp16_enable": "1"},
+            "bf16": {"trt_bf16_enable": "1"},
+        },
+        memory="cuda",
+        nvidia=True,
+    ),
+    "rtx": Provider(
+        "NvTensorRTRTXExecutionProvider",
+        "onnxruntime-ep-nv-tensorrt-rtx",
+        "onnxruntime_ep_nv_tensorrt_rtx:get_library_path",
+        arithmetic={"tf32": {}},
+        memory="cuda",
+        nvidia=True,
+    ),
+    "cuda": Provider(
+        "CUDAExecutionProvider",
+        "onnxruntime-gpu",
+        arithmetic={"f32": {"use_tf32": "0"}, "tf32": {"use_tf32": "1"}},
+        memory="cuda",
+        nvidia=True,
+    ),
+    "migraphx": Provider(
+        "MIGraphXExecutionProvider",
+        "onnxruntime-migraphx",
+        arithmetic=_FLOAT32 | {"f16": {"migraphx_fp16_enable": "1"}},
+    ),
+    "rocm": Provider("ROCMExecutionProvider", "onnxruntime-rocm", arithmetic=_FLOAT32),
+    "directml": Provider(
+        "DmlExecutionProvider",
+        "onnxruntime-directml",
+        system="win32",
+        arithmetic=_FLOAT32,
+        memory="dml",
+    ),
+    "coreml": Provider(
+        "CoreMLExecutionProvider",
+        "onnxruntime",
+        system="darwin",
+        # A neural network, the older format, is float16 on the GPU and the Neural Engine.
+        arithmetic={"f32": {"ModelFormat": "MLProgram"}, "f16": {"ModelFormat": "NeuralNetwork"}},
+    ),
+    "mlx": Provider(
+        "MLXExecutionProvider",
+        "onnxruntime-ep-mlx",
+        "onnxruntime_ep_mlx:library_path",
+        system="darwin",
+    ),
+    "qnn": Provider(
+        "QNNExecutionProvider",
+        "onnxruntime-qnn",
+        "onnxruntime_qnn:get_library_path",
+        arithmetic={"f16": {}},
+    ),
+    "openvino": Provider(
+        "OpenVINOExecutionProvider",
+        "onnxruntime-ep-openvino",
+        "onnxruntime_ep_openvino:get_library_path",
+        # Left alone it computes in less than float32 where the device has it.
+        arithmetic={precision: _openvino(precision) for precision in ("f32", "f16", "bf16")},
+    ),
+    "webgpu": Provider(
+        "WebGpuExecutionProvider",
+        "onnxruntime-ep-webgpu",
+        "onnxruntime_ep_webgpu:get_library_path",
+        arithmetic=_FLOAT32,
+    ),
+    "cpu": Provider("CPUExecutionProvider", "onnxruntime", arithmetic=_FLOAT32),
+}
+
+#: Operators that move, cast or describe data and compute nothing.
+MOVING = frozenset(
+    {
+        "Cast", "Concat", "Constant", "ConstantOfShape", "DequantizeLinear", "Expand", "Flatten",
+        "Gather", "GatherElements", "GatherND", "Identity", "MemcpyFromHost", "MemcpyToHost", "Pad",
+        "QuantizeLinear", "Range", "Reshape", "Shape", "Size", "Slice", "Split", "Squeeze", "Tile",
+        "Transpose", "Unsqueeze", "Where",
+    }
+)  # fmt: skip
+
+#: Of the operators of a graph that compute, the least share that a provider must take. With less,
+#: the processor does most of the work, and every border between the two costs copies: whoever
+#: named the device would be measuring the processor.
+LEAST_SHARE = 0.5
