@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.images import IMAGE_SUFFIXES, list_sources, load_image
+from samdeploy.images import load_image
 from samdeploy.preprocess import preprocess
 from samdeploy.scenes import generate_scene
 from samdeploy.session import Array
+from samdeploy.sources import is_video, list_sources
 
 #: Images of one calibration; of a larger folder, as many spread over it evenly.
 COUNT = 32
@@ -37,7 +38,7 @@ def check_data(data: str) -> None:
 
 
 def _files(data: str) -> Iterator[NDArray[np.uint8]]:
-    files = [file for file in list_sources(data) if file.suffix.lower() in IMAGE_SUFFIXES]
+    files = [file for file in list_sources(data) if not is_video(file)]
     chosen = np.unique(np.linspace(0, len(files) - 1, min(COUNT, len(files))).round().astype(int))
     for index in chosen:
         yield load_image(files[index])

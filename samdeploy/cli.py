@@ -20,16 +20,19 @@ from samdeploy.bundle import read_manifest
 from samdeploy.cli_annotate import annotate
 from samdeploy.cli_benchmark import add_commands
 from samdeploy.cli_options import (
+    BitDepth,
     Config,
     Device,
     Imgsz,
     Json,
+    MaxPixels,
     Model,
     Precision,
     Runtime,
     Threads,
     Tolerance,
     Trust,
+    Window,
     flag,
     option,
     setting,
@@ -38,12 +41,14 @@ from samdeploy.console import print_json, run, say, steps
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
 from samdeploy.families import class_of
-from samdeploy.images import list_sources
-from samdeploy.predict_files import Result, check_apart, output_folder, predict_files
+from samdeploy.image_options import ImageOptions
+from samdeploy.predict_files import LeftOut, Result, check_apart, output_folder, predict_files
 from samdeploy.processor import arithmetic
 from samdeploy.prompts import Prompt, collect_prompts
 from samdeploy.session import Availability, RuntimeOptions
+from samdeploy.sources import list_sources
 from samdeploy.table import format_table
+from samdeploy.text import printable
 from samdeploy.verification_table import verification_table
 
 app = typer.Typer(
@@ -220,6 +225,9 @@ def predict(
     agnostic_nms: Annotated[
         bool, flag("agnostic_nms", help="YOLO: one object may be of any class")
     ] = False,
+    bit_depth: BitDepth = None,
+    window: Window = None,
+    max_pixels: MaxPixels = None,
     as_json: Json = False,
 ) -> None:
     """Segment by points, boxes or masks; without any of them, the whole image."""
@@ -242,6 +250,7 @@ def predict(
         "agnostic_nms": agnostic_nms or None,
     }
     settings = {name: value for name, value in given.items() if value is not None}
+    images = ImageOptions(bit_depth, parse_numbers(window, "window"), max_pixels)
     prompts = _prompts(points, labels, bboxes, masks)
     # Everything that can be refused is refused before a model is opened.
     opener = class_of(model)
@@ -259,16 +268,24 @@ def predict(
         check_apart(sources, folder)
         with opener(model, runtime=runtime, device=device, options=options) as opened:
             facts = opened.info(verbose=False)
-            written = []
-            for result in predict_files(opened, sources, folder, prompts, settings, multimask):
+            written, left_out = [], 0
+            for result in predict_files(
+                opened, sources, folder, prompts, settings, multimask, images
+            ):
                 written.append(_summary(result))
-                if not as_json:
+                if isinstance(result, LeftOut):
+                    left_out += 1
+                    say(f"{result.name} was left out: {result.reason}")
+                elif not as_json:
                     print(_sentence(result), flush=True)
     if as_json:
         print_json(written)
-    else:
+    elif left_out < len(written):
         providers = ", ".join(sorted(set(facts["providers"].values())))
-        print(f"results in {folder} (runtime {facts['runtime']}, {providers})")
+        others = f", {left_out} of {len(written)} left out" if left_out else ""
+        print(printable(f"results in {folder} (runtime {facts['runtime']}, {providers}){others}"))
+    if left_out:
+        raise typer.Exit(1)
 
 
 def _prompts(
@@ -283,7 +300,9 @@ def _prompts(
     return collect_prompts(**given) if any(v is not None for v in given.values()) else []
 
 
-def _summary(result: Result) -> dict[str, Any]:
+def _summary(result: Result | LeftOut) -> dict[str, Any]:
+    if isinstance(result, LeftOut):
+        return {"image": result.name, "error": result.reason}
     return {
         "image": result.name,
         "masks": len(result.masks),
@@ -300,7 +319,8 @@ def _sentence(result: Result) -> str:
     if count:
         score = "predicted IoU" if result.masks.classes is None else "confidence"
         found += f", best {score} {float(result.masks.scores.max()):.3f}"
-    return f"{result.name}: {found}, {result.seconds * 1000:.0f} ms -> {result.picture}"
+    took = f"{result.seconds * 1000:.0f} ms"
+    return printable(f"{result.name}: {found}, {took} -> {result.picture}")
 
 
 app.command()(annotate)

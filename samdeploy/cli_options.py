@@ -37,4 +37,9 @@ Tolerance = Annotated[float | None, option("tolerance", help="smallest mean mask
 Trust = Annotated[
     bool, flag("trust", help="load an Ultralytics checkpoint, which executes code of the file")
 ]
+BitDepth = Annotated[
+    int | None, option("bit_depth", help="bits in use in images of more than 8 bits")
+]
+Window = Annotated[str | None, option("window", help="[black,white] of images of more than 8 bits")]
+MaxPixels = Annotated[int | None, option("max_pixels", help="refuse larger images [178956970]")]
 Json = Annotated[bool, flag("json", help="print JSON for machines")]

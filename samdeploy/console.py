@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -19,9 +20,17 @@ from tqdm import tqdm
 
 from samdeploy.arguments import Keys, rewrite
 from samdeploy.errors import SamDeployError
+from samdeploy.notices import NoticeLines
+from samdeploy.text import as_utf8, printable
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Seconds in which a signal that is sent again, by an impatient hand, does not disturb tidying up.
+_PATIENCE = 5.0
 _SECONDS_BETWEEN_LINES = 30.0
+
+
+#: What shells report for a process that wrote to a closed pipe.
+_PIPE_CLOSED = 141
 
 
 class _Stopped(BaseException):
@@ -38,17 +47,32 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
     Exit codes: 0 done, 1 failed, 2 bad input, 130 and 143 stopped by a signal. An error is one
     sentence on standard error; with ``SAMDEPLOY_DEBUG=1`` in the environment it is raised instead.
     """
+    if arguments is None and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        # This process is ours: stopped before or after the command, it ends without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _open_streams()
     group = typer.main.get_command(app)
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         words = rewrite(words, known_keys(group))
-        with _signals_raise():
+        with _signals_raise(), NoticeLines(_say_between):
             code = group.main(words, prog_name="samdeploy", standalone_mode=False)
+            sys.stdout.flush()
         raise SystemExit(code if isinstance(code, int) else 0)
     except _Stopped as stop:
         _fail(stop, "stopped; nothing half-written was left.", 128 + stop.number)
     except SamDeployError as error:
         _fail(error, str(error), error.exit_code)
+    except BrokenPipeError as error:  # whoever read standard output has seen enough
+        _close_output()
+        raise SystemExit(_PIPE_CLOSED) from error
+    except OSError as error:
+        _close_output()
+        what = f"'{error.filename}'" if error.filename else "standard output"
+        reason = error.strerror or error
+        _fail(error, f"{what} cannot be used ({reason}); check permissions and free space.", 2)
+    except MemoryError as error:
+        _fail(error, "this does not fit into memory; use a smaller image, batch or model.", 1)
     except Exception as error:
         # Typer brings its own Click in some versions: its usage errors are known by their method.
         usage = getattr(error, "format_message", None)
@@ -80,8 +104,13 @@ def _signals_raise() -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: object) -> NoReturn:
-        raise _Stopped(number)
+    stopped = -_PATIENCE
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped
+        if time.monotonic() - stopped >= _PATIENCE:
+            stopped = time.monotonic()
+            raise _Stopped(number)
 
     # A signal that the caller ignores (nohup, background jobs) stays ignored.
     heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -96,8 +125,26 @@ def _signals_raise() -> Iterator[None]:
 def _fail(error: BaseException, sentence: str, code: int) -> NoReturn:
     if os.environ.get("SAMDEPLOY_DEBUG"):
         raise error
-    print(f"error: {sentence}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"error: {printable(_one_line(sentence))}", file=sys.stderr)
     raise SystemExit(code) from error
+
+
+def _open_streams() -> None:
+    """Make standard output and error take every text: characters that their encoding lacks are
+    escaped, and what the caller closed is a file that keeps nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  # until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_output() -> None:
+    """Nothing more goes to standard output, so that Python does not complain at the end."""
+    with suppress(OSError, ValueError):  # it has no number when the program runs inside another
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage_sentence(error: Any, words: list[str]) -> str:
@@ -117,12 +164,25 @@ def _one_line(error: object) -> str:
 
 def print_json(value: Any) -> None:
     """``value`` (plain or made of msgspec structs) on standard output."""
-    print(json.dumps(msgspec.to_builtins(value), indent=2))
+    print(json.dumps(_as_utf8(msgspec.to_builtins(value)), indent=2))
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return as_utf8(value)
+    if isinstance(value, dict):
+        return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
+    return [_as_utf8(item) for item in value] if isinstance(value, list) else value
 
 
 def say(line: str) -> None:
     """A line of progress beside a machine-readable result."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def _say_between(line: str) -> None:
+    """:func:`say`, also while a bar is shown."""
+    tqdm.write(printable(line), file=sys.stderr)
 
 
 def steps(as_json: bool) -> Callable[[str], None]:

@@ -2,6 +2,7 @@
 
 ``SamDeployError``
 ├── ``InputError``               a prompt, image, option or file that the user gave is not usable
+│   └── ``OutputError``          what is to be written cannot be: no permission, a full disk...
 ├── ``CheckpointError``          a checkpoint cannot be read or does not fit its architecture
 ├── ``DownloadError``            a checkpoint could not be fetched or failed its hash
 ├── ``BundleError``              a bundle is damaged, unsafe or newer than this version
@@ -21,6 +22,10 @@ class SamDeployError(Exception):
 
 class InputError(SamDeployError):
     exit_code = 2
+
+
+class OutputError(InputError):
+    """Not the fault of one image among many: work on a folder ends."""
 
 
 class CheckpointError(SamDeployError):

@@ -1,37 +1,131 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Reading what is a file, and writing files so that nobody ever sees half of one."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
-from samdeploy.errors import InputError
+from samdeploy.errors import InputError, OutputError
+from samdeploy.text import as_utf8
+
+if sys.platform != "win32":
+    import fcntl
+
+#: How unfinished files begin.
+_UNFINISHED = ".samdeploy-"
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or choose another folder",
+    errno.EDQUOT: "free some space, or choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def check_file(path: str | os.PathLike[str], what: str) -> Path:
+    """``path``, which is a file that may be opened; ``what`` it is, for messages.
+
+    Raises:
+        InputError: it is missing, a folder, a device or a pipe, or cannot be reached.
+    """
+    name = as_utf8(path)
+    if not name:
+        raise InputError(f"the name of the {what} is empty; expected a file.")
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError as error:
+        raise InputError(f"{what} '{name}' does not exist; expected a file.") from error
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise InputError(
+            f"{what} '{name}' cannot be opened ({getattr(error, 'strerror', None) or error}); "
+            "expected a file."
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{what} '{name}' is a folder; expected a file.")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{what} '{name}' is a device or a pipe; expected a file.")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{what} '{name}' may not be read; change its permissions.")
+    return Path(path)
+
+
+def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """What is said when ``path`` cannot be written."""
+    remedy = _REMEDIES.get(error.errno or 0, "choose another folder")
+    return OutputError(
+        f"'{as_utf8(path)}' cannot be written to ({error.strerror or error}); {remedy}."
+    )
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` when the block ends without error.
 
+    What a killed process left of this in the folder is removed.
+
     Raises:
-        InputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to, or an ``OSError`` came from the block.
     """
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise InputError(
-            f"'{path.parent}' cannot be written to ({error.strerror}); choose another folder."
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
+        _sweep(path.parent.absolute())
+        handle, name = tempfile.mkstemp(prefix=_UNFINISHED, suffix=path.suffix, dir=path.parent)
+        temporary = Path(name)
+        _hold(handle)
+        try:
+            yield temporary
+        finally:
+            os.close(handle)
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def fitting_name(stem: str, folder: Path, spare: int) -> str:
+    """``stem``, shortened where the file system of ``folder`` allows no name that is ``spare``
+    bytes longer; a hash of what it was keeps two such names apart."""
+    most = 255
+    with suppress(AttributeError, OSError, ValueError):  # not every system tells
+        most = os.pathconf(folder, "PC_NAME_MAX")
+    content = os.fsencode(stem)
+    if len(content) + spare <= most:
+        return stem
+    mark = "-" + hashlib.sha256(content).hexdigest()[:8]
+    while len(os.fsencode(stem)) + len(mark) + spare > most:
+        stem = stem[:-1]
+    return stem + mark
+
+
+def _hold(handle: int) -> None:
+    """Mark an unfinished file as somebody's; the mark ends with the process, however it ends."""
+    if sys.platform != "win32":  # where an open file cannot be removed anyway
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@lru_cache(maxsize=64)
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left unfinished in ``folder``; once per folder."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):  # somebody's, or removed by somebody else
+            if sys.platform == "win32":
+                left.unlink()
+                continue
+            handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+            finally:
+                os.close(handle)

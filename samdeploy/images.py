@@ -1,167 +1,210 @@
-"""Images, folders and videos as users name them to RGB arrays."""
+"""Images of every kind to RGB arrays of 8 bits."""
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterator
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from samdeploy.errors import InputError
-from samdeploy.text import shown
+from samdeploy.depth import to_eight_bits
+from samdeploy.errors import InputError, SamDeployError
+from samdeploy.files import check_file
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
+from samdeploy.notices import notice
+from samdeploy.text import reason, shown
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+#: The formats that are opened, by Pillow's names, whatever a file is called. HEIF and JXL are there
+#: when a plugin of Pillow that is registered brings them.
+FORMATS = (
+    "AVIF", "BMP", "DDS", "DIB", "FITS", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "JXL", "MPO",
+    "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
+#: Those whose further frames or pages are pictures of their own.
+_PAGED = frozenset({"AVIF", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
 
 ChannelOrder = Literal["bgr", "rgb"]
 ImageSource: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | Image.Image"
 
-_UINT16_TO_UINT8 = 257  # 65535 / 255
+#: EXIF orientation to what makes the stored picture ``[H, W, 3]`` upright.
+_TURNS: dict[object, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, 1),
+}
+
+# Pillow's size limit and Python's warnings are global: one thread at a time changes them.
+_GLOBALS = threading.Lock()
 
 
-def load_image(source: ImageSource, channel_order: ChannelOrder = "bgr") -> NDArray[np.uint8]:
+def image_suffixes() -> frozenset[str]:
+    """The ends of names (``.jpg``...) that files of :data:`FORMATS` have, in lower case."""
+    Image.init()
+    return frozenset(suffix for suffix, name in Image.EXTENSION.items() if name in FORMATS)
+
+
+def load_image(
+    source: ImageSource,
+    channel_order: ChannelOrder = "bgr",
+    options: ImageOptions = DEFAULT_OPTIONS,
+) -> NDArray[np.uint8]:
     """Any supported image as RGB uint8 ``[H, W, 3]``; the array is the caller's own.
 
     Args:
         source: a path (EXIF orientation is applied), a Pillow image, or an array ``[H, W]``,
-            ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` (alpha is dropped) of uint8, or of uint16
-            whose full range is scaled to 8 bits.
+            ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` (alpha is dropped) of uint8 or uint16, or
+            with ``options.window`` of any numbers.
         channel_order: order of the channels of an *array*; BGR, as OpenCV reads, unless told.
+        options: what more than 8 bits mean, and how large an image may be.
 
     Raises:
         InputError: the file is missing or unreadable, or the array is none of the above.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _read_file(Path(source))
+        return _read_file(source, options)
     if isinstance(source, Image.Image):
-        try:
-            return _from_pillow(source)
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow decodes only now
-            raise InputError(
-                f"a Pillow image cannot be decoded ({error}); load it anew."
-            ) from error
+        with _refused("a Pillow image"):  # Pillow decodes only now
+            return _from_pillow(source, "a Pillow image", options)
     if isinstance(source, np.ndarray):
-        return _from_array(source, channel_order)
+        return _from_array(source, channel_order, options)
     raise InputError(
         f"an image of type {type(source).__name__}; expected a path, a NumPy array or a Pillow "
         "image."
     )
 
 
-def list_sources(source: str | os.PathLike[str]) -> list[Path]:
-    """Files that ``source`` names: one file, the images of a folder, or a glob pattern; sorted.
-
-    Raises:
-        InputError: nothing there, or a folder without images.
-    """
-    name = os.fspath(source)
-    path = Path(name)
-    if path.is_dir():
-        return _some(
-            [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES],
-            f"folder '{name}' holds no images; expected files ending in "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}.",
-        )
-    if path.is_file():
-        return [path]
-    if glob.has_magic(name):
-        # Path.glob takes no absolute pattern.
-        matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207
-        return _some(
-            [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES],
-            f"pattern '{name}' matches no image or video; check the path.",
-        )
-    raise InputError(f"'{name}' does not exist; expected an image, a video, a folder or a glob.")
+def _read_file(source: str | os.PathLike[str], options: ImageOptions) -> NDArray[np.uint8]:
+    path = check_file(source, "image")
+    name = f"image '{path}'"
+    with _refused(name):
+        image, doubted = _open(path, name, options)
+    with _refused(name), image:
+        deep = _deep_colour(path) if _is_shortened(image) else None
+        if deep is not None:
+            return to_eight_bits(deep, options, name)
+        return _from_pillow(image, name, options, doubted)
 
 
-def iter_sources(source: ImageSource) -> Iterator[ImageSource]:
-    """An image itself, or every image and video frame of what :func:`list_sources` finds."""
-    if not isinstance(source, (str, os.PathLike)):
-        yield source
-        return
-    for path in list_sources(source):
-        if is_video(path):
-            yield from map(Image.fromarray, iter_video(path))
-        else:
-            yield path
-
-
-def _some(found: list[Path], otherwise: str) -> list[Path]:
-    files = sorted(path for path in found if path.is_file())
-    if not files:
-        raise InputError(otherwise)
-    return files
-
-
-def is_video(path: str | os.PathLike[str]) -> bool:
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
-
-
-def iter_video(path: str | os.PathLike[str]) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a video as RGB uint8 ``[H, W, 3]``.
-
-    Raises:
-        InputError: the file is missing, or OpenCV finds no frame in it.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"video '{path}' does not exist; expected a file.")
-    capture = cv2.VideoCapture(os.fspath(path))
-    count = 0
+@contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes one sentence: damaged files make them fail in any way."""
     try:
-        while True:
-            ok, frame = capture.read()
-            if not ok:
-                break
-            count += 1
-            yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
-    finally:
-        capture.release()
-    if not count:
+        yield
+    except SamDeployError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{name} does not fit into memory; make it smaller.") from error
+    except UnidentifiedImageError as error:
         raise InputError(
-            f"video '{path}' has no readable frame; expected a file that OpenCV can decode."
+            f"{name} cannot be read; it is damaged or of an unknown format, try PNG."
+        ) from error
+    except Exception as error:
+        why = reason(error).rstrip(".")
+        cut = isinstance(error, EOFError) or "truncated" in why.lower()
+        remedy = "it is truncated, copy it anew" if cut else "it is damaged, save it anew"
+        raise InputError(f"{name} cannot be read ({why}); {remedy}.") from error
+
+
+def _open(path: Path, name: str, options: ImageOptions) -> tuple[Image.Image, bool]:
+    """The image, its pixels still undecoded, and whether Pillow had doubts about its EXIF data."""
+    with _GLOBALS, warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            image = Image.open(path, formats=[f for f in FORMATS if f in _openable()])
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    # Pillow refuses from twice its limit on.
+    most = options.max_pixels or (before and 2 * before)
+    pixels = image.width * image.height
+    if most and pixels > most:
+        image.close()
+        raise InputError(
+            f"{name} has {image.width} x {image.height} = {pixels} pixels; expected at most "
+            f"{most}, raise max_pixels= if you trust it."
         )
+    return image, bool(doubts) and "exif" in image.info
 
 
-def _read_file(path: Path) -> NDArray[np.uint8]:
-    if path.is_dir():
-        raise InputError(f"image '{path}' is a folder; expected a file.")
-    if not path.is_file():
-        raise InputError(f"image '{path}' does not exist; expected a file.")
-    try:
-        with Image.open(path) as image:
-            return _from_pillow(image)
-    except PermissionError as error:
-        raise InputError(f"image '{path}' may not be read; change its permissions.") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"image '{path}' has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels; raise "
-            "PIL.Image.MAX_IMAGE_PIXELS if you trust it."
-        ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(
-            f"image '{path}' cannot be read; it is damaged or of an unknown format, try PNG."
-        ) from error
+def _is_shortened(image: Image.Image) -> bool:
+    """Whether Pillow, which has colours of 8 bits only, will leave out the lower ones of 16."""
+    tiles = getattr(image, "tile", ())
+    return image.mode in ("LA", "RGB", "RGBA") and any(";16" in str(tile) for tile in tiles)
 
 
-def _from_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode == "F":
-        raise InputError("a floating-point image; expected 8 or 16 bits per channel, convert it.")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "I" or upright.mode.startswith("I;16"):
-        values = np.asarray(upright)
-        if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-            raise InputError("a 32-bit image; expected 8 or 16 bits per channel, convert it.")
-        return _from_array(values.astype(np.uint16), "rgb")
-    return np.array(upright.convert("RGB"))
+def _deep_colour(path: Path) -> NDArray[np.uint16] | None:
+    """Upright RGB ``[H, W, 3]`` of 16 bits, or ``None`` where OpenCV knows the format no better."""
+    content = np.fromfile(path, np.uint8)
+    bgr = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if bgr is None or bgr.dtype != np.uint16:
+        return None
+    return np.ascontiguousarray(bgr[..., ::-1], np.uint16)
 
 
-def _from_array(array: NDArray[Any], channel_order: ChannelOrder) -> NDArray[np.uint8]:
+def _openable() -> dict[str, Any]:
+    Image.init()
+    return Image.OPEN
+
+
+def _from_pillow(
+    image: Image.Image, name: str, options: ImageOptions, doubted: bool = False
+) -> NDArray[np.uint8]:
+    if image.format in _PAGED:
+        with suppress(Exception):  # damage behind the first page is of no concern
+            pages = getattr(image, "n_frames", 1)
+            if pages > 1:
+                notice("%s holds %d pages or frames; the first is taken.", name, pages)
+    if _is_shortened(image):
+        notice("%s has 16 bits a colour, of which the upper 8 are taken; save it as PNG.", name)
+    image.load()
+    turn = _TURNS[_orientation(image, name, doubted)]
+    return np.array(turn(_pixels(image, name, options)), np.uint8, order="C")
+
+
+def _orientation(image: Image.Image, name: str, doubted: bool) -> int:
+    """EXIF orientation, 1 (upright) to 8; 1 where it cannot be read."""
+    with _GLOBALS, warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        try:
+            value: Any = image.getexif().get(ExifTags.Base.Orientation)
+        except Exception:  # a damaged tag fails in any way
+            value, doubted = None, True
+    if value is None and not doubted and not doubts:
+        return 1
+    if isinstance(value, int) and value in _TURNS:
+        return value
+    notice("%s has EXIF data whose orientation cannot be read; it is taken as upright.", name)
+    return 1
+
+
+def _pixels(image: Image.Image, name: str, options: ImageOptions) -> NDArray[np.uint8]:
+    """As stored, RGB uint8 ``[H, W, 3]``."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _grey(to_eight_bits(np.asarray(image)[..., None], options, name))
+    return np.asarray(image.convert("RGB"))
+
+
+def _grey(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(values, 3, axis=2)
+
+
+def _from_array(
+    array: NDArray[Any], channel_order: ChannelOrder, options: ImageOptions
+) -> NDArray[np.uint8]:
     if channel_order not in ("bgr", "rgb"):
         raise InputError(f"channel_order={shown(channel_order)}; expected 'bgr' or 'rgb'.")
     pixels = array[..., None] if array.ndim == 2 else array
@@ -170,15 +213,16 @@ def _from_array(array: NDArray[Any], channel_order: ChannelOrder) -> NDArray[np.
             f"an image array of shape {list(array.shape)}; expected [height, width] or "
             "[height, width, 1, 3 or 4]."
         )
-    if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
+    unsigned = pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2
+    if not unsigned and (options.window is None or pixels.dtype.kind not in "uif"):
         raise InputError(
             f"an image array of {array.dtype}; expected uint8 or uint16, scale and convert it."
         )
     colour = pixels[..., :3]
+    if pixels.dtype != np.uint8:
+        colour = to_eight_bits(colour, options, "an image array")
     if colour.shape[2] == 1:
-        colour = np.repeat(colour, 3, axis=2)
+        colour = _grey(colour)
     elif channel_order == "bgr":
         colour = colour[..., ::-1]
-    if colour.dtype.itemsize == 2:
-        colour = np.round(colour / _UINT16_TO_UINT8)
     return np.array(colour, np.uint8, order="C")

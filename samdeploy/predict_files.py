@@ -13,17 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from samdeploy.console import progress_bar
-from samdeploy.errors import InputError
-from samdeploy.files import atomic_path
-from samdeploy.images import is_video, iter_video, load_image
+from samdeploy.errors import InputError, OutputError
+from samdeploy.files import atomic_path, fitting_name, output_error
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
+from samdeploy.images import load_image
 from samdeploy.masks import Masks
 from samdeploy.prefetch import prefetch
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
+from samdeploy.sources import is_video, iter_video
+from samdeploy.text import as_utf8, printable
 from samdeploy.yolo.facade import YOLO
+
+#: Bytes of the longest end that a result's name may get: a number and ``.json``.
+_LONGEST_END = 16
 
 
 @dataclass(frozen=True)
@@ -38,22 +44,39 @@ class Result:
     record: Path
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """One of several images for which nothing was written, and the sentence that says why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """``name`` is to be shown, results are called like ``stem``; ``pixels`` are RGB uint8
+    ``[H, W, 3]``, or why there are none."""
+
+    path: Path
+    name: str
+    stem: str
+    pixels: NDArray[np.uint8] | InputError
+
+
 @contextmanager
 def output_folder(output: str | None, project: str, name: str) -> Iterator[Path]:
     """The folder for results: ``output``, or ``project/name``, ``project/name2``, ``name3``...,
     the first that is free. It is removed again when nothing was written into it.
 
     Raises:
-        InputError: it cannot be written to.
+        OutputError: it cannot be written to.
     """
     try:
         folder, made = _claim(output, project, name)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(
-            f"'{output or project}' cannot be written to ({error.strerror}); choose another output."
-        ) from error
+        raise output_error(output or project, error) from error
     try:
         yield folder
     finally:
@@ -69,29 +92,59 @@ def predict_files(
     prompts: Sequence[Prompt],
     settings: Mapping[str, Any],
     multimask: bool,
-) -> Iterator[Result]:
+    options: ImageOptions = DEFAULT_OPTIONS,
+) -> Iterator[Result | LeftOut]:
     """Yield a :class:`Result` per image or video frame after its overlay and JSON are written.
 
-    Without prompts the whole image is segmented. ``settings`` are those of the model's family.
+    Without prompts the whole image is segmented. ``settings`` are those of the model's family. One
+    of several files that cannot be read, or that the prompts do not fit, is left out.
+
+    Raises:
+        InputError: the only file cannot be used.
+        OutputError: results cannot be written.
     """
     taken: set[str] = set()
-    marks = _marks(prompts)
-    for path, name, stem, image in prefetch(_images(sources)):
-        started = time.perf_counter()
-        if prompts:
-            asked: dict[str, Any] = {**settings, "multimask": True} if multimask else {**settings}
-            found = model.predict(image, prompts=prompts, **asked)
-        else:
-            with progress_bar(name) as progress:
-                found = model.generate(image, progress=progress, **settings)
-        content = {"image": str(path), "model": str(model.source), **found.to_json()}
-        seconds = time.perf_counter() - started
-        stem = _free_stem(stem, taken)
+    asked = {**settings, "multimask": True} if multimask else dict(settings)
+    for frame in prefetch(_frames(sources, options)):
+        try:
+            if isinstance(frame.pixels, InputError):
+                raise frame.pixels
+            started = time.perf_counter()
+            found = _segment(model, frame.name, frame.pixels, prompts, asked)
+            seconds = time.perf_counter() - started
+        except OutputError:
+            raise
+        except InputError as error:
+            if len(sources) == 1:
+                raise
+            yield LeftOut(frame.name, str(error))
+            continue
+        stem = _free_stem(fitting_name(frame.stem, folder, _LONGEST_END), taken)
+        names = {"image": as_utf8(frame.path), "model": as_utf8(model.source)}
         record = folder / f"{stem}.json"
         with atomic_path(record) as temporary:
-            temporary.write_text(json.dumps(content))
-        picture = found.save(folder / f"{stem}.png", **marks)
-        yield Result(name, found, seconds, picture, record)
+            temporary.write_text(json.dumps({**names, **found.to_json()}), encoding="utf-8")
+        picture = found.save(folder / f"{stem}.png", **_marks(prompts))
+        yield Result(frame.name, found, seconds, picture, record)
+
+
+def _segment(
+    model: SAM | YOLO,
+    name: str,
+    pixels: NDArray[np.uint8],
+    prompts: Sequence[Prompt],
+    settings: Mapping[str, Any],
+) -> Masks:
+    try:
+        if prompts:
+            return model.predict(pixels, prompts=prompts, channel_order="rgb", **settings)
+        with progress_bar(printable(name)) as progress:
+            return model.generate(pixels, progress=progress, channel_order="rgb", **settings)
+    except MemoryError as error:
+        height, width = pixels.shape[:2]
+        raise InputError(
+            f"an image of {width} x {height} pixels does not fit into memory; make it smaller."
+        ) from error
 
 
 def _claim(output: str | None, project: str, name: str) -> tuple[Path, list[Path]]:
@@ -141,12 +194,15 @@ def _marks(prompts: Sequence[Prompt]) -> dict[str, Any]:
     return {"points": points or None, "labels": labels or None, "boxes": boxes or None}
 
 
-def _images(sources: Sequence[Path]) -> Iterator[tuple[Path, str, str, Image.Image]]:
-    """File, name to show, name for results, and picture; of every frame for a video."""
+def _frames(sources: Sequence[Path], options: ImageOptions) -> Iterator[_Frame]:
+    """Every image, and every frame of a video."""
     for path in sources:
-        if is_video(path):
-            for index, frame in enumerate(iter_video(path), 1):
-                stem = f"{path.stem}_{index:06d}"
-                yield path, f"{path.name} {index}", stem, Image.fromarray(frame)
-        else:
-            yield path, path.name, path.stem, Image.fromarray(load_image(path))
+        try:
+            if is_video(path):
+                for index, pixels in enumerate(iter_video(path), 1):
+                    stem = f"{path.stem}_{index:06d}"
+                    yield _Frame(path, f"{path.name} {index}", stem, pixels)
+            else:
+                yield _Frame(path, path.name, path.stem, load_image(path, options=options))
+        except InputError as error:
+            yield _Frame(path, path.name, path.stem, error)

@@ -16,17 +16,13 @@ from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export
-from samdeploy.images import (
-    ChannelOrder,
-    ImageSource,
-    iter_sources,
-    load_image,
-)
+from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks import Masks
 from samdeploy.opening import OpenedModel, open_model
 from samdeploy.prompts import Nested, Prompt, collect_prompts, encode_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import WholeImageSettings
+from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
 from samdeploy.whole_image import generate
 

@@ -1,11 +1,15 @@
-"""Values inside the one sentence of an error."""
+"""Values inside the one sentence of an error, and names that not every reader can take."""
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from typing import Any
 
 _LONGEST = 80
 _LONGEST_REASON = 300
+#: Control characters, halves of characters, and what begins a line or a paragraph.
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def shown(value: Any) -> str:
@@ -21,3 +25,17 @@ def reason(error: BaseException) -> str:
     """What somebody else's error says, on one line; its type where it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A name on one line of a terminal: control characters, and bytes that are no UTF-8, are
+    escaped."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c
+        for c in os.fspath(name)
+    )
+
+
+def as_utf8(name: str | os.PathLike[str]) -> str:
+    """A name that every reader of UTF-8 takes: bytes of a file name that are none are escaped."""
+    return os.fspath(name).encode("utf-8", "backslashreplace").decode("utf-8")

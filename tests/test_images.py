@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from samdeploy.errors import InputError
-from samdeploy.images import is_video, iter_video, list_sources, load_image
+from samdeploy.image_options import ImageOptions
+from samdeploy.images import image_suffixes, load_image
 
 RED, GREEN = (200, 10, 30), (20, 180, 40)
 
@@ -148,17 +151,6 @@ def test_unsupported_sources() -> None:
         load_image(np.zeros((4, 5, 3), np.uint8), channel_order="grb")  # type: ignore[arg-type]
 
 
-def test_deep_pillow_images_are_refused() -> None:
-    for image, says in (
-        (Image.new("F", (4, 5)), "floating-point"),
-        (Image.new("I", (4, 5), 70000), "32-bit"),
-        (Image.new("I", (4, 5), -1), "32-bit"),
-    ):
-        with pytest.raises(InputError) as caught:
-            load_image(image)
-        check_message(caught, says)
-
-
 def test_unreadable_files(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
     whole = tmp_path / "whole.jpg"
     Image.fromarray(np.tile(picture, (20, 20, 1))).save(whole)
@@ -171,7 +163,7 @@ def test_unreadable_files(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
         (tmp_path, "is a folder"),
         (tmp_path / "text.png", "cannot be read"),
         (tmp_path / "empty.png", "cannot be read"),
-        (truncated, "cannot be read"),
+        (truncated, "it is truncated"),
     ):
         with pytest.raises(InputError) as caught:
             load_image(path)
@@ -179,68 +171,293 @@ def test_unreadable_files(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
         assert str(path) in str(caught.value)
     with Image.open(truncated) as image, pytest.raises(InputError) as caught:
         load_image(image)
-    check_message(caught, "cannot be decoded")
+    check_message(caught, "it is truncated")
 
 
-def test_an_image_beyond_the_limit_of_pillow(
-    tmp_path: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "large.png"
-    Image.fromarray(picture).save(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with pytest.raises(InputError) as caught:
-        load_image(path)
-    check_message(caught, "more than 40 pixels")
-
-
-def test_list_sources(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "notes.txt", "clip.mp4"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    names = ["a.JPG", "b.png"]
-    assert [path.name for path in list_sources(tmp_path)] == names
-    assert [path.name for path in list_sources(str(tmp_path))] == names
-    assert list_sources(tmp_path / "b.png") == [tmp_path / "b.png"]
-    assert list_sources(str(tmp_path / "*.png")) == [tmp_path / "b.png"]
-    assert [p.name for p in list_sources(str(tmp_path / "*"))] == ["a.JPG", "b.png", "clip.mp4"]
-
-
-def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
-    path = tmp_path / "frame[1].png"
-    path.touch()
-    assert list_sources(str(path)) == [path]
-
-
-def test_sources_that_are_not_there(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
+def test_names_that_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
     for source, says in (
-        (tmp_path, "holds no images"),
-        (tmp_path / "missing", "does not exist"),
-        (tmp_path / "*.png", "matches no image"),
+        ("", "the name of the image is empty"),
+        ("a\0b.png", "cannot be opened"),
+        ("x" * 300 + ".png", "cannot be opened"),
+        (tmp_path / "loop.png", "cannot be opened"),
+        (tmp_path / "pipe.png", "is a device or a pipe"),
+        ("/dev/zero", "is a device or a pipe"),
     ):
         with pytest.raises(InputError) as caught:
-            list_sources(source)
+            load_image(source)
         check_message(caught, says)
 
 
-def test_video_frames(tmp_path: Path) -> None:
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
-    for colour in (RED, GREEN):
-        writer.write(np.full((48, 64, 3), colour[::-1], np.uint8))
-    writer.release()
+class TestSize:
+    @pytest.fixture
+    def path(self, tmp_path: Path, picture: NDArray[np.uint8]) -> Path:
+        path = tmp_path / "large.png"
+        Image.fromarray(picture).save(path)
+        return path
 
-    assert is_video(path)
-    frames = list(iter_video(path))
-    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 2
-    for frame, colour in zip(frames, (RED, GREEN), strict=True):
-        assert np.abs(frame.astype(int) - colour).max() < 12  # lossy
-
-
-def test_unreadable_videos(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"not a video" * 100)
-    for path, says in ((broken, "no readable frame"), (tmp_path / "missing.mp4", "not exist")):
+    def test_beyond_the_limit_of_pillow(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
         with pytest.raises(InputError) as caught:
-            list(iter_video(path))
+            load_image(path)
+        check_message(caught, "9 x 6 = 54 pixels; expected at most 40, raise max_pixels=")
+        assert load_image(path, options=ImageOptions(max_pixels=54)).shape == (6, 9, 3)
+        assert Image.MAX_IMAGE_PIXELS == 20
+
+    def test_between_the_limits_of_pillow_nothing_is_said(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+        load_image(path)  # a warning would be an error here
+
+    def test_a_limit_of_ones_own(self, path: Path) -> None:
+        with pytest.raises(InputError, match="expected at most 53"):
+            load_image(path, options=ImageOptions(max_pixels=53))
+
+
+class TestFormats:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "a.avif", "a.bmp", "a.dds", "a.dib", "a.gif", "a.ico", "a.jfif", "a.jp2", "a.jpe",
+            "a.mpo", "a.pcx", "a.pgm", "a.ppm", "a.qoi", "a.rgb", "a.tga", "a.TIF", "a.webp",
+        ],
+    )  # fmt: skip
+    def test_what_a_folder_lists_is_what_is_opened(self, tmp_path: Path, name: str) -> None:
+        grey = np.full((32, 32), 90, np.uint8)
+        image = Image.fromarray(grey)
+        image = image if name.endswith("pgm") else image.convert("RGB")
+        image.save(tmp_path / name)
+        assert Path(name).suffix.lower() in image_suffixes()
+        loaded = load_image(tmp_path / name)
+        assert loaded.shape == (32, 32, 3)
+        assert np.abs(loaded.astype(int) - 90).max() <= 3
+
+    def test_no_other_format_is_opened(self, tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+        path = tmp_path / "script.png"  # PostScript is a program
+        Image.fromarray(picture).save(path, "EPS")
+        with pytest.raises(InputError, match="unknown format"):
+            load_image(path)
+
+    def test_a_plugin_brings_its_suffix(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert ".heic" not in image_suffixes()
+        monkeypatch.setitem(Image.OPEN, "HEIF", Image.OPEN["PNG"])
+        monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
+        assert ".heic" in image_suffixes()
+
+    def test_further_pages_are_counted(
+        self, tmp_path: Path, picture: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        first, second = Image.fromarray(picture), Image.fromarray(255 - picture)
+        first.save(tmp_path / "pages.tif", save_all=True, append_images=[second, second])
+        np.testing.assert_array_equal(load_image(tmp_path / "pages.tif"), picture)
+        assert "holds 3 pages or frames; the first is taken" in caplog.text
+
+
+class TestDamage:
+    def with_exif(self, path: Path, entry: bytes, picture: NDArray[np.uint8]) -> Path:
+        """A JPEG whose EXIF holds orientation 6 and then ``entry``."""
+        turned = struct.pack("<HHII", 0x0112, 3, 1, 6)
+        exif = b"II*\0" + struct.pack("<IH", 8, 2) + turned + entry + bytes(4)
+        Image.fromarray(picture).save(path, exif=b"Exif\0\0" + exif)
+        return path
+
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            struct.pack("<HHI4s", 0x0100, 2, 4, b"wide"),  # the width as text
+            struct.pack("<HHI4s", 0x8825, 2, 4, b"here"),  # the place of the GPS tags as text
+            struct.pack("<HHII", 0x0110, 2, 4000, 5000),  # a model that is not there
+        ],
+    )
+    def test_a_damaged_tag_beside_the_orientation(
+        self, tmp_path: Path, picture: NDArray[np.uint8], entry: bytes
+    ) -> None:
+        path = self.with_exif(tmp_path / "a.jpg", entry, picture)
+        plain = tmp_path / "plain.jpg"
+        Image.fromarray(picture).save(plain)
+        np.testing.assert_array_equal(load_image(path), np.rot90(load_image(plain), -1))
+
+    @pytest.mark.parametrize(
+        "orientation",
+        [
+            struct.pack("<HHI4s", 0x0112, 2, 4, b"six"),
+            struct.pack("<HHII", 0x0112, 3, 1, 77),
+            struct.pack("<HHII", 0x0112, 3, 1000, 9000),
+        ],
+    )
+    def test_an_orientation_that_cannot_be_read_is_said(
+        self,
+        tmp_path: Path,
+        picture: NDArray[np.uint8],
+        orientation: bytes,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        exif = b"II*\0" + struct.pack("<IH", 8, 1) + orientation + bytes(4)
+        path = tmp_path / "a.jpg"
+        Image.fromarray(picture).save(path, exif=b"Exif\0\0" + exif)
+        assert load_image(path).shape == picture.shape
+        assert "taken as upright" in caplog.text
+        assert str(path) in caplog.text
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RuntimeError("Failed to decode frame 0"), struct.error("wrong"), TypeError("wrong"),
+            IndexError("wrong"), OverflowError("wrong"), ZeroDivisionError(), KeyError("x"),
+            RecursionError("deep"), UnicodeDecodeError("utf-8", b"", 0, 1, "wrong"),
+        ],
+    )  # fmt: skip
+    def test_whatever_a_decoder_raises(
+        self,
+        tmp_path: Path,
+        picture: NDArray[np.uint8],
+        error: Exception,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def fail(*args: object) -> None:
+            raise error
+
+        path = tmp_path / "a.png"
+        Image.fromarray(picture).save(path)
+        monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+        with pytest.raises(InputError) as caught:
+            load_image(path)
+        check_message(caught, f"image '{path}' cannot be read")
+
+    def test_no_memory(
+        self, tmp_path: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*args: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+        path = tmp_path / "a.png"
+        Image.fromarray(picture).save(path)
+        with pytest.raises(InputError, match=r"a\.png' does not fit into memory"):
+            load_image(path)
+
+
+class TestDepth:
+    RAMP = np.array([[0, 1, 2], [3, 4, 5]])
+
+    @pytest.mark.parametrize(
+        ("most", "bits"),
+        [(255, 8), (256, 10), (1023, 10), (1024, 12), (4095, 12), (16383, 14), (16384, 16)],
+    )
+    @pytest.mark.parametrize("kind", [np.uint16, np.int32])
+    def test_the_fewest_bits_that_hold_the_values(
+        self, tmp_path: Path, most: int, bits: int, kind: type, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        values = np.linspace(0, most, 12).round().astype(kind).reshape(3, 4)
+        path = tmp_path / "deep.tif"
+        Image.fromarray(values).save(path)
+        expected = np.rint(values * (255 / (2**bits - 1)))
+        np.testing.assert_array_equal(load_image(path)[..., 0], expected)
+        assert (f"taken as {bits}-bit" in caplog.text) == (bits < 16)
+        caplog.clear()
+        # The same as if it had been said, then without a notice.
+        said = load_image(path, options=ImageOptions(bit_depth=bits))
+        np.testing.assert_array_equal(said[..., 0], expected)
+        assert not caplog.text
+
+    def test_arrays_follow_the_same_rule(self, caplog: pytest.LogCaptureFixture) -> None:
+        values = np.array([[0, 4095]], np.uint16)
+        assert load_image(values)[0, :, 0].tolist() == [0, 255]
+        assert "taken as 12-bit" in caplog.text
+
+    def test_black_stays_black_without_a_notice(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert not load_image(np.zeros((2, 2), np.uint16)).any()
+        assert not caplog.text
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_colour_of_twelve_bits_in_sixteen(
+        self, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bgr = np.zeros((4, 5, 3), np.uint16)
+        bgr[:] = (0, 2048, 4095)
+        cv2.imwrite(str(tmp_path / f"deep{suffix}"), bgr)
+        assert load_image(tmp_path / f"deep{suffix}")[0, 0].tolist() == [255, 128, 0]
+        assert "taken as 12-bit" in caplog.text
+
+    @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+    def test_colour_of_sixteen_bits_is_turned_too(self, tmp_path: Path, orientation: int) -> None:
+        stored = np.zeros((4, 6, 3), np.uint8)
+        stored[:2, :3] = RED
+        path = tmp_path / "deep.tif"
+        path.write_bytes(deep_tiff(stored.astype(np.uint16) * 257, orientation))
+        turns = {1: 0, 3: 2, 6: -1, 8: 1}
+        np.testing.assert_array_equal(load_image(path), np.rot90(stored, turns[orientation]))
+
+    @pytest.mark.parametrize(
+        ("values", "window", "expected"),
+        [
+            (np.array([[-1000, 0, 500, 3000]], np.int32), [-1000, 1000], [0, 128, 191, 255]),
+            (np.array([[0.0, 0.25, 1.0, 2.0]], np.float32), (0, 1), [0, 64, 255, 255]),
+            (np.array([[0, 100, 150, 60000]], np.uint16), (100, 200), [0, 0, 128, 255]),
+        ],
+    )
+    def test_a_window(
+        self, tmp_path: Path, values: NDArray[Any], window: Any, expected: list[int]
+    ) -> None:
+        options = ImageOptions(window=window)
+        Image.fromarray(values).save(tmp_path / "a.tif")
+        for source in (tmp_path / "a.tif", values):
+            assert load_image(source, options=options)[0, :, 0].tolist() == expected
+
+    @pytest.mark.parametrize(
+        ("values", "options", "says"),
+        [
+            (np.float32([[0.3, 0.8]]), {}, "floating-point values from 0.3 to 0.8"),
+            (np.int32([[0, 70000]]), {}, "from 0 to 70000; expected 0 to 65535 in 16 bits"),
+            (np.int32([[-1, 5]]), {}, "from -1 to 5"),
+            (np.uint16([[0, 5000]]), {"bit_depth": 12}, "expected 0 to 4095 in 12 bits"),
+            (np.float32([[np.nan, 1]]), {"window": [0, 1]}, "not finite"),
+        ],
+    )
+    def test_values_without_a_meaning(
+        self, tmp_path: Path, values: NDArray[Any], options: dict[str, Any], says: str
+    ) -> None:
+        path = tmp_path / "a.tif"
+        Image.fromarray(values).save(path)
+        with pytest.raises(InputError) as caught:
+            load_image(path, options=ImageOptions(**options))
         check_message(caught, says)
+        assert str(path) in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"bit_depth": 1}, "bit_depth=1"),
+            ({"bit_depth": 12.0}, "bit_depth=12.0"),
+            ({"bit_depth": 12, "window": (0, 1)}, "give one of them"),
+            ({"window": (1, 1)}, "two numbers"),
+            ({"window": (0, float("nan"))}, "two numbers"),
+            ({"window": (0, 10**400)}, "two numbers"),
+            ({"window": [0]}, "two numbers"),
+            ({"window": 5}, "two numbers"),
+            ({"window": "ab"}, "two numbers"),
+            ({"max_pixels": 0}, "max_pixels=0"),
+            ({"max_pixels": True}, "max_pixels=True"),
+        ],
+    )
+    def test_options_that_are_not_usable(self, options: dict[str, Any], says: str) -> None:
+        with pytest.raises(InputError, match=says):
+            ImageOptions(**options)
+
+
+def deep_tiff(pixels: NDArray[np.uint16], orientation: int) -> bytes:
+    """RGB ``[H, W, 3]`` of 16 bits, which Pillow cannot write."""
+    height, width = pixels.shape[:2]
+    content = pixels.astype("<u2").tobytes()
+    place = 8 + len(content)
+    depths = place + 2 + 12 * 11 + 4
+    entries = (
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, depths), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 1, 8), (274, 3, 1, orientation), (277, 3, 1, 3),
+        (278, 4, 1, height), (279, 4, 1, len(content)), (284, 3, 1, 1),
+    )  # fmt: skip
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = struct.pack("<2sHI", b"II", 42, place) + content + struct.pack("<H", len(entries))
+    return head + table + bytes(4) + struct.pack("<3H", 16, 16, 16)

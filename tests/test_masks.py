@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 from samdeploy import InputError, Masks, RuntimeUnavailableError
+from samdeploy.errors import OutputError
 from samdeploy.geometry import Transform, resize_logits
 from samdeploy.postprocess import mask_boxes
 from samdeploy.rle import Rle
@@ -177,10 +179,10 @@ class TestFiles:
         self, masks: Masks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*args: object, **kwargs: object) -> None:
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(Image.Image, "save", fail)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(OutputError, match=r"No space left on device.*free some space"):
             masks.save(tmp_path / "a.png")
         assert list(tmp_path.iterdir()) == []
 

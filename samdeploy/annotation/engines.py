@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.annotation.journal import Record
-from samdeploy.annotation.store import OutputError
 from samdeploy.annotation.worker import Worker, failed
-from samdeploy.errors import InputError, SamDeployError
+from samdeploy.errors import InputError, OutputError, SamDeployError
 
 #: Images that are read ahead of the model, and images that wait behind it to be written.
 _AHEAD, _BEHIND = 3, 3

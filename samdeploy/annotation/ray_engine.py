@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from samdeploy.annotation.engines import Cluster, Work, run_local
 from samdeploy.annotation.journal import Record
-from samdeploy.annotation.store import OutputError
 from samdeploy.annotation.worker import Worker
-from samdeploy.errors import RuntimeUnavailableError, SamDeployError
+from samdeploy.errors import OutputError, RuntimeUnavailableError, SamDeployError
 
 #: Images that a worker is given at a time. Their records come together, so this many per worker are
 #: done again after a kill.

@@ -15,8 +15,8 @@ from samdeploy.annotation.engines import Cluster, Engine
 from samdeploy.annotation.journal import is_begun
 from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
-from samdeploy.images import is_video, list_sources
 from samdeploy.settings import WholeImageSettings
+from samdeploy.sources import is_video, list_sources
 from samdeploy.text import shown
 
 Mode: TypeAlias = Literal["detector", "boxes", "whole image"]

@@ -10,14 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from samdeploy.errors import InputError
+from samdeploy.errors import OutputError
 
 #: What a run keeps for itself, inside the output folder: journal, parts, unfinished files.
 STATE = ".samdeploy"
-
-
-class OutputError(InputError):
-    """The output folder cannot be written to: not one image's fault, so the run ends."""
 
 
 class Store:

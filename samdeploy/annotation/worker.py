@@ -15,9 +15,8 @@ from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.instances import AnnotatedImage, annotate_image
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.previews import draw_preview
-from samdeploy.annotation.store import OutputError
 from samdeploy.annotation.writers import find_writer
-from samdeploy.errors import SamDeployError
+from samdeploy.errors import OutputError, SamDeployError
 from samdeploy.images import load_image
 from samdeploy.sam import SAM
 

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
-from samdeploy.images import ChannelOrder, ImageSource, iter_sources, load_image
+from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks import Masks
 from samdeploy.prompts import Nested, Prompt, collect_prompts
 from samdeploy.session import RuntimeOptions
+from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
 from samdeploy.yolo.model import open_yolo
 from samdeploy.yolo.prompting import select_masks

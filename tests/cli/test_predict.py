@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -189,10 +194,162 @@ class TestOutput:
         (tmp_path / "pictures").mkdir()
         Image.fromarray(scene.image).save(tmp_path / "pictures/a.png")
         (tmp_path / "pictures/b.png").write_bytes(b"no image")
-        outcome = cli("predict", *FAKE, "source=pictures", "points=[60,60]", "output=out")
-        assert outcome.code == 2
+        outcome = cli("predict", *FAKE, "source=pictures/[ab].png", "points=[60,60]", "output=out")
+        assert outcome.code == 1
         assert "b.png" in outcome.err
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "a.png"]
+
+
+class TestOneOfSeveral:
+    """A file that cannot be used is left out and named; the others are done."""
+
+    @pytest.fixture
+    def folder(self, scene: Scene, tmp_path: Path) -> Path:
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        for name in ("a.png", "c.png"):
+            Image.fromarray(scene.image).save(folder / name)
+        (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:5000])
+        (folder / "._a.png").write_bytes(b"\0\x05\x16\x07" + bytes(300))  # as macOS leaves them
+        Image.fromarray(scene.image[:40, :40]).save(folder / "small.png")  # the prompt is outside
+        (folder / "clip.mp4").write_bytes(b"no video")
+        return folder
+
+    @pytest.mark.parametrize("source", ["pictures", "pictures/*"])
+    def test_the_others_are_done(
+        self, cli: Done, folder: Path, tmp_path: Path, source: str
+    ) -> None:
+        words = ("predict", *FAKE, f"source={source}", "points=[60,60]", "output=out")
+        outcome = cli(*words)
+        assert outcome.code == 1
+        names = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert names == ["a.json", "a.png", "c.json", "c.png"]
+        lines = outcome.err.splitlines()
+        assert "b.png was left out: image 'pictures/b.png' cannot be read" in outcome.err
+        assert any("small.png was left out: point (60, 60) is outside" in line for line in lines)
+        if source == "pictures":
+            assert any(line.startswith("._a.png was left out") for line in lines)
+            assert "passed over (1 .mp4: clip.mp4)" in outcome.err
+            assert "3 of 5 left out" in outcome.out
+        else:
+            assert any(line.startswith("clip.mp4 was left out") for line in lines)
+        found = {entry["image"]: entry for entry in cli(*words, "json=1").json}
+        assert found["b.png"]["error"].startswith("image 'pictures/b.png'")
+        assert found["a.png"]["masks"] == 1
+
+    def test_the_only_one_is_an_error(self, cli: Done, folder: Path) -> None:
+        outcome = cli("predict", *FAKE, f"source={folder}/b.png", "points=[60,60]", "output=out")
+        assert outcome.code == 2
+        assert outcome.err.startswith("error: image")
+
+    def test_all_of_them(self, cli: Done, folder: Path, tmp_path: Path) -> None:
+        outcome = cli("predict", *FAKE, "source=pictures", "points=[900,60]", "output=out")
+        assert outcome.code == 1
+        assert outcome.out == ""
+        assert outcome.err.count("was left out") == 5
+        assert not (tmp_path / "out").exists()
+
+    def test_no_memory_for_one(
+        self, cli: Done, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        predict = SAM.predict
+
+        def fail(self: SAM, image: NDArray[np.uint8], **arguments: Any) -> Any:
+            if image.shape[0] > 100:
+                raise MemoryError
+            return predict(self, image, **arguments)
+
+        monkeypatch.setattr(SAM, "predict", fail)
+        outcome = cli("predict", *FAKE, "source=pictures", "points=[6,6]", "output=out")
+        assert outcome.code == 1
+        assert "a.png was left out: an image of 240 x 180 pixels does not fit into m" in outcome.err
+        assert "small.png: 1 mask" in outcome.out
+
+    def test_a_full_disk_ends_the_run(
+        self, cli: Done, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def fail(*args: object, **kwargs: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Image.Image, "save", fail)
+        outcome = cli("predict", *FAKE, "source=pictures", "points=[6,6]", "output=out")
+        assert outcome.code == 2
+        assert outcome.err.splitlines()[-1] == (
+            "error: 'out/a.png' cannot be written to (No space left on device); free some space, "
+            "or choose another folder."
+        )
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.json"]
+
+
+class TestNames:
+    def test_what_the_console_cannot_print(
+        self, cli: Done, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "pictures").mkdir()
+        for name in ("1", "\u540d\u524d", "z\n2"):
+            Image.fromarray(scene.image).save(tmp_path / "pictures" / f"{name}.png")
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "cp1252"))
+        outcome = cli("predict", *FAKE, "source=pictures", "points=[60,60]", "output=out")
+        assert outcome.code == 0
+        lines = written.getvalue().decode("cp1252").splitlines()
+        assert [line.partition(":")[0] for line in lines[:3]] == [
+            "1.png", "z\\n2.png", "\\u540d\\u524d.png",
+        ]  # fmt: skip
+        assert len(list((tmp_path / "out").iterdir())) == 6
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+    def test_a_name_that_is_not_utf8(self, done: Done, scene: Scene, tmp_path: Path) -> None:
+        name = os.fsdecode(b"caf\xe9")
+        (tmp_path / "pictures").mkdir()
+        with (tmp_path / "pictures" / f"{name}.png").open("wb") as file:
+            Image.fromarray(scene.image).save(file, "PNG")
+        words = ("predict", *FAKE, "source=pictures", "points=[60,60]", "output=out")
+        assert "caf\\udce9.png: 1 mask" in done(*words).out
+        found = done(*words, "json=1").json[0]
+        assert found["image"] == "caf\\udce9.png"
+        record = (tmp_path / "out" / f"{name}.json").read_bytes()
+        # A reader of strict UTF-8 takes it.
+        assert msgspec.json.decode(record)["image"] == "pictures/caf\\udce9.png"
+
+    def test_a_name_without_room_for_another_end(
+        self, done: Done, scene: Scene, tmp_path: Path
+    ) -> None:
+        (tmp_path / "pictures").mkdir()
+        for number in "12":
+            long = "\u540d" * 83 + number  # 250 bytes and the end
+            Image.fromarray(scene.image).save(tmp_path / "pictures" / f"{long}.png")
+        done("predict", *FAKE, "source=pictures", "points=[60,60]", "output=out")
+        names = [path.name for path in (tmp_path / "out").iterdir()]
+        assert len(names) == 4
+        assert all(name.startswith("\u540d" * 70) for name in names)
+
+
+def test_deep_images_and_large_ones(done: Done, cli: Done, tmp_path: Path) -> None:
+    values = np.linspace(0, 3500, 180 * 240).astype(np.uint16).reshape(180, 240)
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    words = ("predict", *FAKE, "source=deep.tif", "points=[60,60]", "output=out")
+    assert done(*words).err.startswith("warning: image 'deep.tif' holds values up to 3500")
+    for said, white in (("bit_depth=12", 4095), ("window=[0,7000]", 7000), ("window=0,3500", 3500)):
+        done(*words, said)
+        shown = pixels(tmp_path / "out/deep.png")[-1, -1, 0]
+        assert shown == round(3500 / white * 255)
+    assert "expected at most 43199" in cli(*words, "max_pixels=43199").err
+    assert "give one of them" in cli(*words, "bit_depth=12", "window=[0,1]").err
+
+
+def test_many_notices_of_one_kind_are_counted(done: Done, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for index in range(6):
+        Image.fromarray(np.full((40, 40), 900 + index, np.uint16)).save(
+            tmp_path / "deep" / f"{index}.png"
+        )
+    outcome = done("predict", *FAKE, "source=deep", "points=[6,6]", "output=out")
+    lines = outcome.err.splitlines()
+    assert [line.startswith(f"warning: image 'deep/{i}.png'") for i, line in enumerate(lines)] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    assert lines[3].startswith("warning: 3 more like this: image 'deep/0.png' holds values up to")
 
 
 def test_on_a_bundle(done: Done, small_bundle: Path, picture: Path, tmp_path: Path) -> None:
