@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
+from samdeploy.devices import DEVICES, base_name
 from samdeploy.errors import InputError
 from samdeploy.registry import RUNTIMES, availability, runtime_names
 from samdeploy.session import Availability
 
 from .records import Device
-
-#: Names that ``device=`` takes, what they are, and the runtimes that could offer them.
-KNOWN = {
-    "cpu": ("the processor", ("onnxruntime", "openvino", "torch", "coreml")),
-    "cuda": ("NVIDIA GPU", ("onnxruntime", "torch")),
-    "tensorrt": ("NVIDIA GPU through TensorRT", ("onnxruntime", "tensorrt")),
-    "mps": ("Apple GPU through torch", ("torch",)),
-    "coreml": ("Core ML inside ONNX Runtime", ("onnxruntime",)),
-    "all": ("Core ML: CPU, GPU and Neural Engine", ("coreml",)),
-    "npu": ("Core ML: CPU and Neural Engine; OpenVINO: NPU", ("coreml", "openvino")),
-    "gpu": ("Core ML: CPU and GPU; OpenVINO: GPU", ("coreml", "openvino")),
-    "rocm": ("AMD GPU", ("onnxruntime",)),
-    "directml": ("any GPU on Windows", ("onnxruntime",)),
-    "webgpu": ("any GPU through WebGPU", ("onnxruntime",)),
-}
 
 
 def runtime_states() -> dict[str, Availability]:
@@ -30,14 +16,14 @@ def runtime_states() -> dict[str, Availability]:
 
 
 def detect_devices(states: dict[str, Availability]) -> tuple[Device, ...]:
-    """All of :data:`KNOWN`, with the runtimes that offer each, or the reason why none does."""
+    """All of :data:`DEVICES`, with the runtimes that offer each, or the reason why none does."""
     devices = []
-    for name, (meaning, hosts) in KNOWN.items():
-        states_of = {host: states[host] for host in hosts if host in states}
+    for name, kind in DEVICES.items():
+        states_of = {host: states[host] for host in kind.runtimes if host in states}
         offering = tuple(host for host, state in states_of.items() if name in state.devices)
         reasons = [why_not(host, state) for host, state in states_of.items()]
         missing = "; ".join(reasons) or "no runtime for it is installed"
-        devices.append(Device(name, meaning, offering, "" if offering else missing))
+        devices.append(Device(name, kind.meaning, offering, "" if offering else missing))
     return tuple(devices)
 
 
@@ -54,10 +40,6 @@ def check_device(name: str) -> str:
     Raises:
         InputError: it is no device that any runtime knows.
     """
-    if base_name(name) not in KNOWN:
-        raise InputError(f"device '{name}'; expected one or more of {', '.join(KNOWN)}.")
+    if base_name(name) not in DEVICES:
+        raise InputError(f"device '{name}'; expected one or more of {', '.join(DEVICES)}.")
     return name
-
-
-def base_name(device: str) -> str:
-    return device.partition(":")[0].partition(".")[0]

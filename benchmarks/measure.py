@@ -6,13 +6,13 @@ then: no timing is of a queued kernel.
 
 from __future__ import annotations
 
-import resource
+import ctypes
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,5 +180,31 @@ def peak_memory() -> int:
         # getrusage would report the parent's peak when that was larger.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return _peak_on_windows()
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class _Counters(ctypes.Structure):
+    """``PROCESS_MEMORY_COUNTERS`` of Windows."""
+
+    _fields_: ClassVar = [
+        ("cb", ctypes.c_uint32),
+        ("PageFaultCount", ctypes.c_uint32),
+        ("PeakWorkingSetSize", ctypes.c_size_t),
+        *((f"other{index}", ctypes.c_size_t) for index in range(7)),
+    ]
+
+
+def _peak_on_windows() -> int:
+    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined,unused-ignore]
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    kernel.K32GetProcessMemoryInfo.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
+    found = _Counters(cb=ctypes.sizeof(_Counters))
+    process = kernel.GetCurrentProcess()
+    if not kernel.K32GetProcessMemoryInfo(process, ctypes.byref(found), found.cb):
+        raise OSError("Windows does not tell the memory of this process")
+    return int(found.PeakWorkingSetSize)

@@ -9,13 +9,14 @@ import msgspec
 
 from samdeploy.bundle import Bundle
 from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.devices import base_name
 from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.families import class_of
 from samdeploy.registry import RUNTIMES, availability
 from samdeploy.sam import SAM
 from samdeploy.yolo.names import is_yolo_name, why_no_yolo
 
-from .devices import base_name, check_device, why_not
+from .devices import check_device, why_not
 from .parameters import count_parameters
 from .random_yolo import random_yolo
 from .records import Case

@@ -11,11 +11,12 @@ import msgspec
 
 from samdeploy.bundle import MANIFEST, Bundle, read_manifest
 from samdeploy.bundle_files import sha256
+from samdeploy.devices import base_name
 from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.export_pipeline import export
 from samdeploy.registry import RUNTIMES, availability, load_exporter
 
-from .devices import base_name, check_device, why_not
+from .devices import check_device, why_not
 from .jobs import Job
 from .records import Case
 from .result import Result, check_output

@@ -19,14 +19,15 @@ import msgspec
 
 from samdeploy.bundle import new_bundle, read_manifest
 from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.devices import base_name, is_gpu
 from samdeploy.errors import InputError, SamDeployError
 from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter
-from samdeploy.settings import WholeImageSettings
+from samdeploy.settings import GPU_BATCH, WholeImageSettings
 from samdeploy.table import format_table
 from samdeploy.tuning import TUNING, TUNING_PAGE, Row, Tuning, machine
 
-from .devices import base_name, check_device
+from .devices import check_device
 from .html import page
 from .jobs import Outcome
 from .plots import scatter_chart
@@ -44,8 +45,8 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "int8": ("int8",),
     "int8_weights": ("int8", "weights_only"),
 }
-#: Prompts in a decoder call that are tried beside the default.
-_BATCHES = (8, 16, 32)
+#: Prompts in a decoder call that are tried beside the default, on a processor and on a GPU.
+_BATCHES, _GPU_BATCHES = (8, 16, 32), (16, 32, 128)
 #: Grid points along a side of the image that is measured; a full grid has 32.
 _POINTS = 16
 
@@ -160,7 +161,8 @@ class _Search:
         self._tolerance, self._data, self._deadline, self._say = tolerance, data, deadline, say
         # 0: a GPU has none to choose.
         self._threads = (os.cpu_count() or 1) if target == "cpu" else 0
-        self._batch = WholeImageSettings.points_batch_size
+        self._gpu = is_gpu(target)
+        self._batch = GPU_BATCH if self._gpu else WholeImageSettings.points_batch_size
 
     def folder(self, row: Row) -> Path:
         return self._bench.folder / f"{row.format}_{row.made}"
@@ -195,7 +197,8 @@ class _Search:
         return (self._threads // 2,) if self._threads > 1 else ()
 
     def _batches(self) -> tuple[int, ...]:
-        return _BATCHES if self._goal == "whole_image" else ()
+        tried = _GPU_BATCHES if self._gpu else _BATCHES
+        return tried if self._goal == "whole_image" else ()
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()

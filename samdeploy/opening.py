@@ -11,10 +11,12 @@ from typing import Any
 from samdeploy.bundle import Bundle, is_bundle
 from samdeploy.bundle_files import sha256
 from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, Specs, fixed_shape
 from samdeploy.registry import exporter_names, load_runtime, runtime_names
 from samdeploy.session import RuntimeOptions
+from samdeploy.settings import GPU_BATCH
 from samdeploy.text import reason, shown
 from samdeploy.tuning import Tuning, read_tuning, tuned
 
@@ -116,18 +118,27 @@ def open_model(
         tuning = None
     recorded = None if bundle is None else bundle.specs()
     sessions, used = open_graphs(graphs, name, device, options, recorded)
-    recommended: Mapping[str, Any] = {}
+    recommended = _for_device(used, bundle)
     if bundle is not None:
-        recommended = dict(bundle.manifest.whole_image)
+        recommended |= bundle.manifest.whole_image
         if tuning is not None:
             recommended |= {"points_batch_size": tuning.chosen.points_batch_size}
     elif load_runtime(name).name == "torch":
         # Here and not above: only the torch runtime has torch.
         from samdeploy.models.load import read_whole_image
 
-        recommended = read_whole_image(path)
+        recommended |= read_whole_image(path)
     streams = options.streams or 1
     return OpenedModel(sessions, path, name, used, bundle, recommended, tuning, streams)
+
+
+def _for_device(device: str, bundle: Bundle | None) -> dict[str, Any]:
+    """Whole-image settings that a device likes. More prompts than the graphs were made for would
+    only be divided again."""
+    if not is_gpu(device):
+        return {}
+    most = None if bundle is None else bundle.manifest.options.get("max_prompts")
+    return {"points_batch_size": min(GPU_BATCH, most) if isinstance(most, int) else GPU_BATCH}
 
 
 def own_runtime(bundle: Bundle) -> str:

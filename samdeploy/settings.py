@@ -18,6 +18,9 @@ from samdeploy.text import shown
 #: Crops that overlap entirely would never advance.
 _MOST_OVERLAP = 0.99
 
+#: ``points_batch_size`` on a GPU, unless told otherwise: a few prompts leave most of it idle.
+GPU_BATCH = 64
+
 MODES = ("grid", "adaptive")
 
 _ALIASES = {
@@ -38,7 +41,7 @@ class WholeImageSettings:
     Attributes:
         points_stride: grid points along one side of the image.
         points_batch_size: prompts in one decoder call; no answer depends on it. More of them take
-            more memory; GPUs like them, processors hardly gain.
+            more memory; processors hardly gain, a model on a GPU recommends :data:`GPU_BATCH`.
         conf_thres: smallest predicted IoU, exclusive; 0 keeps all.
         stability_score_thresh: smallest stability score, inclusive; 0 keeps all.
         stability_score_offset: shift of the threshold for the stability score, in logits.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from samdeploy.cuda_driver import find_gpus
 from samdeploy.errors import BundleError
 from samdeploy.processor import cpu_name
 from samdeploy.session import RuntimeOptions
@@ -45,8 +46,8 @@ class Row(msgspec.Struct, frozen=True):
 class Tuning(msgspec.Struct, frozen=True):
     """The choice and all that it was chosen from.
 
-    ``machine`` is the processor and its number of cores: on another one the choice may be wrong
-    and is not used.
+    ``machine`` is the processor, its number of cores and the NVIDIA GPUs: on another one the choice
+    may be wrong and is not used.
     """
 
     machine: str
@@ -60,7 +61,9 @@ class Tuning(msgspec.Struct, frozen=True):
 
 
 def machine() -> str:
-    return f"{cpu_name()}, {os.cpu_count()} cores"
+    """Such as ``AMD EPYC 9654, 96 cores, NVIDIA H100``; never raises."""
+    gpus = (gpu.name for gpu in find_gpus()[0])
+    return ", ".join((cpu_name(), f"{os.cpu_count()} cores", *gpus))
 
 
 def read_tuning(bundle: Path) -> Tuning | None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from samdeploy.benchmarks.devices import KNOWN, check_device, detect_devices, runtime_states
+from samdeploy import cuda_driver, tuning
+from samdeploy.benchmarks import measure
+from samdeploy.benchmarks.devices import check_device, detect_devices, runtime_states
 from samdeploy.benchmarks.environment import gpu_memory_used, read_environment
 from samdeploy.benchmarks.measure import peak_memory, timed
 from samdeploy.benchmarks.records import Gpu
+from samdeploy.devices import DEVICES, base_name
 from samdeploy.errors import InputError
+from samdeploy.onnx_providers import PROVIDERS
+from samdeploy.runtimes import coreml
 from samdeploy.session import Availability
 
 SMI = """#!{python}
@@ -59,7 +66,7 @@ def test_devices_are_offered_or_explained() -> None:
         "torch": Availability(reason="torch is missing"),
     }
     found = {device.name: device for device in detect_devices(states)}
-    assert list(found) == list(KNOWN)
+    assert list(found) == list(DEVICES)
     assert found["cuda"].runtimes == ("onnxruntime",)
     assert found["cuda"].reason == ""
     assert found["mps"].runtimes == ()
@@ -69,8 +76,22 @@ def test_devices_are_offered_or_explained() -> None:
 
 
 def test_every_device_of_this_machine_is_known() -> None:
-    here = {device for state in runtime_states().values() for device in state.devices}
-    assert here - {"auto", "openvino"} <= set(KNOWN)
+    for runtime, state in runtime_states().items():
+        if runtime != "fake":
+            for device in {base_name(device) for device in state.devices} - {"auto"}:
+                assert runtime in DEVICES[device].runtimes
+
+
+def test_every_device_of_the_runtimes_is_known() -> None:
+    """Also those that are not here."""
+
+    def of(runtime: str) -> set[str]:
+        return {device for device, kind in DEVICES.items() if runtime in kind.runtimes}
+
+    assert of("onnxruntime") == set(PROVIDERS)
+    assert of("torch") == {"cpu", "cuda", "mps"}
+    assert of("coreml") == set(coreml.COMPUTE_UNITS)
+    assert check_device("rtx") and check_device("migraphx:1")
 
 
 def test_names_of_devices() -> None:
@@ -97,3 +118,48 @@ def test_peak_memory_never_falls() -> None:
     slack = 4 << 20
     assert grown > max(before - slack, 64 << 20)
     assert peak_memory() > grown - slack
+
+
+def test_peak_memory_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither ``/proc`` nor the module ``resource``; the system's own function."""
+
+    class Kernel:
+        def __init__(self, name: str, use_last_error: bool) -> None:
+            assert name == "kernel32"
+            self.GetCurrentProcess = Function(lambda: 7)
+            self.K32GetProcessMemoryInfo = Function(self.tell)
+
+        @staticmethod
+        def tell(process: int, found: Any, size: int) -> int:
+            assert (process, size) == (7, 8 + 8 * 8)
+            found._obj.PeakWorkingSetSize = 123 << 20
+            return 1
+
+    class Function:
+        def __init__(self, call: Any) -> None:
+            self.call = call
+
+        def __call__(self, *given: Any) -> Any:
+            return self.call(*given)
+
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    monkeypatch.setattr(measure.sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(measure.ctypes, "WinDLL", Kernel, raising=False)
+    assert peak_memory() == 123 << 20
+
+
+def test_the_machine_has_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = tuple(cuda_driver.Gpu(index, "Some GPU", "9.0") for index in range(2))
+    without = tuning.machine()
+    monkeypatch.setattr(tuning, "find_gpus", lambda: (gpus, ""))
+    assert tuning.machine().endswith(f" {os.cpu_count()} cores, Some GPU, Some GPU")
+    assert tuning.machine() != without
+
+    def no_driver() -> Any:
+        return SimpleNamespace()  # one that has none of the functions
+
+    monkeypatch.setattr(tuning, "find_gpus", cuda_driver.find_gpus)
+    monkeypatch.setattr(cuda_driver, "load_driver", no_driver)
+    assert tuning.machine().endswith(" cores")
+    assert "too old: it has no cuDeviceGetCount" in cuda_driver.find_gpus()[1]
