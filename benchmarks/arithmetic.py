@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from samdeploy.precision import F32
 from samdeploy.registry import load_runtime
 from samdeploy.session import RuntimeOptions
 
@@ -130,11 +131,13 @@ def _profile_openvino(
 ) -> dict[str, float]:
     import openvino as ov
 
-    settings: dict[str, Any] = {"PERF_COUNT": True, "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {
+        "PERF_COUNT": True,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": options.precision or F32,
+    }
     if options.threads:
         settings["INFERENCE_NUM_THREADS"] = options.threads
-    if options.precision:
-        settings["INFERENCE_PRECISION_HINT"] = options.precision
     request = ov.Core().compile_model(graph, "CPU", settings).create_infer_request()
     request.infer(dict(feeds))
     request.infer(dict(feeds))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,11 @@ from typing import Any
 
 import msgspec
 
-from samdeploy.bundle import new_bundle, read_manifest
+from samdeploy.bundle import VerificationRecord, new_bundle, read_manifest
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name, is_gpu
 from samdeploy.errors import InputError, SamDeployError
+from samdeploy.precision import ARITHMETIC, F32
 from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter
 from samdeploy.settings import GPU_BATCH, WholeImageSettings
@@ -167,8 +169,9 @@ class _Search:
     def folder(self, row: Row) -> Path:
         return self._bench.folder / f"{row.format}_{row.made}"
 
-    def fastest(self) -> Row | None:
-        passed = [row for row in self.rows if row.status == "passed"]
+    def fastest(self, format: str = "") -> Row | None:
+        """Of all rows that passed, or of those of one format."""
+        passed = [row for row in self.rows if row.status == "passed" and format in ("", row.format)]
         return min(passed, key=_seconds, default=None)
 
     def add(self, format: str, precision: str) -> None:
@@ -183,7 +186,15 @@ class _Search:
         self.rows.append(self._measured(row) if row.status == "passed" else row)
 
     def refine(self) -> None:
-        """Fewer threads and other batches for the fastest, one change at a time."""
+        """Other arithmetic for the fastest of each format, then fewer threads and other batches for
+        the fastest of all, one change at a time."""
+        for format in dict.fromkeys(row.format for row in self.rows):
+            best = self.fastest(format)
+            if best is not None:
+                for name in self._lower(format):
+                    row = msgspec.structs.replace(best, arithmetic=name, seconds=None, ran_on="")
+                    row = self._verified(row)
+                    self.rows.append(self._measured(row) if row.status == "passed" else row)
         for name, values in (("threads", self._fewer()), ("points_batch_size", self._batches())):
             best = self.fastest()
             if best is not None:
@@ -191,6 +202,12 @@ class _Search:
                 changes: list[dict[str, Any]] = [{name: value} for value in values]
                 rows = [msgspec.structs.replace(untimed, **change) for change in changes]
                 self.rows += [self._measured(row) for row in rows]
+
+    def _lower(self, format: str) -> list[str]:
+        """What the device can be asked to compute in beside f32."""
+        state = availability(RUNTIMES, load_exporter(format).runtimes[0])
+        able = state.lower(self._target)
+        return [name for name, each in ARITHMETIC.items() if name != F32 and each.encoder in able]
 
     def _fewer(self) -> tuple[int, ...]:
         # More threads than one core can feed are what a machine that does other work regrets.
@@ -205,33 +222,52 @@ class _Search:
 
     def _exported(self, row: Row) -> Row:
         words = ["export", f"model={self._model}", f"format={row.format}"]
-        words += [f"output={self.folder(row)}", "json=True"]
+        words += [f"output={self.folder(row)}", f"device={self._target}", "json=True"]
         words += [f"{option}=True" for option in PRECISIONS[row.made]]
         words += [f"data={self._data}"] if self._data and row.made == "int8" else []
-        words += [] if self._tolerance is None else [f"tolerance={self._tolerance}"]
-        done = run_until(self._deadline, [sys.executable, "-m", "samdeploy", *words])
+        done = self._run(words)
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
-            missed = "tolerance" in lines[-1]
-            return msgspec.structs.replace(
-                row, status="missed" if missed else "failed", note=lines[-1]
-            )
+            note = _last_line(done)
+            missed = "tolerance" in note
+            return msgspec.structs.replace(row, status="missed" if missed else "failed", note=note)
         manifest = read_manifest(self.folder(row))
+        size = sum(file.bytes for graph in manifest.graphs for file in graph.files)
+        row = msgspec.structs.replace(row, bytes=size)
         record = manifest.verification
-        return msgspec.structs.replace(
-            row,
-            status="passed" if record.passed else "failed",
-            note="" if record.passed else f"not verified here: {record.note}",
-            mask_iou_mean=record.mask_iou_mean,
-            mask_iou_p5=record.mask_iou_p5,
-            bytes=sum(file.bytes for graph in manifest.graphs for file in graph.files),
-        )
+        if not record.passed:
+            note = f"not verified here: {record.note}"
+            return msgspec.structs.replace(row, status="failed", note=note)
+        return _passed(row, record)
+
+    def _verified(self, row: Row) -> Row:
+        """``row`` in its arithmetic, which the bundle's manifest then knows."""
+        if self._left() <= 0:
+            return msgspec.structs.replace(row, status="not tried", note="no time left")
+        self._say(f"verifying {row.format}, {row.made} in {row.arithmetic}")
+        words = ["verify", f"model={self.folder(row)}", f"reference={self._model}"]
+        words += [f"precision={row.arithmetic}", f"device={self._target}", "save=True", "json=True"]
+        try:
+            done = self._run(words)
+        except OutOfTimeError:
+            note = "the time ended while it was verified"
+            return msgspec.structs.replace(row, status="not tried", note=note)
+        record = read_manifest(self.folder(row)).verifications.get(row.arithmetic)
+        if record is None:
+            return msgspec.structs.replace(row, status="failed", note=_last_line(done))
+        note = f"mean mask IoU {record.mask_iou_mean:.4f}, expected {record.tolerance:g} or more"
+        row = _passed(row, record)
+        return row if record.passed else msgspec.structs.replace(row, status="missed", note=note)
+
+    def _run(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """One of our commands, in a process that ends when the time does."""
+        gate = [] if self._tolerance is None else [f"tolerance={self._tolerance}"]
+        return run_until(self._deadline, [sys.executable, "-m", "samdeploy", *words, *gate])
 
     def _measured(self, row: Row) -> Row:
         if self._left() <= 0:
             return msgspec.structs.replace(row, status="not tried", note="no time left")
         self._say(
-            f"measuring {row.format}, {row.made}, {row.threads} threads, "
+            f"measuring {row.format}, {row.made} in {row.arithmetic}, {row.threads} threads, "
             f"{row.points_batch_size} prompts a call"
         )
         whole = {"points_stride": _POINTS, "points_batch_size": row.points_batch_size}
@@ -239,6 +275,7 @@ class _Search:
             "samdeploy",
             self.folder(row),
             device=self._target,
+            precision=row.arithmetic,
             threads=row.threads or None,
             whole_image=whole if self._goal == "whole_image" else None,
         )
@@ -256,20 +293,36 @@ class _Search:
         return Statistics.of(outcome.seconds[name]).median
 
 
+def _passed(row: Row, record: VerificationRecord) -> Row:
+    return msgspec.structs.replace(
+        row,
+        status="passed",
+        note="",
+        mask_iou_mean=record.mask_iou_mean,
+        mask_iou_p5=record.mask_iou_p5,
+    )
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+    return lines[-1]
+
+
 def _seconds(row: Row) -> float:
     return math.inf if row.seconds is None else row.seconds
 
 
 def _table(tuning: Tuning) -> tuple[list[str], list[list[str]]]:
     header = [
-        "", "format", "precision", "threads", "prompts a call", f"{tuning.goal}, ms", "MB",
-        "mask IoU, mean", "5th percentile", "ran on", "verdict",
+        "", "format", "precision", "arithmetic", "threads", "prompts a call", f"{tuning.goal}, ms",
+        "MB", "mask IoU, mean", "5th percentile", "ran on", "verdict",
     ]  # fmt: skip
     cells = [
         [
             "->" if row == tuning.chosen else "",
             row.format,
             row.made,
+            row.arithmetic,
             str(row.threads),
             str(row.points_batch_size),
             "-" if row.seconds is None else f"{1000 * row.seconds:.0f}",
@@ -286,7 +339,7 @@ def _table(tuning: Tuning) -> tuple[list[str], list[list[str]]]:
 
 def _html(tuning: Tuning, model: str) -> str:
     points = [
-        (f"{row.format} {row.made}", 1000 * row.seconds, row.mask_iou_mean)
+        (f"{row.format} {row.made} {row.arithmetic}", 1000 * row.seconds, row.mask_iou_mean)
         for row in tuning.rows
         if row.seconds is not None and row.mask_iou_mean is not None
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar
@@ -12,9 +13,12 @@ import openvino as ov
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import CONTRACT, dimension
+from samdeploy.precision import F32
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
-_VALUES = {"precision": ("f32", "bf16", "f16"), "performance_hint": ("latency", "throughput")}
+_HINTS = ("latency", "throughput")
+#: What OpenVINO calls the arithmetic that a device is able to do beside f32.
+_CAPABILITIES = {"bf16": "BF16", "f16": "FP16"}
 
 
 class OpenVinoRuntime:
@@ -29,7 +33,9 @@ class OpenVinoRuntime:
             return Availability(reason="OpenVINO finds no device", version=ov.__version__)
         first = [device for device in found if device == "cpu"]
         rest = [device for device in found if device != "cpu"]
-        return Availability(devices=(*first, *rest, "auto"), version=ov.__version__)
+        return Availability(
+            devices=(*first, *rest, "auto"), version=ov.__version__, lower=lower_arithmetic
+        )
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
         core = ov.Core()
@@ -41,6 +47,8 @@ class OpenVinoRuntime:
                 f"device '{device}' is not one that OpenVINO finds here; usable: "
                 f"{list(self.availability().devices)}."
             )
+        # Left alone, devices choose less than f32, which nobody has asked for.
+        options = replace(options, precision=options.precision or F32)
         settings = _settings(options)
         try:
             compiled = core.compile_model(graph, device.upper(), settings)
@@ -92,18 +100,23 @@ def _settings(options: RuntimeOptions) -> dict[str, Any]:
     options.refuse_all_but(
         "threads", "precision", "cache", "performance_hint", "streams", runtime=OpenVinoRuntime.name
     )
-    for name, allowed in _VALUES.items():
-        value = getattr(options, name)
-        if value not in (None, *allowed):
-            raise InputError(f"{name}={value}; expected one of {', '.join(allowed)}.")
+    hint = options.performance_hint
+    if hint not in (None, *_HINTS):
+        raise InputError(f"performance_hint={hint}; expected one of {', '.join(_HINTS)}.")
     given = {
-        "PERFORMANCE_HINT": (options.performance_hint or "latency").upper(),
+        "PERFORMANCE_HINT": (hint or "latency").upper(),
         "INFERENCE_NUM_THREADS": options.threads,
         "NUM_STREAMS": options.streams,
         "INFERENCE_PRECISION_HINT": options.precision,
         "CACHE_DIR": None if options.cache is None else str(options.cache),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def lower_arithmetic(device: str) -> tuple[str, ...]:
+    """What OpenVINO says that ``device`` computes in beside f32."""
+    found = ov.Core().get_property(device.upper(), "OPTIMIZATION_CAPABILITIES")
+    return tuple(name for name, capability in _CAPABILITIES.items() if capability in found)
 
 
 def check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device: str) -> None:
@@ -114,8 +127,8 @@ def check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device: 
         used = found.to_string() if isinstance(found, ov.Type) else found
         if used != wanted:
             raise InputError(
-                f"{name}={wanted}; device '{device}' uses {used} instead, pass that or leave it "
-                "out."
+                f"{name}={wanted}; device '{device}' uses {used} instead, pass {name}={used} or "
+                "choose another device."
             )
 
 

@@ -145,7 +145,8 @@ def tune(model: str | Path, **options: Any) -> TuneResult:
     """Find the fastest way to run a model on this machine that is accurate enough.
 
     Every format and precision that the target can run is exported, which measures its accuracy, and
-    timed; fewer threads and other batches are tried for the fastest. What was found is written into
+    timed; other arithmetic of the device is verified and timed for the fastest of each format, and
+    fewer threads and other batches for the fastest of all. What was found is written into
     a copy of the best bundle as ``tune.json``, which :class:`samdeploy.SAM` follows on this machine
     for all that it is not told.
 

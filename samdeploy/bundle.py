@@ -23,6 +23,7 @@ from samdeploy.files import atomic_path
 from samdeploy.folders import put_back, replaced_folder
 from samdeploy.graphs import FAMILIES, Specs, check_contract
 from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
+from samdeploy.precision import F32
 from samdeploy.session import PRECISIONS, TensorSpec
 from samdeploy.tuning import TUNING, TUNING_PAGE
 
@@ -84,6 +85,8 @@ class VerificationRecord(msgspec.Struct, frozen=True):
     """Distance from the torch reference; see :mod:`samdeploy.verify` for the inputs used.
 
     ``whole_image_kept`` of the reference's ``whole_image_masks`` were found again.
+    ``arithmetic`` is what the graphs computed in, see :mod:`samdeploy.precision`.
+    ``not_finite`` values of the outputs were NaN or infinite; the metrics are of the others.
     ``mode`` is ``error``, ``warn``, ``off``, or ``not run`` with the reason in ``note`` when no
     runtime for the format works on the machine of the export.
     """
@@ -109,9 +112,14 @@ class VerificationRecord(msgspec.Struct, frozen=True):
     box_iou_mean: float = 0.0
     box_iou_min: float = 0.0
     score_max_error: float = 0.0
+    arithmetic: str = F32
+    not_finite: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):
+    """``verification`` is of the artifacts themselves, in f32; ``further_verifications`` are of the
+    same artifacts in other arithmetic, one each."""
+
     schema_version: Annotated[int, Meta(ge=1)]
     architecture: str
     image_size: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
@@ -128,6 +136,22 @@ class Manifest(msgspec.Struct, frozen=True):
     created: str
     whole_image: dict[str, Any] = {}
     family: str = "sam"
+    further_verifications: Annotated[tuple[VerificationRecord, ...], Meta(max_length=16)] = ()
+
+    @property
+    def verifications(self) -> dict[str, VerificationRecord]:
+        """All of them, by arithmetic."""
+        records = (self.verification, *self.further_verifications)
+        return {record.arithmetic: record for record in records}
+
+    def with_verification(self, record: VerificationRecord) -> Manifest:
+        """A manifest with ``record`` instead of the one of the same arithmetic."""
+        if record.arithmetic == F32:
+            return msgspec.structs.replace(self, verification=record)
+        others = [
+            other for other in self.further_verifications if other.arithmetic != record.arithmetic
+        ]
+        return msgspec.structs.replace(self, further_verifications=(*others, record))
 
 
 class Bundle:

@@ -42,6 +42,7 @@ from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
 from samdeploy.families import class_of
 from samdeploy.image_options import ImageOptions
+from samdeploy.precision import F32
 from samdeploy.predict_files import LeftOut, Result, check_apart, output_folder, predict_files
 from samdeploy.processor import arithmetic
 from samdeploy.prompts import Prompt, collect_prompts
@@ -353,7 +354,7 @@ def verify(
     device: Device = "auto",
     precision: Annotated[
         str, option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
-    ] = "f32",
+    ] = F32,
     tolerance: Tolerance = None,
     trust: Trust = False,
     save: Annotated[bool, flag("save", help="record the result in the bundle")] = False,

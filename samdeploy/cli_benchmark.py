@@ -197,7 +197,8 @@ def tune_command(
     output: Annotated[str | None, option("output", help="default: ./<name>_tuned")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the fastest format, precision, threads and batch here that are accurate enough."""
+    """Find the fastest format, precision, arithmetic, threads and batch that are accurate enough
+    here."""
     result = tune(
         model,
         target=target,
@@ -217,8 +218,9 @@ def tune_command(
     took, chosen = result.tuning.took, result.tuning.chosen
     print(f"\n{result.text()}\n\ntook {took:.0f} of {budget:g} seconds; wrote {result.bundle}")
     print(
-        f"SAM('{result.bundle}') now runs {chosen.format} {chosen.made} on this machine with "
-        f"{chosen.threads or 'its'} threads, {chosen.points_batch_size} prompts a call"
+        f"SAM('{result.bundle}') now runs {chosen.format} {chosen.made} on this machine in "
+        f"{chosen.arithmetic} with {chosen.threads or 'its'} threads, "
+        f"{chosen.points_batch_size} prompts a call"
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from samdeploy.precision import ARITHMETIC
 from samdeploy.settings import WholeImageSettings
 
 
@@ -31,7 +32,8 @@ Threads = Annotated[int | None, option("threads", help="CPU threads of one infer
 Imgsz = Annotated[int | None, option("imgsz", help="input side in pixels (checkpoints only)")]
 Config = Annotated[str | None, option("config", help="JSON with architecture details")]
 Precision = Annotated[
-    str | None, option("precision", help="f32, bf16 or f16; default: what the backend prefers")
+    str | None,
+    option("precision", help=f"{', '.join(ARITHMETIC)}; default: verified and, if so, tuned"),
 ]
 Tolerance = Annotated[float | None, option("tolerance", help="smallest mean mask IoU")]
 Trust = Annotated[

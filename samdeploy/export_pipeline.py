@@ -34,9 +34,10 @@ from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER, needed_roles
 from samdeploy.opening import open_graphs, own_runtime
+from samdeploy.precision import F32
 from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter, ExportOptions, RuntimeOptions, TensorSpec
-from samdeploy.verify import check, verify_sessions
+from samdeploy.verify import check, gate, verify_sessions
 from samdeploy.yolo.verify import verify_yolo
 
 if TYPE_CHECKING:
@@ -92,8 +93,6 @@ def export(
     """
     if verify not in _MODES:
         raise InputError(f"verify='{verify}'; expected one of {', '.join(_MODES)}.")
-    if tolerance is not None and not 0 <= tolerance <= 1:
-        raise InputError(f"tolerance={tolerance}; expected a mask IoU from 0 to 1.")
     exporter = load_exporter(format)
     state = exporter.availability()
     if not state.usable:
@@ -101,6 +100,7 @@ def export(
             f"format '{format}' cannot be exported here: {state.reason}; {state.install}."
         )
     chosen = _chosen_options(exporter, options)
+    gate(chosen.precision, tolerance=tolerance)
     say = progress or (lambda line: None)
     if Path(model).is_dir():
         raise InputError(f"'{model}' is a folder; export takes a checkpoint file or a known name.")
@@ -247,10 +247,8 @@ def _compare(
     trust: bool,
     whole_image: Mapping[str, Any],
     say: Callable[[str], None] | None,
-    arithmetic: str = "f32",
+    arithmetic: str = F32,
 ) -> VerificationRecord:
-    # The artifact is judged, not the arithmetic of this machine: some backends compute in less
-    # than float32 unless told otherwise.
     candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions(precision=arithmetic))
     reference, _ = open_graphs(
         dict.fromkeys(needed_roles(paths), checkpoint),
@@ -260,7 +258,14 @@ def _compare(
     )
     compare = partial(verify_sessions, whole_image=whole_image) if ENCODER in paths else verify_yolo
     try:
-        return compare(reference, candidate, precision=precision, tolerance=tolerance, progress=say)
+        return compare(
+            reference,
+            candidate,
+            precision=precision,
+            arithmetic=arithmetic,
+            tolerance=tolerance,
+            progress=say,
+        )
     finally:
         for session in (*candidate.values(), *reference.values()):
             session.close()
@@ -273,7 +278,7 @@ def verify_bundle(
     config: Mapping[str, Any] | str | Path | None = None,
     runtime: str | None = None,
     device: str = "auto",
-    precision: str = "f32",
+    precision: str = F32,
     tolerance: float | None = None,
     trust: bool = False,
     save: bool = False,
@@ -284,13 +289,16 @@ def verify_bundle(
     Args:
         runtime: by default the bundle's own, or where that cannot run, another that its exporter
             names for checking; ``progress`` and the record say which.
-        precision: arithmetic to ask the runtime for; devices without ``f32`` need another.
+        precision: arithmetic to compute in; what is lower than the artifact has to reach the
+            tolerance of an artifact of that precision.
         trust: for Ultralytics checkpoints, see :func:`export`.
-        save: put the record in the place of the one in the bundle's manifest: an engine that was
-            built on another machine is then known to be right on this one.
+        save: write the record into the bundle's manifest, in the place of an earlier one of the
+            same arithmetic: an engine that was built on another machine is then known to be right
+            on this one, and arithmetic that passed can be used without a warning.
     """
     opened = Bundle.open(bundle)
     manifest = opened.manifest
+    gate(manifest.precision, tolerance=tolerance)
     checkpoint = resolve_checkpoint(reference)
     say = progress or (lambda line: None)
     chosen = runtime or _checking_runtime(opened, say)
@@ -312,7 +320,7 @@ def verify_bundle(
         arithmetic=precision,
     )
     if save:
-        write_manifest(opened.folder, msgspec.structs.replace(manifest, verification=record))
+        write_manifest(opened.folder, manifest.with_verification(record))
     return record
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, Specs, fixed_shape
+from samdeploy.precision import ARITHMETIC, F32
 from samdeploy.registry import exporter_names, load_runtime, runtime_names
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import GPU_BATCH
 from samdeploy.text import reason, shown
 from samdeploy.tuning import Tuning, read_tuning, tuned
+from samdeploy.verified import notice_unless_verified, with_arithmetic
 
 #: The runtime that invents its answers: for tests, by name alone.
 _PRETENDS = "fake"
@@ -30,7 +32,7 @@ class OpenedModel:
 
     ``whole_image`` are the whole-image settings that the model recommends, and those that it was
     tuned to on this machine; ``tuning`` is what it was opened by, if so.
-    ``streams`` calls of a session may run side by side.
+    ``streams`` calls of a session may run side by side; ``precision`` is the arithmetic of all.
     """
 
     sessions: Mapping[str, CheckedSession]
@@ -41,6 +43,7 @@ class OpenedModel:
     whole_image: Mapping[str, Any] = field(default_factory=dict)
     tuning: Tuning | None = None
     streams: int = 1
+    precision: str = F32
 
     @property
     def image_size(self) -> int:
@@ -82,7 +85,9 @@ def open_model(
         device: one of the runtime's devices; ``auto`` is the one that the bundle was tuned for on
             this machine, else the first that the runtime reports.
         options: those not given are what ``samdeploy tune`` found best on this machine, if it was
-            run.
+            run. Arithmetic that was not asked for is one in which the bundle passed its
+            verification: the tuned one, else f32, else the first; f32 where none passed. A notice
+            says when it has not passed in the arithmetic that was asked for.
 
     Raises:
         InputError, BundleError, CheckpointError, RuntimeUnavailableError
@@ -116,8 +121,11 @@ def open_model(
         device, options = tuning.device, tuned(options, tuning)
     else:
         tuning = None
+    options = with_arithmetic(options, bundle, tuning)
     recorded = None if bundle is None else bundle.specs()
     sessions, used = open_graphs(graphs, name, device, options, recorded)
+    precision = options.precision or F32
+    notice_unless_verified(precision, bundle)
     recommended = _for_device(used, bundle)
     if bundle is not None:
         recommended |= bundle.manifest.whole_image
@@ -129,7 +137,7 @@ def open_model(
 
         recommended |= read_whole_image(path)
     streams = options.streams or 1
-    return OpenedModel(sessions, path, name, used, bundle, recommended, tuning, streams)
+    return OpenedModel(sessions, path, name, used, bundle, recommended, tuning, streams, precision)
 
 
 def _for_device(device: str, bundle: Bundle | None) -> dict[str, Any]:
@@ -166,11 +174,18 @@ def open_graphs(
     options: RuntimeOptions,
     recorded: Mapping[str, Specs] | None = None,
 ) -> tuple[dict[str, CheckedSession], str]:
-    """Sessions of the given files, and the device that ``auto`` became.
+    """Sessions of the given files, and the device that ``auto`` became; they compute in f32 unless
+    told otherwise.
 
     Args:
         recorded: what the manifest tells of the graphs, for those of a bundle.
     """
+    arithmetic = ARITHMETIC[options.precision or F32]
+    if arithmetic.mixed and ENCODER not in graphs:
+        raise InputError(
+            f"precision={options.precision}; a model of {', '.join(graphs)} has no encoder, pass "
+            f"precision={arithmetic.encoder} or leave it out."
+        )
     loaded = load_runtime(runtime)
     state = loaded.availability()
     if not state.usable:
@@ -185,11 +200,15 @@ def open_graphs(
             )
     chosen = state.devices[0] if device in ("auto", "") else device
     opener = loaded()
+    encoder, rest = (
+        replace(options, precision=name) for name in (arithmetic.encoder, arithmetic.rest)
+    )
     sessions: dict[str, CheckedSession] = {}
     with ExitStack() as undo:  # of a graph that cannot be opened, those before it are closed
         for role, path in graphs.items():
+            own = encoder if role == ENCODER else rest
             try:
-                session = opener.open(path, role, device=chosen, options=options)
+                session = opener.open(path, role, device=chosen, options=own)
             except SamDeployError:
                 raise
             except Exception as error:  # every library has its own

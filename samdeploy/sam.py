@@ -24,6 +24,7 @@ from samdeploy.session import RuntimeOptions
 from samdeploy.settings import WholeImageSettings
 from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
+from samdeploy.verification_table import verification_facts
 from samdeploy.whole_image import generate
 
 #: Prompts in one decoder call of :meth:`SAM.predict`. At 1024 pixels each needs some 60 MB while
@@ -244,13 +245,12 @@ class SAM:
             "runtime": opened.runtime,
             "device": opened.device,
             "providers": {role: session.provider for role, session in opened.sessions.items()},
+            "arithmetic": opened.precision,
             "image_size": self.image_size,
             "whole_image": dict(opened.whole_image),
         }
         if opened.bundle is not None:
             manifest = opened.bundle.manifest
-            verified = manifest.verification
-            iou = None if verified.mode in ("off", "not run") else verified.mask_iou_mean
             facts |= {
                 "architecture": manifest.architecture,
                 "format": manifest.format,
@@ -258,8 +258,7 @@ class SAM:
                 "bytes": opened.bundle.bytes,
                 "checkpoint": manifest.source.name,
                 "licence": manifest.source.licence,
-                "verified": verified.passed,
-                "mask_iou_against_torch": iou,
+                **verification_facts(manifest, opened.precision),
                 "tuned": _tuned(opened),
             }
         if verbose:
@@ -320,4 +319,7 @@ def _tuned(opened: OpenedModel) -> str:
     if opened.tuning is None:
         return "no"
     chosen = opened.tuning.chosen
-    return f"{chosen.threads} threads unless told otherwise, {chosen.points_batch_size} prompts"
+    return (
+        f"{chosen.threads} threads unless told otherwise, {chosen.points_batch_size} prompts, "
+        f"{chosen.arithmetic}"
+    )

@@ -11,7 +11,7 @@ Names, shapes and dtypes are checked once, above the session (:mod:`samdeploy.gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
+from samdeploy.precision import ARITHMETIC, F32
 
 if TYPE_CHECKING:
     from samdeploy.models import GraphModule
@@ -58,7 +59,8 @@ class Availability:
     ``devices`` are the values that ``device=`` accepts here, best first; when it is empty,
     ``reason`` says in one sentence why, and ``install`` is the command that mends it. ``absent``
     looks up the devices that are not usable after all, each with its own reason: a look that may
-    load drivers, so it is taken only when somebody wants to know.
+    load drivers, so it is taken only when somebody wants to know. ``lower(device)`` is what a
+    device can be asked to compute in beside ``f32``: ``bf16``, ``f16``, both or nothing.
     """
 
     devices: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class Availability:
     install: str = ""
     version: str = ""
     absent: Callable[[], Mapping[str, Availability]] = dict
+    lower: Callable[[str], Collection[str]] = lambda device: ()
 
     @property
     def usable(self) -> bool:
@@ -82,8 +85,10 @@ class RuntimeOptions:
         threads: CPU threads of one inference; ``None`` leaves it to the backend.
         memory_arena: keep freed memory for the next call (faster, larger).
         graph_optimization: ``all``, ``extended``, ``basic`` or ``off``.
-        precision: arithmetic of the inference: ``f16`` or ``bf16``, or ``f32`` for that of the
-            artifact; ``None`` is what the backend prefers, which may be lower than the artifact's.
+        precision: arithmetic of the inference, a name of :data:`samdeploy.precision.ARITHMETIC`:
+            ``f32``, ``bf16``, ``f16``, or ``bf16-encoder`` and ``f16-encoder``, of which a runtime
+            sees what is for its graph. ``None`` is one that the bundle was verified in, see
+            :func:`samdeploy.opening.open_model`, or ``f32``.
         cache: folder where a backend may keep compiled models, for a faster second start.
         performance_hint: ``latency`` or ``throughput``: what a backend tunes itself for.
         streams: inferences that a backend runs side by side, each on its share of the threads;
@@ -104,6 +109,12 @@ class RuntimeOptions:
     config: Mapping[str, Any] | str | Path | None = None
     trust: bool = False
 
+    def __post_init__(self) -> None:
+        if self.precision not in (None, *ARITHMETIC):
+            raise InputError(
+                f"precision={self.precision}; expected one of {', '.join(ARITHMETIC)}."
+            )
+
     def refuse_all_but(self, *heeded: str, runtime: str) -> None:
         """A runtime calls this with the names of the options that it heeds. Every runtime grants
         ``precision="f32"``.
@@ -113,7 +124,7 @@ class RuntimeOptions:
         """
         for option in fields(self):
             value = getattr(self, option.name)
-            granted = value == option.default or (option.name, value) == ("precision", "f32")
+            granted = value == option.default or (option.name, value) == ("precision", F32)
             if not granted and option.name not in heeded:
                 raise InputError(
                     f"{option.name}={value}; runtime '{runtime}' has no use for it, leave it out."

@@ -10,6 +10,7 @@ import msgspec
 
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.errors import BundleError
+from samdeploy.precision import F32
 from samdeploy.processor import cpu_name
 from samdeploy.session import RuntimeOptions
 
@@ -27,7 +28,8 @@ class Row(msgspec.Struct, frozen=True):
         status: ``passed``, ``missed`` (its accuracy gate), ``failed`` or ``not tried``.
         seconds: of the goal, median.
         mask_iou_mean, mask_iou_p5: against the float32 reference in torch.
-        ran_on: provider and arithmetic.
+        ran_on: provider.
+        arithmetic: what the graphs computed in, see :mod:`samdeploy.precision`.
     """
 
     format: str
@@ -41,6 +43,7 @@ class Row(msgspec.Struct, frozen=True):
     mask_iou_p5: float | None = None
     bytes: int = 0
     ran_on: str = ""
+    arithmetic: str = F32
 
 
 class Tuning(msgspec.Struct, frozen=True):

@@ -20,20 +20,22 @@ from samdeploy.bundle import VerificationRecord
 from samdeploy.constants import MASK_THRESHOLD
 from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
-from samdeploy.errors import VerificationError
+from samdeploy.errors import InputError, VerificationError
 from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES, SCORER, fixed_shape
+from samdeploy.precision import ARITHMETIC, F32
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
 from samdeploy.scenes import Scene, generate_scene
-from samdeploy.session import Session
+from samdeploy.session import Array, Session
 from samdeploy.verify_whole_image import masks_kept
 
 Sessions = Mapping[str, Session]
+Floats = NDArray[np.floating[Any]]
 
 #: Objects of a scene that are prompted.
 _OBJECTS = 4
-#: Smallest mean mask IoU by precision.
+#: Smallest mean mask IoU by precision, the coarsest last.
 TOLERANCE = {
     "fp32": 0.999, "tf32": 0.998, "fp16": 0.995, "bf16": 0.995, "int8": 0.97, "palette": 0.97
 }  # fmt: skip
@@ -42,11 +44,32 @@ _COSINE = {
 }  # fmt: skip
 
 
+def gate(made: str, arithmetic: str = F32, tolerance: float | None = None) -> tuple[float, float]:
+    """Smallest mean IoU and smallest embedding cosine of artifacts whose precision is ``made`` in
+    some arithmetic: those of the coarser of both, unless ``tolerance`` is another IoU.
+
+    Raises:
+        InputError: ``tolerance`` is not from 0 to 1.
+    """
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise InputError(f"tolerance={tolerance}; expected a mask IoU from 0 to 1.")
+    coarser = max(made, ARITHMETIC[arithmetic].made, key=list(TOLERANCE).index)
+    return TOLERANCE[coarser] if tolerance is None else tolerance, _COSINE[coarser]
+
+
+def finite(*arrays: Array) -> tuple[int, list[Array]]:
+    """How many values are NaN or infinite, and the arrays in float64 with 0 in their place."""
+    wide = [np.asarray(array, np.float64) for array in arrays]
+    found = sum(array.size - np.count_nonzero(np.isfinite(array)) for array in wide)
+    return int(found), [np.where(np.isfinite(array), array, 0) for array in wide]
+
+
 def verify_sessions(
     reference: Sessions,
     candidate: Sessions,
     *,
     precision: str = "fp32",
+    arithmetic: str = F32,
     tolerance: float | None = None,
     images: int = 2,
     seed: int = 0,
@@ -55,11 +78,12 @@ def verify_sessions(
 ) -> VerificationRecord:
     """Compare ``candidate`` with ``reference``; a difference does not raise, see :func:`check`.
 
-    ``whole_image`` are the thresholds that the model recommends.
+    ``whole_image`` are the thresholds that the model recommends. A value that is not finite, on
+    either side, is a miss.
     """
-    gate = TOLERANCE[precision] if tolerance is None else tolerance
+    least_iou, least_cosine = gate(precision, arithmetic, tolerance)
     cosines, errors, logit_errors, iou_errors, overlaps = [], [], [], [], []
-    prompts = masks = kept = 0
+    prompts = masks = kept = not_finite = 0
     for index in range(images):
         if progress:
             progress(f"verifying image {index + 1} of {images}")
@@ -68,22 +92,29 @@ def verify_sessions(
         image, transform = preprocess(scene.image, fixed_shape(reference[ENCODER], "image")[-1])
         expected = reference[ENCODER].run({"image": image})["image_embeddings"]
         found = candidate[ENCODER].run({"image": image})["image_embeddings"]
-        cosines.append(_cosine(expected, found))
-        errors.append(_relative_error(expected, found))
+        bad, (a, b) = finite(expected, found)
+        not_finite += bad
+        cosines.append(_cosine(a, b))
+        errors.append(relative_error(a, b))
         side = 4 * expected.shape[-1]
         batches = [_object_prompts(scene, transform, side)] if len(scene.masks) else []
         for batch in (*_prompt_batches(rng, transform, side), *batches):
             prompts += len(batch)
-            a = reference[DECODER].run({"image_embeddings": expected, **batch.feeds()})
+            wanted = reference[DECODER].run({"image_embeddings": expected, **batch.feeds()})
             for way in _ways(candidate):
                 rows = np.flatnonzero(batch.has_mask_input == 0) if SCORER in way else slice(None)
                 answer = Decoding(way)(Embedding(found, transform), batch[rows])
                 logits = answer.masks(np.arange(len(answer.iou_predictions)))
-                expected_logits = a["low_res_masks"][rows]
-                logit_errors.append(_relative_error(expected_logits, logits))
-                difference = np.abs(a["iou_predictions"][rows] - answer.iou_predictions)
-                iou_errors.append(float(difference.max()))
-                overlaps.append(mask_iou(expected_logits, logits).ravel())
+                bad, (a, b, expected_iou, found_iou) = finite(
+                    wanted["low_res_masks"][rows],
+                    logits,
+                    wanted["iou_predictions"][rows],
+                    answer.iou_predictions,
+                )
+                not_finite += bad
+                logit_errors.append(relative_error(a, b))
+                iou_errors.append(float(np.abs(expected_iou - found_iou).max()))
+                overlaps.append(mask_iou(a, b).ravel())
         a_side, b_side = (
             (Embedding(features, transform, scene.image), Decoding(sessions))
             for features, sessions in ((expected, reference), (found, candidate))
@@ -91,9 +122,9 @@ def verify_sessions(
         again, all_masks = masks_kept(a_side, b_side, whole_image or {})
         kept, masks = kept + again, masks + all_masks
     iou = np.concatenate(overlaps)
-    passed = bool(iou.mean() >= gate and min(cosines) >= _COSINE[precision])
+    near = iou.mean() >= least_iou and min(cosines) >= least_cosine
     return VerificationRecord(
-        passed=passed,
+        passed=bool(near and not not_finite),
         mode="error",
         images=images,
         prompts=prompts,
@@ -107,8 +138,10 @@ def verify_sessions(
         mask_iou_p5=float(np.percentile(iou, 5)),
         whole_image_masks=masks,
         whole_image_kept=kept,
-        tolerance=gate,
-        provider=candidate[ENCODER].provider,
+        tolerance=least_iou,
+        provider=", ".join(dict.fromkeys(session.provider for session in candidate.values())),
+        arithmetic=arithmetic,
+        not_finite=not_finite,
     )
 
 
@@ -125,6 +158,8 @@ def check(record: VerificationRecord, remedy: str = "") -> None:
         VerificationError: with the numbers.
     """
     remedy = f"{remedy}, or " if remedy else ""
+    if record.not_finite:
+        remedy = f"{record.not_finite} values are NaN or infinite; {remedy}"
     if record.detections and not record.passed:
         masks = f", mask IoU mean {record.mask_iou_mean:.4f}" if record.mask_iou_mean else ""
         raise VerificationError(
@@ -141,7 +176,7 @@ def check(record: VerificationRecord, remedy: str = "") -> None:
         )
 
 
-def mask_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+def mask_iou(a: Floats, b: Floats) -> NDArray[np.float64]:
     """IoU over the last two axes of the masks of two logit arrays; 1 when both are empty."""
     first, second = a > MASK_THRESHOLD, b > MASK_THRESHOLD
     both = np.count_nonzero(first & second, axis=(-2, -1))
@@ -149,12 +184,12 @@ def mask_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
     return np.where(either == 0, 1.0, both / np.maximum(either, 1))
 
 
-def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+def _cosine(a: Floats, b: Floats) -> float:
+    x, y = a.ravel(), b.ravel()
     return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-30))
 
 
-def _relative_error(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def relative_error(a: Floats, b: Floats) -> float:
     """Largest difference relative to the largest reference value."""
     return float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-30))
 

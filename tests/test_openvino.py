@@ -15,9 +15,10 @@ from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export, verify_bundle
-from samdeploy.graphs import ALL_ROLES
-from samdeploy.runtimes.openvino import OpenVinoSession, check_honoured
+from samdeploy.graphs import ALL_ROLES, ENCODER
+from samdeploy.runtimes.openvino import OpenVinoRuntime, OpenVinoSession, check_honoured
 from samdeploy.session import RuntimeOptions
+from tests.rounding import bf16, bf16_openvino
 
 
 def test_manifest(small_openvino_bundle: Path) -> None:
@@ -67,11 +68,30 @@ def test_same_answers_as_onnx_runtime(
     assert np.count_nonzero(found.data != expected.data) <= 6
 
 
-def test_default_precision_is_reported(small_openvino_bundle: Path) -> None:
+def test_every_processor_computes_in_what_was_verified(small_openvino_bundle: Path) -> None:
     with SAM(small_openvino_bundle) as sam:
-        provider = sam.info()["providers"]["encoder"]
-    preferred = ov.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
-    assert provider == f"OpenVINO CPU {preferred}"
+        assert set(sam.info()["providers"].values()) == {"OpenVINO CPU f32"}
+
+
+def test_a_processor_with_bf16_computes_in_it_when_asked(
+    small_openvino_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bf16_openvino(monkeypatch)
+    assert "bf16" in OpenVinoRuntime.availability().lower("cpu")
+    graph = small_openvino_bundle / "encoder.xml"
+    image = np.full((1, 3, 256, 256), 100.3, np.float32)
+    found = {}
+    for precision in (None, "f32", "bf16"):
+        options = RuntimeOptions(precision=precision, threads=1)
+        session = OpenVinoRuntime().open(graph, ENCODER, device="cpu", options=options)
+        assert session.provider == f"OpenVINO CPU {precision or 'f32'}"
+        found[precision] = session.run({"image": image})["image_embeddings"]
+    np.testing.assert_array_equal(found[None], found["f32"])
+    np.testing.assert_array_equal(found["bf16"], bf16(found["bf16"]))
+    assert np.abs(found["bf16"] - found["f32"]).max() > 0
+    with pytest.raises(InputError, match="precision=f16; device 'cpu' uses f32 instead"):
+        options = RuntimeOptions(precision="f16")
+        OpenVinoRuntime().open(graph, ENCODER, device="cpu", options=options)
 
 
 def test_verify_again(small_openvino_bundle: Path, small_checkpoint: Path) -> None:
@@ -183,7 +203,7 @@ def test_streams_that_the_device_lacks_are_refused(small_openvino_bundle: Path) 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"precision": "f8"}, "precision=f8; expected one of f32, bf16, f16"),
+        ({"precision": "f8"}, "precision=f8; expected one of f32, bf16, bf16-encoder, f16"),
         ({"performance_hint": "fast"}, "performance_hint=fast; expected one of latency"),
         ({"streams": 0}, "streams=0; expected 1 or more"),
         ({"memory_arena": False}, "memory_arena=False; runtime 'openvino' has no use for it"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 import numpy as np
 import pytest
 
+from samdeploy.bundle import VerificationRecord
 from samdeploy.errors import VerificationError
 from samdeploy.graphs import DECODER, ENCODER, CheckedSession
 from samdeploy.runtimes.fake import FakeDecoder, FakeEncoder
@@ -63,6 +65,38 @@ def test_differences_fail(changed: dict[str, Callable[[Array], Array]]) -> None:
     assert not record.passed
     with pytest.raises(VerificationError, match="mask IoU mean"):
         check(record)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("part", ["encoder", "logits", "iou"])
+def test_what_is_not_finite_fails_and_can_be_recorded(part: str, value: float) -> None:
+    calls = 0
+
+    def spoil(array: Array) -> Array:
+        """One value, of the second image's answers alone."""
+        nonlocal calls
+        calls += 1
+        array = array.copy()
+        if calls == (2 if part == "encoder" else 8):
+            array.flat[-1] = value
+        return array
+
+    record = verify_sessions(sessions(), sessions(**{part: spoil}), tolerance=0.0)
+    assert record.not_finite == (not np.isfinite(value))
+    assert record.passed == (np.isfinite(value) and part != "encoder")
+    if record.not_finite:
+        with pytest.raises(VerificationError, match="1 values are NaN or infinite"):
+            check(record)
+    content = msgspec.json.encode(record)
+    assert b"null" not in content
+    assert msgspec.json.decode(content, type=VerificationRecord) == record
+
+
+def test_a_reference_that_is_not_finite_fails() -> None:
+    broken = sessions(iou=lambda x: np.full_like(x, np.nan))
+    record = verify_sessions(broken, broken)
+    assert not record.passed
+    assert record.not_finite == 2 * record.prompts * 4
 
 
 def test_masks_of_the_whole_image_are_counted() -> None:

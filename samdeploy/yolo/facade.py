@@ -16,6 +16,7 @@ from samdeploy.prompts import Nested, Prompt, collect_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
+from samdeploy.verification_table import verification_facts
 from samdeploy.yolo.model import open_yolo
 from samdeploy.yolo.prompting import select_masks
 from samdeploy.yolo.settings import YoloSettings
@@ -171,14 +172,13 @@ class YOLO:
             "runtime": model.runtime,
             "device": model.device,
             "providers": {model.facts.role: model.session.provider},
+            "arithmetic": model.precision,
             "image_size": max(model.facts.imgsz),
             "task": model.facts.task,
             "classes": len(model.facts.names),
         }
         if model.bundle is not None:
             manifest = model.bundle.manifest
-            verified = manifest.verification
-            ran = verified.mode not in ("off", "not run")
             facts |= {
                 "architecture": manifest.architecture,
                 "format": manifest.format,
@@ -186,8 +186,7 @@ class YOLO:
                 "bytes": model.bundle.bytes,
                 "checkpoint": manifest.source.name,
                 "licence": manifest.source.licence,
-                "verified": verified.passed,
-                "box_iou_against_torch": verified.box_iou_mean if ran else None,
+                **verification_facts(manifest, model.precision),
             }
         if verbose:
             print(format_table([], [[name, plain(value)] for name, value in facts.items()]))

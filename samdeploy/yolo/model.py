@@ -14,7 +14,9 @@ from samdeploy.errors import BundleError, InputError
 from samdeploy.graphs import SEGMENTER, CheckedSession, spec_of
 from samdeploy.masks import Masks
 from samdeploy.opening import open_graphs, own_runtime
+from samdeploy.precision import F32
 from samdeploy.session import RuntimeOptions
+from samdeploy.verified import notice_unless_verified, with_arithmetic
 from samdeploy.yolo.decode import decode
 from samdeploy.yolo.letterbox import Letterbox, Size
 from samdeploy.yolo.metadata import YoloFacts, read_onnx_facts
@@ -27,7 +29,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class YoloModel:
-    """A session and what is known about its graph; ``bundle`` is ``None`` for a plain ONNX file."""
+    """A session, its arithmetic (``precision``) and what is known about its graph; ``bundle`` is
+    ``None`` for a plain ONNX file."""
 
     session: CheckedSession
     facts: YoloFacts
@@ -35,6 +38,7 @@ class YoloModel:
     runtime: str
     device: str
     bundle: Bundle | None
+    precision: str = F32
 
     def detect(self, image: NDArray[np.uint8], settings: YoloSettings) -> Detections:
         """Boxes in ``image`` (RGB uint8 ``[H, W, 3]``), best first."""
@@ -154,8 +158,11 @@ def open_yolo(
         graphs, runtime = {facts.role: path}, runtime or "onnxruntime"
     else:
         raise InputError(why_no_yolo(model))
+    options = with_arithmetic(options, bundle)
     recorded = None if bundle is None else bundle.specs()
     sessions, used = open_graphs(graphs, runtime, device, options, recorded)
-    opened = YoloModel(sessions[facts.role], facts, path, runtime, used, bundle)
+    precision = options.precision or F32
+    notice_unless_verified(precision, bundle)
+    opened = YoloModel(sessions[facts.role], facts, path, runtime, used, bundle, precision)
     fixed_input_size(opened.session)
     return opened

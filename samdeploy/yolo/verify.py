@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from samdeploy.bundle import VerificationRecord
 from samdeploy.graphs import spec_of
+from samdeploy.precision import F32
 from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, Session
-from samdeploy.verify import TOLERANCE, mask_iou
+from samdeploy.verify import Floats, finite, gate, mask_iou, relative_error
 from samdeploy.yolo.letterbox import Letterbox
 
 #: Places that are compared on each image.
@@ -28,6 +29,7 @@ def verify_yolo(
     candidate: Mapping[str, Session],
     *,
     precision: str = "fp32",
+    arithmetic: str = F32,
     tolerance: float | None = None,
     images: int = 2,
     seed: int = 0,
@@ -39,9 +41,9 @@ def verify_yolo(
     It passes when the mean overlaps of the boxes, and of the masks of a segmenter, reach the
     tolerance.
     """
-    gate = TOLERANCE[precision] if tolerance is None else tolerance
+    least, _ = gate(precision, arithmetic, tolerance)
     [expected_by], [found_by] = reference.values(), candidate.values()
-    box_ious, mask_ious, errors, score_errors = [], [], [], []
+    box_ious, mask_ious, errors, score_errors, not_finite = [], [], [], [], 0
     height, width = (int(side) for side in spec_of(expected_by.inputs, "images").shape[2:])
     for index in range(images):
         if progress:
@@ -49,9 +51,11 @@ def verify_yolo(
         scene = generate_scene(seed + index, (240, 320) if index % 2 else (300, 220))
         letterbox = Letterbox.fit((scene.image.shape[0], scene.image.shape[1]), (height, width))
         feeds = {"images": letterbox.image_to_input(scene.image)}
-        expected, found = expected_by.run(feeds), found_by.run(feeds)
-        errors += [_relative_error(expected[name], found[name]) for name in expected]
-        prototypes = expected.get("output1", np.zeros((1, 0, 1, 1), np.float32))
+        bad, expected = _finite(expected_by.run(feeds))
+        worse, found = _finite(found_by.run(feeds))
+        not_finite += bad + worse
+        errors += [relative_error(expected[name], found[name]) for name in expected]
+        prototypes = expected.get("output1", np.zeros((1, 0, 1, 1)))
         scores = slice(4, expected["output0"].shape[1] - prototypes.shape[1])
         best = np.argsort(-expected["output0"][0, scores].max(axis=0), kind="stable")[:PLACES]
         a, b = expected["output0"][0][:, best], found["output0"][0][:, best]
@@ -63,7 +67,9 @@ def verify_yolo(
             )
     boxes, masks = np.concatenate(box_ious), np.concatenate(mask_ious or [np.zeros(0)])
     return VerificationRecord(
-        passed=bool(boxes.mean() >= gate and (not masks.size or masks.mean() >= gate)),
+        passed=bool(
+            boxes.mean() >= least and (not masks.size or masks.mean() >= least) and not not_finite
+        ),
         mode="error",
         images=images,
         detections=len(boxes),
@@ -74,24 +80,26 @@ def verify_yolo(
         box_iou_min=float(boxes.min()),
         mask_iou_mean=float(masks.mean()) if masks.size else 0.0,
         mask_iou_min=float(masks.min()) if masks.size else 0.0,
-        tolerance=gate,
+        tolerance=least,
         provider=found_by.provider,
+        arithmetic=arithmetic,
+        not_finite=not_finite,
     )
 
 
-def _masks(coefficients: NDArray[np.float32], answer: Mapping[str, Array]) -> NDArray[np.float32]:
+def _finite(answer: Mapping[str, Array]) -> tuple[int, dict[str, Array]]:
+    bad, arrays = finite(*answer.values())
+    return bad, dict(zip(answer, arrays, strict=True))
+
+
+def _masks(coefficients: Floats, answer: Mapping[str, Array]) -> Floats:
     """Logits of the masks in the prototypes' frame, ``[N, h, w]``."""
     return np.asarray(np.einsum("mn,mhw->nhw", coefficients, answer["output1"][0]))
 
 
-def _box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+def _box_iou(a: Floats, b: Floats) -> NDArray[np.float64]:
     """IoU of each box of ``[4, N]`` (centre x, centre y, width, height) with its counterpart."""
     centres, sides = np.stack([a[:2], b[:2]]).astype(float), np.stack([a[2:], b[2:]]).astype(float)
     top_left, bottom_right = centres - sides / 2, centres + sides / 2
     overlap = np.clip(bottom_right.min(axis=0) - top_left.max(axis=0), 0, None).prod(axis=0)
     return np.asarray(overlap / np.maximum(sides.prod(axis=1).sum(axis=0) - overlap, 1e-9))
-
-
-def _relative_error(a: Array, b: Array) -> float:
-    """Largest difference relative to the largest reference value."""
-    return float(np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-30))

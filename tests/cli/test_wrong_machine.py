@@ -66,7 +66,10 @@ def test_a_bundle_opened_with_a_runtime_of_another_format(
         (["device=cuda"], "'cuda' is not usable.*pip install onnxruntime-gpu; usable: cpu"),
         (["device=abacus"], "unknown device 'abacus'; expected one of"),
         (["precision=bf16"], "precision=bf16; runtime 'onnxruntime' has no use for it"),
-        (["precision=f8", "runtime=openvino"], "precision=f8; expected one of f32, bf16, f16"),
+        (
+            ["precision=f8", "runtime=openvino"],
+            "precision=f8; expected one of f32, bf16, bf16-encoder",
+        ),
         (["device=npu", "runtime=openvino"], "'npu' is not one that OpenVINO finds here"),
         (["imgsz=512"], "imgsz are fixed in a bundle"),
     ],

@@ -141,8 +141,7 @@ class TestOpenVino(RuntimeContract):
 
     @classmethod
     def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
-        # Left alone, OpenVINO computes in bf16 where the processor can.
-        return RuntimeOptions(threads=1, precision="f32")
+        return RuntimeOptions(threads=1)
 
     def test_provider_tells_the_precision(self, model: Model) -> None:
         assert model[ENCODER].provider == "OpenVINO CPU f32"

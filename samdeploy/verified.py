@@ -1,0 +1,47 @@
+"""What a model computes in, and what is said of arithmetic in which it was not verified."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from samdeploy.bundle import Bundle
+from samdeploy.notices import notice
+from samdeploy.precision import ARITHMETIC, F32
+from samdeploy.session import RuntimeOptions
+from samdeploy.tuning import Tuning
+
+
+def with_arithmetic(
+    options: RuntimeOptions, bundle: Bundle | None, tuning: Tuning | None = None
+) -> RuntimeOptions:
+    """``options`` with a ``precision``: the one asked for; else, of those in which the bundle
+    passed its verification, the one that it was tuned to, f32, or the first; else f32."""
+    if options.precision is not None:
+        return options
+    tuned_to = [] if tuning is None else [tuning.chosen.arithmetic]
+    passed = _passed(bundle)
+    names = [name for name in (*tuned_to, F32, *passed) if name in passed]
+    return replace(options, precision=names[0] if names else F32)
+
+
+def notice_unless_verified(precision: str, bundle: Bundle | None) -> None:
+    """Say so when ``bundle`` has not passed in ``precision``, which is not f32."""
+    passed = _passed(bundle)
+    if bundle is None or precision in (F32, *passed):
+        return
+    recorded = precision in bundle.manifest.verifications
+    found = "misses its tolerance" if recorded else "was not verified"
+    notice(
+        "precision=%s; '%s' %s in it (it passed in %s), see what it costs with 'samdeploy verify "
+        "precision=%s save=True'.",
+        precision,
+        bundle.folder,
+        found,
+        ", ".join(passed) or "none",
+        precision,
+    )
+
+
+def _passed(bundle: Bundle | None) -> list[str]:
+    records = {} if bundle is None else bundle.manifest.verifications
+    return [name for name, record in records.items() if record.passed and name in ARITHMETIC]
