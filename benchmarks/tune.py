@@ -23,7 +23,7 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name, is_gpu
 from samdeploy.errors import InputError, SamDeployError
 from samdeploy.precision import ARITHMETIC, F32
-from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
+from samdeploy.registry import EXPORTERS, RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter
 from samdeploy.settings import GPU_BATCH, WholeImageSettings
 from samdeploy.table import format_table
@@ -134,7 +134,7 @@ def _candidates(
                 raise
             continue
         state = availability(RUNTIMES, exporter.runtimes[0])
-        if exporter.availability().usable and base_name(target) in state.devices:
+        if availability(EXPORTERS, name).usable and base_name(target) in state.devices:
             usable.append(exporter)
     for precision, options in PRECISIONS.items():
         if precisions and precision not in precisions:

@@ -35,7 +35,13 @@ from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER, needed_roles
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import F32
-from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
+from samdeploy.registry import (
+    EXPORTERS,
+    RUNTIMES,
+    availability,
+    exporter_names,
+    load_exporter,
+)
 from samdeploy.session import Exporter, ExportOptions, RuntimeOptions, TensorSpec
 from samdeploy.verify import check, gate, verify_sessions
 from samdeploy.yolo.verify import verify_yolo
@@ -94,7 +100,7 @@ def export(
     if verify not in _MODES:
         raise InputError(f"verify='{verify}'; expected one of {', '.join(_MODES)}.")
     exporter = load_exporter(format)
-    state = exporter.availability()
+    state = availability(EXPORTERS, format)
     if not state.usable:
         raise RuntimeUnavailableError(
             f"format '{format}' cannot be exported here: {state.reason}; {state.install}."

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from samdeploy.drawing import draw_masks
-from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform, resize_masks
+from samdeploy.libraries import optional_library
 from samdeploy.polygons import Polygon, mask_to_polygons
 from samdeploy.postprocess import mask_boxes
 from samdeploy.rle import Rle
@@ -215,14 +216,10 @@ class Masks:
         """A ``supervision.Detections``: masks, boxes (outer edges) and scores as confidence.
 
         Raises:
-            RuntimeUnavailableError: supervision is not installed.
+            RuntimeUnavailableError: supervision is not installed, or does not work.
         """
-        try:
+        with optional_library("supervision", "pip install 'samdeploy[plot]'"):
             import supervision
-        except ImportError as error:
-            raise RuntimeUnavailableError(
-                "supervision is not installed; run: pip install 'samdeploy[plot]'."
-            ) from error
         boxes = self.boxes.copy()
         boxes[:, 2:] += (self.areas > 0)[:, None]
         return supervision.Detections(

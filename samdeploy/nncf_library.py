@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.libraries import optional_library
 
 
 @contextmanager
@@ -19,14 +19,10 @@ def quiet_nncf(purpose: str) -> Iterator[Any]:
         purpose: the options that need it, such as ``int8=True``.
 
     Raises:
-        RuntimeUnavailableError: it is not installed.
+        RuntimeUnavailableError: it is not installed, or does not work.
     """
-    try:
+    with optional_library(f"{purpose} needs NNCF, which", "pip install 'samdeploy[openvino]'"):
         import nncf
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"{purpose} needs NNCF ({error}); run: pip install 'samdeploy[openvino]'."
-        ) from error
     nncf.set_log_level(logging.ERROR)
     with redirect_stdout(io.StringIO()):
         yield nncf

@@ -15,7 +15,13 @@ from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, Specs, fixed_shape
 from samdeploy.precision import ARITHMETIC, F32
-from samdeploy.registry import exporter_names, load_runtime, runtime_names
+from samdeploy.registry import (
+    RUNTIMES,
+    availability,
+    exporter_names,
+    load_runtime,
+    runtime_names,
+)
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import GPU_BATCH
 from samdeploy.text import reason, shown
@@ -187,7 +193,7 @@ def open_graphs(
             f"precision={arithmetic.encoder} or leave it out."
         )
     loaded = load_runtime(runtime)
-    state = loaded.availability()
+    state = availability(RUNTIMES, runtime)
     if not state.usable:
         raise RuntimeUnavailableError(
             f"runtime '{runtime}' is not usable here: {state.reason}; {state.install}."

@@ -6,13 +6,16 @@ Elsewhere only the plugins of ONNX Runtime are imported by name (runtimes/onnxru
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.errors import InputError
+from samdeploy.libraries import ANY_FAILURE, optional_library, remedy
 from samdeploy.session import Availability, Exporter, Runtime
+from samdeploy.text import reason
 
 EXPORTERS, RUNTIMES = "samdeploy.exporters", "samdeploy.runtimes"
 BENCHMARKS = "samdeploy.benchmarks"
@@ -68,29 +71,42 @@ def load_benchmark(name: str) -> Callable[..., Any]:
 
 
 def availability(group: str, name: str) -> Availability:
-    """The state of one exporter or runtime; a library that is missing is a reason, not an error."""
+    """The state of one exporter or runtime. A library that is missing or does not work is a reason,
+    whatever it raises, and ends nothing but its own row.
+
+    Raises:
+        InputError: no such name.
+    """
+    point = _point(group, name, name)
     try:
-        loaded: Availability = _load(group, name, name).availability()
-    except RuntimeUnavailableError as error:
-        return Availability(
-            reason=str(error.__cause__ or error), install=_install(_found(group)[name])
-        )
-    return loaded
+        state: Availability = point.load().availability()
+        return replace(state, absent=lambda: _absent(state))
+    except ANY_FAILURE as error:
+        return Availability(reason=reason(error), install=remedy(error, _install(point)))
+
+
+def _absent(state: Availability) -> Mapping[str, Availability]:
+    """What the runtime says of its devices that are not usable; a look that fails is one row."""
+    try:
+        return state.absent()
+    except ANY_FAILURE as error:
+        return {"others": Availability(reason=reason(error))}
 
 
 def _load(group: str, name: str, what: str) -> Any:
+    point = _point(group, name, what)
+    with optional_library(f"{what} '{point.name}'", _install(point)):
+        return point.load()
+
+
+def _point(group: str, name: str, what: str) -> EntryPoint:
     points = _found(group)
     wanted = _ALIASES.get(name.lower(), name.lower())
     if wanted not in points:
         close = difflib.get_close_matches(wanted, points, 1)
         hint = f"did you mean '{close[0]}'" if close else f"expected one of: {', '.join(points)}"
         raise InputError(f"unknown {what} '{name}'; {hint}.")
-    try:
-        return points[wanted].load()
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"{what} '{wanted}' is not usable here ({error}); run: {_install(points[wanted])}."
-        ) from error
+    return points[wanted]
 
 
 def _install(point: EntryPoint) -> str:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.files import atomic_path
+from samdeploy.libraries import ANY_FAILURE
 from samdeploy.session import ExportOptions
 
 INSTALL = "pip install 'samdeploy[tensorrt]'"
@@ -37,7 +38,7 @@ class Target:
 
 
 class Library(ABC):
-    """One of the two; making it imports it, and raises ``ImportError`` or ``OSError``."""
+    """One of the two; making it imports it, which raises anything where it is broken."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -255,7 +256,7 @@ def installed_libraries() -> list[Library]:
     for library in LIBRARIES:
         try:
             found.append(library())
-        except (ImportError, OSError):  # OSError: the module is there and its library is not
+        except ANY_FAILURE:
             continue
     return found
 

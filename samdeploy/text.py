@@ -6,6 +6,8 @@ import os
 import unicodedata
 from typing import Any
 
+from samdeploy.errors import SamDeployError
+
 _LONGEST = 80
 _LONGEST_REASON = 300
 #: Control characters, halves of characters, and what begins a line or a paragraph.
@@ -22,8 +24,12 @@ def shown(value: Any) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What somebody else's error says, on one line; its type where it says nothing."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """What somebody else's error says, on one line; its type where that is part of it."""
+    text = " ".join(str(error).split())
+    if not text:
+        return type(error).__name__
+    if not isinstance(error, (ImportError, SamDeployError)):
+        text = f"{type(error).__name__}: {text}"
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from samdeploy import registry
+from samdeploy.bundle import read_manifest
+from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.export_pipeline import export
+from samdeploy.exporters import onnx as onnx_exporter
+from samdeploy.models import GraphModule
 from samdeploy.runtimes.fake import FakeRuntime
-from samdeploy.session import Exporter, ExportOptions, Runtime
+from samdeploy.session import Exporter, ExportOptions, Graph, Runtime
+
+FOUND = registry._found
 
 
 def test_built_in_names() -> None:
@@ -77,3 +86,97 @@ def test_a_library_that_a_plugin_lacks(plugins: dict[str, Any]) -> None:
 
     plugins["npu"] = Broken("npu", "no_such_library:Runtime", registry.RUNTIMES)
     assert registry.availability(registry.RUNTIMES, "npu").install == "pip install some-npu"
+
+
+@pytest.fixture
+def broken(
+    plugins: dict[str, EntryPoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """Makes the runtime ``npu`` one whose module has the given text."""
+
+    def make(text: str) -> None:
+        (tmp_path / "npu_library.py").write_text(text)
+        plugins["npu"] = EntryPoint("npu", "npu_library:Runtime", registry.RUNTIMES)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield make
+    sys.modules.pop("npu_library", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("raise OSError('libnpu.so.1: cannot open shared object file')", "OSError: libnpu.so.1: c"),
+        ("raise ImportError('numpy.core.multiarray failed\\n to import')", "multiarray failed to"),
+        ("raise AttributeError('_ARRAY_API not found')", "AttributeError: _ARRAY_API not found"),
+        ("raise RuntimeError('Could not determine home directory.')", "home directory"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import sys; sys.exit()", "SystemExit"),
+        ("Runtime = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("def Runtime(:", "SyntaxError"),
+        ("", "AttributeError: module 'npu_library' has no attribute 'Runtime'"),
+    ],
+)
+def test_a_library_that_does_not_work_is_a_reason(
+    broken: Callable[[str], None], text: str, says: str
+) -> None:
+    broken(text)
+    state = registry.availability(registry.RUNTIMES, "npu")
+    assert not state.usable
+    assert says in state.reason
+    assert state.install.startswith("it is installed but does not work")
+    with pytest.raises(RuntimeUnavailableError) as refused:
+        registry.load_runtime("npu")
+    assert says in str(refused.value)
+    assert "pip install" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("raise KeyError('driver')", "KeyError: 'driver'"),
+        ("raise SystemExit('no licence')", "SystemExit: no licence"),
+        ("return None", "TypeError"),
+    ],
+)
+def test_a_plugin_that_cannot_tell_its_state(
+    broken: Callable[[str], None], answer: str, says: str
+) -> None:
+    broken(f"class Runtime:\n @classmethod\n def availability(cls): {answer}")
+    state = registry.availability(registry.RUNTIMES, "NPU")
+    assert not state.usable
+    assert says in state.reason
+
+
+def test_a_look_for_devices_that_fails_is_one_row(broken: Callable[[str], None]) -> None:
+    broken(
+        "from samdeploy.session import Availability\n"
+        "class Runtime:\n"
+        " @classmethod\n"
+        " def availability(cls): return Availability(devices=('npu',), absent=lambda: 1 / 0)"
+    )
+    state = registry.availability(registry.RUNTIMES, "npu")
+    assert state.devices == ("npu",)
+    assert state.absent()["others"].reason == "ZeroDivisionError: division by zero"
+
+
+def test_one_broken_library_ends_nothing_else(
+    broken: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {group: dict(FOUND(group)) for group in (registry.EXPORTERS, registry.RUNTIMES)}
+    broken("raise OSError('libtbb.so.12: cannot open shared object file')")
+    for group in found.values():
+        group["openvino"] = EntryPoint("openvino", "npu_library:Any", registry.RUNTIMES)
+    monkeypatch.setattr(registry, "_found", found.__getitem__)
+    checkpoint = resolve_checkpoint("sam_tiny.pt")
+    with pytest.raises(RuntimeUnavailableError, match=r"format 'openvino'.*libtbb\.so\.12"):
+        export(checkpoint, "openvino", output=tmp_path / "bundle")
+    monkeypatch.setattr(onnx_exporter.OnnxExporter, "runtimes", ("openvino",))
+
+    def write(_: object, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+        (folder / graph.role).write_text("graph")
+        return Graph(graph.role, (Path(graph.role),), graph.inputs, graph.outputs)
+
+    monkeypatch.setattr(onnx_exporter.OnnxExporter, "export", write)
+    made = export(checkpoint, output=tmp_path / "bundle")
+    assert "libtbb.so.12" in read_manifest(made).verification.note

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from samdeploy.annotation.engines import Cluster, Work, run_local
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.worker import Worker
-from samdeploy.errors import OutputError, RuntimeUnavailableError, SamDeployError
+from samdeploy.errors import OutputError, SamDeployError
+from samdeploy.libraries import optional_library
 
 #: Images that a worker is given at a time. Their records come together, so this many per worker are
 #: done again after a kill.
@@ -34,15 +35,11 @@ def import_ray() -> Any:
     """Ray with Ray Data.
 
     Raises:
-        RuntimeUnavailableError: it is not installed.
+        RuntimeUnavailableError: it is not installed, or does not work.
     """
-    try:
+    with optional_library("engine=ray", "pip install 'samdeploy[ray]'"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise RuntimeUnavailableError(
-            f"engine=ray is not usable here ({error}); run: pip install 'samdeploy[ray]'."
-        ) from error
     return ray
 
 

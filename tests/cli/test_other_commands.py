@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from safetensors.torch import load_file, save_file
 
 from samdeploy import __version__, export_pipeline, registry
 from samdeploy.bundle import VerificationRecord
-from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.processor import ARITHMETIC
 from samdeploy.runtimes.onnxruntime import PROVIDERS
 
@@ -190,14 +190,13 @@ class TestFormats:
     def test_what_is_not_usable_has_a_reason_and_a_remedy(
         self, done: Cli, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def load(group: str, name: str, what: str) -> Any:
-            raise RuntimeUnavailableError("no") from ImportError("No module named 'onnx'")
-
-        monkeypatch.setattr(registry, "_load", load)
+        broken = EntryPoint("onnx", "no_such_library:Exporter", registry.EXPORTERS)
+        found = registry._found
+        monkeypatch.setattr(registry, "_found", lambda group: {**found(group), "onnx": broken})
         lines = done("formats").out.splitlines()
         line = next(line for line in lines if line.split()[:2] == ["format", "onnx"])
         assert "not usable" in line
-        assert "No module named 'onnx'" in line
+        assert "No module named 'no_such_library'" in line
         assert "pip install 'samdeploy[export]'" in line
 
 

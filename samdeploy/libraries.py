@@ -1,0 +1,37 @@
+"""Optional libraries: a missing or broken one is a sentence, whatever its import raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.text import reason
+
+#: What importing a library may raise. A broken one raises anything: OSError of a missing .so,
+#: AttributeError of a NumPy that does not fit, RuntimeError where it wants a home folder.
+ANY_FAILURE = (Exception, SystemExit)
+
+_REPAIR = "it is installed but does not work: repair it, install it again or remove it"
+
+
+@contextmanager
+def optional_library(what: str, install: str) -> Iterator[None]:
+    """The block imports a library that ``what`` needs; the command ``install`` brings it.
+
+    Raises:
+        RuntimeUnavailableError: it is not installed, or does not work.
+    """
+    try:
+        yield
+    except ANY_FAILURE as error:
+        hint = remedy(error, install)
+        run = "run: " if hint == install else ""
+        raise RuntimeUnavailableError(
+            f"{what} is not usable here ({reason(error)}); {run}{hint}."
+        ) from error
+
+
+def remedy(error: BaseException, install: str) -> str:
+    """What mends ``error``: installing helps against a module that is not there, and only that."""
+    return install if isinstance(error, ModuleNotFoundError) else _REPAIR
