@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,36 +26,6 @@ _VISION: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-#: Names of the published checkpoints to those of ``SamModel``, applied in order.
-_NAMES = [
-    (r"^image_encoder\.", "vision_encoder."),
-    (r"\.patch_embed\.proj\.", ".patch_embed.projection."),
-    (r"\.blocks\.", ".layers."),
-    (r"(vision_encoder\.layers\.\d+)\.norm(\d)", r"\1.layer_norm\2"),
-    (r"\.neck\.0\.", ".neck.conv1."),
-    (r"\.neck\.1\.", ".neck.layer_norm1."),
-    (r"\.neck\.2\.", ".neck.conv2."),
-    (r"\.neck\.3\.", ".neck.layer_norm2."),
-    (r"mask_downscaling\.0\.", "mask_embed.conv1."),
-    (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
-    (r"mask_downscaling\.3\.", "mask_embed.conv2."),
-    (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
-    (r"mask_downscaling\.6\.", "mask_embed.conv3."),
-    (r"point_embeddings\.", "point_embed."),
-    (
-        r"pe_layer\.positional_encoding_gaussian_matrix",
-        "shared_embedding.positional_embedding",
-    ),
-    (r"output_upscaling\.0\.", "upscale_conv1."),
-    (r"output_upscaling\.1\.", "upscale_layer_norm."),
-    (r"output_upscaling\.3\.", "upscale_conv2."),
-    (r"norm_final_attn", "layer_norm_final_attn"),
-    (r"(transformer\.layers\.\d+)\.norm(\d)", r"\1.layer_norm\2"),
-    (r"((?:iou_prediction_head|mlps\.\d))\.layers\.0\.", r"\1.proj_in."),
-    (r"((?:iou_prediction_head|mlps\.\d))\.layers\.1\.", r"\1.layers.0."),
-    (r"((?:iou_prediction_head|mlps\.\d))\.layers\.2\.", r"\1.proj_out."),
-]
-
 
 class TransformersPeer:
     """The port in transformers."""
@@ -73,17 +42,17 @@ class TransformersPeer:
     def prepare(job: Job, folder: Path) -> str:
         """Its own form of the checkpoint."""
         install_stand_ins()
-        import torch
         from transformers.models.sam.configuration_sam import SamConfig, SamVisionConfig
         from transformers.models.sam.modeling_sam import SamModel
 
+        from samdeploy.models.load import read_checkpoint
+        from samdeploy.models.state_names import published_of
+
         vision = SamVisionConfig(**_VISION[job.architecture])
         model: Any = SamModel(SamConfig(vision_config=vision.to_dict()))
-        state = torch.load(job.model, map_location="cpu", weights_only=True)
-        renamed = {_renamed(name): value for name, value in state.items()}
-        shared = "shared_embedding.positional_embedding"
-        renamed["shared_image_embedding.positional_embedding"] = renamed[f"prompt_encoder.{shared}"]
-        model.load_state_dict(renamed, strict=True)
+        state, _ = read_checkpoint(Path(job.model))
+        names = published_of(model.state_dict())
+        model.load_state_dict({own: state[name] for own, name in names.items()}, strict=True)
         target = folder / "transformers"
         model.save_pretrained(target)
         return str(target)
@@ -148,9 +117,3 @@ class TransformersPeer:
             if self._substitution:
                 self._substitution.enabled = False
         return len(found["masks"])
-
-
-def _renamed(name: str) -> str:
-    for pattern, replacement in _NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name

@@ -21,7 +21,7 @@ from samdeploy.session import Array, Availability, RuntimeOptions, Session
 
 class TorchRuntime:
     name: ClassVar[str] = "torch"
-    suffixes: ClassVar[tuple[str, ...]] = (".pt", ".pth", ".safetensors")
+    suffixes: ClassVar[tuple[str, ...]] = ()  # a checkpoint's content says what it is
 
     def __init__(self) -> None:
         self._loaded: tuple[Path, dict[str, GraphModule]] | None = None

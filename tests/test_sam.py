@@ -14,7 +14,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from samdeploy import SAM, Embedding, InputError, Prompt, RuntimeUnavailableError
+from samdeploy import (
+    SAM,
+    CheckpointError,
+    Embedding,
+    InputError,
+    Prompt,
+    RuntimeUnavailableError,
+)
 from samdeploy.engine import Engine
 from samdeploy.prompts import DecoderPrompts
 
@@ -272,7 +279,7 @@ class TestModels:
             SAM(small_bundle, device=device)
 
     def test_a_runtime_that_does_not_fit(self, small_bundle: Path) -> None:
-        with pytest.raises(InputError, match="torch"):
+        with pytest.raises(CheckpointError, match=r"encoder\.onnx' is not a checkpoint"):
             SAM(small_bundle, runtime="torch")
         with pytest.raises(InputError, match="unknown runtime"):
             SAM(small_bundle, runtime="onnxruntimes2")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 from samdeploy.errors import CheckpointError
+from samdeploy.text import shown
 
 _T = TypeVar("_T", bound=Any)
 
@@ -125,6 +126,8 @@ PUBLISHED = {
     "mobile_sam": SamConfig(TinyVitConfig()),
 }
 
+_KINDS = {tuple: "a list of whole numbers", int: "a whole number", float: "a number"}
+
 # Arguments of the official constructors that repeat another number, or matter in training only.
 _REDUNDANT = {
     "in_chans", "use_abs_pos", "embed_dim", "image_embedding_size", "input_image_size",
@@ -178,15 +181,25 @@ def _update(config: _T, values: Mapping[str, Any], section: str) -> _T:
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name in known:
-            kind = type(getattr(config, name))
-            try:
-                changes[name] = kind(value)
-            except (TypeError, ValueError) as error:
-                raise CheckpointError(
-                    f"config['{section}']['{name}'] is {value!r}; expected {kind.__name__}."
-                ) from error
+            changes[name] = _converted(getattr(config, name), value, f"'{section}']['{name}")
         elif name not in _REDUNDANT:
             raise CheckpointError(
                 f"config['{section}'] has no entry '{name}'; expected one of {sorted(known)}."
             )
     return replace(config, **changes)
+
+
+def _converted(default: Any, value: Any, place: str) -> Any:
+    """``value`` in the type of ``default``, where it is the same number."""
+    kind = type(default)
+    if isinstance(default, tuple):
+        if isinstance(value, (list, tuple)):
+            return tuple(_converted(0, item, place) for item in value)
+    elif isinstance(value, bool) or kind is bool:
+        if isinstance(value, bool) and kind is bool:
+            return value
+    elif isinstance(value, (int, float)) and abs(value) < 1e15 and kind(value) == value:
+        return kind(value)
+    raise CheckpointError(
+        f"config[{place}'] is {shown(value)}; expected {_KINDS.get(kind, kind.__name__)}."
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +26,7 @@ from samdeploy.models.config import (
     VitConfig,
     merge,
 )
+from samdeploy.models.limits import check_config
 
 StateDict = Mapping[str, Tensor]
 
@@ -33,7 +35,8 @@ def infer_config(state: StateDict, overrides: Mapping[str, Any] | None = None) -
     """The architecture of ``state``; ``overrides`` is a nested mapping as in ``config.json``.
 
     Raises:
-        CheckpointError: a tensor that the inference needs is missing or has an impossible shape.
+        CheckpointError: a tensor that the inference needs is missing or has an impossible shape, or
+            the numbers are of no model that can be built.
     """
     overrides = overrides or {}
     if "image_encoder.pos_embed" in state:
@@ -47,7 +50,9 @@ def infer_config(state: StateDict, overrides: Mapping[str, Any] | None = None) -
             "Segment Anything model."
         )
     config = SamConfig(encoder, _prompt_encoder(state), _mask_decoder(state))
-    return merge(config, overrides)
+    config = merge(config, overrides)
+    check_config(config, len(state))
+    return config
 
 
 def stored_image_size(state: StateDict) -> int | None:
@@ -68,8 +73,11 @@ def _shape(state: StateDict, key: str, rank: int) -> tuple[int, ...]:
 
 
 def _count(state: StateDict, prefix: str) -> int:
-    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
-    return 1 + max((int(m[1]) for key in state if (m := pattern.match(key))), default=-1)
+    """How many modules a list has. A number that follows on none is not counted; whoever compares
+    the keys finds it left over."""
+    pattern = re.compile(re.escape(prefix) + r"\.([0-9]{1,6})\.")
+    found = {int(m[1]) for key in state if (m := pattern.match(key))}
+    return next(index for index in count() if index not in found)
 
 
 def _vit(state: StateDict, overrides: Mapping[str, Any]) -> VitConfig:

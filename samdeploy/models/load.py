@@ -1,30 +1,34 @@
-"""A checkpoint file to a :class:`Sam` in evaluation mode.
-
-Nothing that a file holds is executed: ``torch.load`` runs with ``weights_only=True``.
-"""
+"""A checkpoint file to a :class:`Sam` in evaluation mode."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from samdeploy.errors import CheckpointError
+from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
+from samdeploy.errors import CheckpointError, InputError
+from samdeploy.models.checkpoint_file import file_size, read_content, refusing
 from samdeploy.models.config import SamConfig
 from samdeploy.models.infer import infer_config, stored_image_size
+from samdeploy.models.limits import check_names
 from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
+from samdeploy.models.state_names import find_state
+from samdeploy.settings import WholeImageSettings
+from samdeploy.text import shown
 
-_WRAPPERS = ("model", "state_dict")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+#: Of batch norms in training; inference does not read it.
+_COUNTER = "num_batches_tracked"
+#: Not in the published checkpoints; other programs store them beside the weights.
+_PIXELS = {"pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
+#: Bytes of a configuration.
+_LARGEST_CONFIG = 1 << 20
 
 
 def load_sam(
@@ -33,7 +37,7 @@ def load_sam(
     config: Mapping[str, Any] | str | Path | None = None,
     imgsz: int | None = None,
 ) -> Sam:
-    """Open a checkpoint (``.pt``, ``.pth``, ``.safetensors``).
+    """Open a checkpoint that torch or safetensors wrote, whatever its name ends in.
 
     Args:
         config: what tensor shapes cannot tell, as a mapping or the path of a JSON file.
@@ -42,14 +46,19 @@ def load_sam(
 
     Raises:
         CheckpointError: not a readable checkpoint, or a key is missing, extra or mis-shaped.
+        InputError: no encoder can have an input of ``imgsz`` pixels.
     """
-    state, own_config = read_checkpoint(Path(path))
-    sam_config = infer_config(state, _combine(own_config, read_config(config)))
-    wanted = sam_config.image_size if imgsz is None else imgsz
-    sam_config = sam_config.with_image_size(stored_image_size(state) or sam_config.image_size)
-    if wanted != sam_config.image_size:
-        sam_config, state = resize_positions(sam_config, state, wanted)
-    return build_sam(sam_config, state)
+    path = Path(path)
+    state, own_config = read_checkpoint(path)
+    given = read_config(config)
+    check_names(given)
+    with refusing(path):
+        sam_config = infer_config(state, _combine(own_config, given))
+        wanted = sam_config.image_size if imgsz is None else imgsz
+        sam_config = sam_config.with_image_size(stored_image_size(state) or sam_config.image_size)
+        if wanted != sam_config.image_size:
+            sam_config, state = resize_positions(sam_config, state, wanted)
+        return build_sam(sam_config, state)
 
 
 def build_sam(config: SamConfig, state: Mapping[str, Tensor]) -> Sam:
@@ -63,40 +72,53 @@ def build_sam(config: SamConfig, state: Mapping[str, Tensor]) -> Sam:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict in a file, and the configuration stored beside it (empty if there is none)."""
-    content = _read(path)
-    own_config: dict[str, Any] = {}
-    if isinstance(content, Mapping):
-        stored = content.get("config")
-        if isinstance(stored, Mapping):
-            own_config = dict(stored)
-        for name in _WRAPPERS:
-            if isinstance(content.get(name), Mapping):
-                content = content[name]
-                break
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(
-            f"'{path}' holds a {type(content).__name__}; expected a state dict (names to tensors)."
-        )
-    state = {}
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
+    """The state dict in a file, and the configuration stored beside it (empty if there is none).
+
+    Wrappers, prefixes and Hugging Face's names are gone; every tensor is of finite floats.
+
+    Raises:
+        CheckpointError: not a readable checkpoint of one SAM, or its numbers are of no use.
+    """
+    content = read_content(path)
+    with refusing(path):
+        state = find_state(content, str(path))
+        # What is claimed may be more than the file holds: one number, expanded. Twice, because
+        # tensors may share what they hold.
+        claimed = sum(_bytes(value, key) for key, value in state.items())
+        if claimed > 2 * file_size(path):
             raise CheckpointError(
-                f"'{path}' holds {key!r}: {type(value).__name__}; expected a state dict "
-                "(names to tensors only)."
+                f"'{path}' claims {claimed} bytes of weights, more than it holds; save its state "
+                "dict again."
             )
-        state[key.removeprefix("module.")] = value
-    return state, own_config
+        for key, value in state.items():
+            _check_numbers(key, value)
+        _check_pixels({name: state.pop(name) for name in _PIXELS if name in state})
+        stored = content.get("config")
+        return state, dict(stored) if isinstance(stored, Mapping) else {}
 
 
 def read_whole_image(path: Path) -> dict[str, Any]:
-    """The whole-image settings that a checkpoint recommends beside its weights; most have none."""
-    if path.suffix == ".safetensors":
-        return {}
-    # Memory-mapped, so that the weights themselves are not read.
-    content = _read(path, mmap=zipfile.is_zipfile(path))
+    """The whole-image settings that a checkpoint recommends beside its weights; most have none.
+
+    Raises:
+        CheckpointError: it has some that are not settings.
+    """
+    content = read_content(path, weights=False)
     stored = content.get("whole_image") if isinstance(content, Mapping) else None
-    return dict(stored) if isinstance(stored, Mapping) else {}
+    if not isinstance(stored, Mapping):
+        return {}
+    with refusing(path):
+        for name, value in stored.items():
+            if not isinstance(value, (bool, int, float, str)):
+                raise CheckpointError(
+                    f"'{path}' recommends {shown(name)} of type {type(value).__name__}; expected a "
+                    "number or a word."
+                )
+        try:
+            WholeImageSettings.from_names({}, stored)
+        except InputError as error:
+            raise CheckpointError(f"'{path}' recommends whole-image settings: {error}") from error
+        return dict(stored)
 
 
 def read_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
@@ -104,9 +126,11 @@ def read_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any]
         return {}
     if isinstance(config, Mapping):
         return dict(config)
+    path = Path(config)
+    file_size(path, _LARGEST_CONFIG)
     try:
-        content = json.loads(Path(config).read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"config '{config}' cannot be read ({error}); expected a JSON file."
         ) from error
@@ -115,28 +139,57 @@ def read_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any]
     return content
 
 
-def _read(path: Path, mmap: bool = False) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint '{path}' does not exist; expected a file.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            # Whether it can be read is told below, in words for users.
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
+def _bytes(value: Tensor, key: str) -> int:
+    """Of a tensor as an ordinary one."""
+    plain = not value.is_nested and not value.is_quantized and value.layout is torch.strided
+    if not plain or value.device.type != "cpu":
         raise CheckpointError(
-            f"'{path}' is not a plain checkpoint: it is damaged or holds objects other than "
-            "tensors, which are never executed; save its state dict and use that."
-        ) from error
-    except (
-        SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile,
-    ) as error:  # fmt: skip
+            f"'{key}' is a quantised, sparse, nested or empty (meta) tensor; expected the plain "
+            "weights: export from the checkpoint that it was made of."
+        )
+    return value.numel() * value.element_size()
+
+
+def _check_numbers(key: str, value: Tensor) -> None:
+    if key.endswith(_COUNTER) and not value.is_complex():
+        return
+    if value.dtype not in _FLOATS:
         raise CheckpointError(
-            f"'{path}' cannot be read as a checkpoint; it is truncated or not a "
-            ".pt / .pth / .safetensors file, fetch it again."
-        ) from error
+            f"'{key}' is of {str(value.dtype).removeprefix('torch.')}; expected float16, bfloat16, "
+            "float32 or float64: export from the checkpoint before it was quantised."
+        )
+    bad = value.numel() - int(torch.isfinite(value.float()).sum())
+    if bad:
+        raise CheckpointError(
+            f"'{key}' holds {bad} of {value.numel()} values that are not finite in float32 (NaN or "
+            "infinite); the training or the conversion that wrote it failed, use an earlier one."
+        )
+
+
+def _check_pixels(stored: Mapping[str, Tensor]) -> None:
+    """In 0 to 255, or both in 0 to 1, which is the same preprocessing.
+
+    Raises:
+        CheckpointError: the model was trained on images that were prepared in another way.
+    """
+    far = {}
+    for scale in (1, 255):
+        far = {
+            name: value
+            for name, value in stored.items()
+            if value.numel() != 3
+            or not torch.allclose(
+                scale * value.float().flatten(), torch.tensor(_PIXELS[name]), rtol=1e-3
+            )
+        }
+        if not far:
+            return
+    name, value = next(iter(far.items()))
+    raise CheckpointError(
+        f"the checkpoint's '{name}' is {shown(value.flatten()[:4].tolist())}; expected SAM's "
+        f"{list(_PIXELS[name])}: a bundle prepares images in that way alone, remove the entry if "
+        "the model was trained so all the same."
+    )
 
 
 def _combine(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,8 +213,8 @@ def _check_keys(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Ten
     extra = [key for key in state if key not in expected]
     if extra:
         raise CheckpointError(
-            f"the checkpoint holds '{extra[0]}'{_and_more(extra)}, which no part of the model "
-            "uses; expected the weights of one Segment Anything model."
+            f"the checkpoint holds '{extra[0][:120]}'{_and_more(extra)}, which no part of the "
+            "model uses; expected the weights of one Segment Anything model."
         )
     for key, shape in expected.items():
         if tuple(state[key].shape) != shape:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from samdeploy.errors import InputError
 from samdeploy.models.config import SamConfig, VitConfig
+from samdeploy.models.limits import MOST_PIXELS
 
 
 def resize_positions(
@@ -21,10 +22,12 @@ def resize_positions(
     """The same model for ``imgsz`` pixels.
 
     Raises:
-        InputError: ``imgsz`` is not a positive multiple of the patch size, 16.
+        InputError: ``imgsz`` is not a multiple of the patch size, 16, or too large.
     """
-    if imgsz <= 0 or imgsz % 16:
-        raise InputError(f"imgsz={imgsz}; expected a positive multiple of 16, such as 512 or 1024.")
+    if not 0 < imgsz <= MOST_PIXELS or imgsz % 16:
+        raise InputError(
+            f"imgsz={imgsz}; expected a multiple of 16 up to {MOST_PIXELS}, such as 512 or 1024."
+        )
     new = config.with_image_size(imgsz)
     state = dict(state)
     encoder = config.image_encoder

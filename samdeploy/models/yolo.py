@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from samdeploy.errors import CheckpointError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import CONTRACT
+from samdeploy.libraries import optional_library
 from samdeploy.session import TensorSpec
 from samdeploy.yolo.metadata import TASKS, YoloFacts
 
@@ -57,12 +57,14 @@ class Yolo(nn.Module):
 def is_ultralytics(path: Path) -> bool:
     """Whether a file is a checkpoint that names Ultralytics' classes. The pickle in it is searched
     for that name; it is not loaded."""
+    if not path.is_file():
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             with archive.open(member) as pickled:
                 return b"ultralytics" in pickled.read(_PICKLE_BYTES)
-    except (OSError, EOFError, RuntimeError, StopIteration, zipfile.BadZipFile, zlib.error):
+    except Exception:  # no archive, or a damaged one: whoever reads it says so
         return False
 
 
@@ -109,15 +111,9 @@ def load_yolo(path: Path, *, imgsz: int | None = None, trust: bool = False) -> Y
 def _ultralytics() -> Any:
     # Read when it is imported: a checkpoint must not make it install packages.
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    try:
+    what = "an Ultralytics checkpoint needs the package ultralytics (AGPL-3.0), which"
+    with optional_library(what, "pip install 'samdeploy[yolo]'"):
         import ultralytics
-    except (
-        Exception
-    ) as error:  # its own imports fail in several ways where torchvision is not right
-        raise RuntimeUnavailableError(
-            f"an Ultralytics checkpoint needs the package ultralytics (AGPL-3.0), which is not "
-            f"usable here ({error}); run: pip install 'samdeploy[yolo]'."
-        ) from error
     return ultralytics
 
 

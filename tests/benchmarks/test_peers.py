@@ -18,7 +18,6 @@ from samdeploy.benchmarks import peers as spoke
 from samdeploy.benchmarks import processes
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.peer_registry import PEERS
-from samdeploy.benchmarks.peer_transformers import _renamed
 from samdeploy.benchmarks.processes import TUNED_MALLOC, MeasurementError, measure_in_process
 from samdeploy.benchmarks.workbench import Settings, workbench
 
@@ -75,18 +74,6 @@ def test_the_allocator_is_chosen_in_the_child(
         processes._run("prepare", Job("meta", "", "", ""), tmp_path, malloc, str)
     assert seen == [None, TUNED_MALLOC]
     assert "GLIBC_TUNABLES" not in os.environ
-
-
-def test_names_of_weights_for_transformers() -> None:
-    named = {
-        "image_encoder.blocks.3.norm1.weight": "vision_encoder.layers.3.layer_norm1.weight",
-        "image_encoder.neck.1.bias": "vision_encoder.neck.layer_norm1.bias",
-        "mask_decoder.iou_prediction_head.layers.2.bias": "mask_decoder.iou_prediction_head"
-        ".proj_out.bias",
-        "mask_decoder.transformer.layers.0.norm4.weight": "mask_decoder.transformer.layers.0"
-        ".layer_norm4.weight",
-    }
-    assert {name: _renamed(name) for name in named} == named
 
 
 STAND_INS = """

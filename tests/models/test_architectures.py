@@ -91,7 +91,7 @@ class TestConfig:
             load_sam(small_checkpoint, config={"mask_decoder": {"transformer": {"heads": 4}}})
 
     def test_wrong_type(self, small_checkpoint: Path) -> None:
-        with pytest.raises(CheckpointError, match="expected int"):
+        with pytest.raises(CheckpointError, match="expected a whole number"):
             load_sam(small_checkpoint, config={"image_encoder": {"depth": "deep"}})
 
     def test_section_of_the_other_encoder(self, small_checkpoint: Path) -> None:

@@ -1,0 +1,97 @@
+"""What a configuration may say, whoever wrote it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from samdeploy.errors import CheckpointError
+from samdeploy.models.config import SamConfig, VitConfig
+from samdeploy.text import shown
+
+#: Side of the encoder input in pixels.
+MOST_PIXELS = 8192
+#: No published model comes near; beyond, no machine could build what is claimed.
+_MOST = {"img_size": MOST_PIXELS, "window_size": 1024, "window_sizes": 64}
+_MOST_OTHERS = 1 << 16
+_MAY_BE_ZERO = {"num_classes", "global_attn_indexes"}
+
+# At the top of a configuration: the sections, one width by another name, and facts that are the
+# same for every SAM.
+_TOP = {
+    "image_encoder", "tiny_vit", "prompt_encoder", "mask_decoder", "neck_out_channels",
+    "pixel_mean", "pixel_std", "mask_threshold", "image_format", "notes",
+}  # fmt: skip
+
+
+def check_names(mapping: Mapping[str, Any]) -> None:
+    """Of a configuration that a caller gives: nothing in it is passed over.
+
+    Raises:
+        CheckpointError: an entry that nothing reads.
+    """
+    for name in mapping:
+        if name not in _TOP:
+            raise CheckpointError(
+                f"config has an entry {shown(name)}; expected one of {', '.join(sorted(_TOP))}."
+            )
+
+
+def check_config(config: SamConfig, tensors: int) -> None:
+    """Whether a state dict of so many ``tensors`` can be that of such a model.
+
+    Raises:
+        CheckpointError: a number is out of range or does not divide another, or there are more
+            blocks than tensors.
+    """
+    encoder, decoder = config.image_encoder, config.mask_decoder
+    for part in (encoder, config.prompt_encoder, decoder, decoder.transformer):
+        for name, value in vars(part).items():
+            for number in value if isinstance(value, tuple) else (value,):
+                _check_number(name, number)
+    for holds, says in _conditions(config, tensors):
+        if not holds:
+            raise CheckpointError(
+                f"an architecture with {says}; expected one that can be built: check the "
+                "checkpoint, or the config that was passed."
+            )
+
+
+def _check_number(name: str, number: Any) -> None:
+    if isinstance(number, (int, float)):  # the rest are sections of their own
+        most = _MOST.get(name, _MOST_OTHERS)
+        least = 0 if name in _MAY_BE_ZERO or isinstance(number, bool) else 1
+        good = 0 < number <= most if isinstance(number, float) else least <= number <= most
+        if not good or not math.isfinite(number):
+            raise CheckpointError(
+                f"config: '{name}' is {number:g}; expected {least} to {most}, check the checkpoint "
+                "or the config that was passed."
+            )
+
+
+def _conditions(config: SamConfig, tensors: int) -> Iterator[tuple[bool, str]]:
+    """What has to hold, and what is said where it does not."""
+    encoder, decoder = config.image_encoder, config.mask_decoder
+    transformer, dim = decoder.transformer, config.image_encoder.out_chans
+    depths = (encoder.depth,) if isinstance(encoder, VitConfig) else encoder.depths
+    parts = (*depths, transformer.depth, decoder.iou_head_depth, decoder.num_multimask_outputs)
+    yield sum(parts) <= tensors, f"{sum(parts)} blocks and {tensors} tensors"
+    if isinstance(encoder, VitConfig):
+        pairs = [(encoder.embed_dim, encoder.num_heads)]
+        yield encoder.patch_size == 16, f"a patch_size of {encoder.patch_size} and not 16"
+        outside = [index for index in encoder.global_attn_indexes if index >= encoder.depth]
+        yield not outside, f"a global block {outside[:1]} of {encoder.depth} blocks"
+    else:
+        pairs = list(zip(encoder.embed_dims, encoder.num_heads, strict=False))
+        lists = (encoder.embed_dims, encoder.num_heads, encoder.depths, encoder.window_sizes)
+        same = len({len(each) for each in lists}) == 1
+        yield same and len(pairs) >= 3, "lists of different lengths, or fewer than 3 stages"
+    for width, heads in pairs:
+        yield width % heads == 0, f"{heads} heads in a width of {width}"
+    yield config.image_size % 16 == 0, f"an image size of {config.image_size}, no multiple of 16"
+    yield dim % 8 == 0, f"out_chans {dim}, no multiple of 8"
+    channels = config.prompt_encoder.mask_in_chans
+    yield channels % 4 == 0, f"mask_in_chans {channels}, no multiple of 4"
+    shares = transformer.num_heads * transformer.attention_downsample_rate
+    yield dim % shares == 0, f"a decoder of width {dim} whose heads divide it by {shares}"
