@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from samdeploy.annotation.boxes import (
     BoxSource,
@@ -23,10 +21,16 @@ from samdeploy.annotation.boxes import (
 from samdeploy.annotation.classes import read_names
 from samdeploy.annotation.dataset import Dataset, make_splits
 from samdeploy.annotation.engines import Work, find_engine
-from samdeploy.annotation.journal import Journal, Record
-from samdeploy.annotation.models import Models
-from samdeploy.annotation.previews import draw_contact_sheet
+from samdeploy.annotation.labelling import label
+from samdeploy.annotation.models import (
+    Models,
+    identify,
+    identify_detector,
+    whole_image_settings,
+)
+from samdeploy.annotation.report import Report
 from samdeploy.annotation.request import (
+    as_plain,
     check_classes,
     check_cluster,
     check_free,
@@ -34,13 +38,15 @@ from samdeploy.annotation.request import (
     check_numbers,
     choose_mode,
     default_output,
+    describe_images,
     list_images,
 )
 from samdeploy.annotation.store import Store
-from samdeploy.annotation.worker import Steps, Worker, preview_place
+from samdeploy.annotation.worker import Steps, Worker
 from samdeploy.annotation.writers import find_writer
 from samdeploy.errors import InputError
 from samdeploy.sam import SAM
+from samdeploy.text import encodable
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class AnnotationSummary:
         failed: images left out, each with the reason.
         objects: labelled objects in all images.
         seconds: time that this run took.
+        notices: sentences on what else was not as one might think: boxes that fit no image, images
+            that were done again and why.
     """
 
     output_dir: Path
@@ -62,6 +70,7 @@ class AnnotationSummary:
     failed: Mapping[str, str] = field(default_factory=dict)
     objects: int = 0
     seconds: float = 0.0
+    notices: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> int:
@@ -82,6 +91,7 @@ def auto_annotate(
     output_dir: str | PathLike[str] | None = None,
     *,
     boxes: str | PathLike[str] | None = None,
+    unmatched: float = 0.5,
     format: str = "yolo",
     names: str | PathLike[str] | None = None,
     val: float = 0.0,
@@ -103,8 +113,9 @@ def auto_annotate(
     """Label every image of ``data``.
 
     The first ten arguments are those of Ultralytics' function of this name. A run that was stopped,
-    however, goes on where it was when called again with the same arguments. An image that cannot be
-    read is left out and reported; the next run tries it again.
+    however, goes on where it was when called again. What was made from other boxes, another image,
+    model or setting is made again. An image that cannot be read is left out and reported; the next
+    run tries it again.
 
     Args:
         data: a folder of images, or a glob pattern.
@@ -118,8 +129,11 @@ def auto_annotate(
         output_dir: where labels go; by default the folder ``labels`` beside ``data``.
         boxes: labels that exist already, instead of a detector: a folder of YOLO files, or a COCO
             file.
+        unmatched: largest share of the images that ``boxes`` may say nothing about; these have no
+            objects.
         format: ``yolo``, ``coco``, ``labelme`` or ``png``.
-        names: text file with one class name a line; by default those that come with the boxes.
+        names: text file with one class name a line, or Ultralytics' YAML file of a data set; by
+            default those that come with the boxes.
         val: share of the images for validation; with it, ``output_dir`` becomes a data set with
             ``images`` and ``labels`` in ``train`` and ``val``.
         min_area: masks, and holes and islands of masks, below this many pixels are left out.
@@ -136,7 +150,8 @@ def auto_annotate(
         runtime, threads: of ``sam_model``, see :class:`SAM`; Ray's workers have as many threads as
             CPUs unless told.
         progress: called with images done (by earlier runs included), done by earlier runs, and all.
-        log: called with a sentence for every image left out.
+        log: called with a sentence for every image left out, and for every other thing that was
+            not as one might think.
         whole_image: for ``det_model="none"``: see
             :class:`~samdeploy.settings.WholeImageSettings`.
 
@@ -145,7 +160,7 @@ def auto_annotate(
     """
     started = time.perf_counter()
     detector_settings = {"conf": conf, "iou": iou, "imgsz": imgsz, "max_det": max_det}
-    check_numbers(detector_settings, min_area, simplify, val)
+    check_numbers(detector_settings, min_area, simplify, val, unmatched)
     wanted = check_classes(classes)
     if segmentation not in ("rle", "polygon"):
         raise InputError(f"segmentation={segmentation}; expected rle or polygon.")
@@ -156,7 +171,7 @@ def auto_annotate(
     check_mode(mode, detector_settings, zoom, whole_image)
     own_names = None if names is None else read_names(Path(names))
 
-    paths = list_images(data)
+    paths, nameless = list_images(data)
     known = [path.name for path in paths]
     root = Path(output_dir) if output_dir else default_output(Path(data))
     splits = make_splits(known, val)
@@ -175,110 +190,85 @@ def auto_annotate(
     if chosen.elsewhere:
         models = models.for_other_processes(max(1, int(cluster.cpus)))
     chosen.check()
-    source = _open_source(boxes, known, models)
-    sam = models.open_sam()
-    try:
-        store = Store(root.absolute())
+    report = Report(len(paths) + len(nameless), progress, log)
+    with ExitStack() as opened:
+        source = _open_source(boxes, paths, unmatched, models, opened)
+        sam = models.open_sam(opened)
         dataset = Dataset(
-            store,
+            Store(root.absolute()),
             source.names if own_names is None else own_names,
             source.category_ids,
-            sorted({path.parent for path in paths}),
+            source.image_ids,
+            dict(zip(known, paths, strict=True)),
             splits,
             simplify,
             segmentation,
         )
         steps = Steps(format, wanted, min_area, previews, zoom, whole_image)
         settings = {
-            "data": str(Path(data).resolve()),
-            "boxes": str(Path(boxes).resolve()) if boxes is not None else None,
-            "det_model": _named(det_model) if mode == "detector" else None,
-            **(detector_settings if mode == "detector" else {}),
-            "sam_model": _identity(sam),
-            "classes": None if wanted is None else sorted(wanted),
+            "data": encodable(str(Path(data).resolve())),
             "format": format,
-            "names": dict(own_names or {}),
             "val": val,
             # A split depends on all images, so they must stay the same; without one, more may come.
-            "images": hashlib.sha256("\n".join(known).encode()).hexdigest() if splits else None,
+            "images": describe_images(known) if splits else None,
+            "boxes": {"from": mode, **source.facts},
+            "detector": (
+                {**identify_detector(models.detector), **detector_settings}
+                if models.detector is not None
+                else None
+            ),
+            "sam_model": identify(sam),
+            "whole_image": whole_image_settings(sam, whole_image)
+            if mode == "whole image"
+            else None,
+            "classes": None if wanted is None else sorted(wanted),
+            "names": dataset.names,
+            "category_ids": dataset.category_ids,
             "min_area": min_area,
             "simplify": simplify,
             "segmentation": segmentation if format == "coco" else None,
             "previews": previews,
             "zoom": zoom,
-            "whole_image": {name: _plain(value) for name, value in sorted(whole_image.items())},
         }
         if chosen.elsewhere:
-            sam.close()  # it was opened for the checks and the settings; workers open their own
+            opened.close()  # opened for the checks and the settings; workers open their own
             theirs = None if mode == "detector" else source
             open_worker = partial(models.open_worker, theirs, dataset, steps)
         else:
             open_worker = partial(Worker, sam, source, dataset, steps)
-        store.create()
-        with Journal(store.state, settings) as journal:
-            store.sweep()
-            done = {name for name in known if _is_done(journal.records.get(name), root)}
-            resumed, total = len(done), len(paths)
-            left = [path for path in paths if path.name not in done]
-            count = resumed
-            if progress:
-                progress(count, resumed, total)
-            for record in chosen.run(Work(left, open_worker, cluster)):
-                journal.append(record)
-                count += 1
-                if record.error and log:
-                    log(f"{record.image} was left out: {record.error}")
-                if progress:
-                    progress(count, resumed, total)
-            store.sweep()  # a worker may have died at its work
-            records = [journal.records[name] for name in known]
-            complete = [record for record in records if not record.error]
-            find_writer(format)(dataset).finish(complete)
-            if previews and complete:
-                pictures = [root / preview_place(record.image) for record in complete]
-                store.write("contact_sheet.jpg", draw_contact_sheet(pictures))
-    finally:
-        if sam is not sam_model:
-            sam.close()
+        for sentence in source.notices:
+            report.notice(sentence)
+        for image, reason in nameless.items():
+            report.left_out(image, reason)
+        records = label(
+            paths,
+            source,
+            dataset,
+            steps,
+            as_plain(settings),
+            lambda left: chosen.run(Work(left, open_worker, cluster)),
+            report,
+        )
     return AnnotationSummary(
         root,
-        total,
-        resumed,
-        {record.image: record.error for record in records if record.error},
-        sum(len(record.classes) for record in complete),
+        len(paths) + len(nameless),
+        report.resumed,
+        report.failed,
+        sum(len(record.classes) for record in records),
         time.perf_counter() - started,
+        tuple(report.notices),
     )
 
 
 def _open_source(
-    boxes: str | PathLike[str] | None, images: Sequence[str], models: Models
+    boxes: str | PathLike[str] | None,
+    images: Sequence[Path],
+    unmatched: float,
+    models: Models,
+    opened: ExitStack,
 ) -> BoxSource:
+    """Where boxes come from; what has to be closed is left to ``opened``."""
     if boxes is not None:
-        return open_labels(Path(boxes), images)
-    detector = models.open_detector()
+        return open_labels(Path(boxes), images, unmatched)
+    detector = models.open_detector(opened)
     return WholeImage() if detector is None else DetectorBoxes(detector)
-
-
-def _named(model: object) -> str:
-    return str(model) if isinstance(model, (str, PathLike)) else type(model).__qualname__
-
-
-def _identity(sam: SAM) -> dict[str, Any]:
-    """What tells one model and its way of running from another."""
-    facts = sam.info(verbose=False)
-    wanted = ("runtime", "device", "providers", "image_size", "architecture", "format", "precision")
-    return {"name": sam.source.name, **{name: facts[name] for name in wanted if name in facts}}
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON knows it: a number, or the grids of points."""
-    if isinstance(value, (int, float)):
-        return value
-    return [np.asarray(grid, float).tolist() for grid in value]
-
-
-def _is_done(record: Record | None, root: Path) -> bool:
-    """Whether an earlier run finished this image, and its files are still there."""
-    if record is None or record.error:
-        return False
-    return all((root / name).is_file() for name in record.outputs)

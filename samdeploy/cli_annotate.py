@@ -23,6 +23,9 @@ def annotate(
     boxes: Annotated[
         str | None, option("boxes", help="instead: folder of YOLO labels, or COCO file")
     ] = None,
+    unmatched: Annotated[
+        float, option("unmatched", help="largest share of images that boxes= may lack")
+    ] = 0.5,
     format: Annotated[str, option("format", help="yolo, coco, labelme or png")] = "yolo",
     output_dir: Annotated[
         str | None, option("output_dir", help="default: labels, beside the images' folder")
@@ -33,7 +36,9 @@ def annotate(
     imgsz: Annotated[int, option("imgsz", help="detector: input side in pixels")] = 640,
     max_det: Annotated[int, option("max_det", help="detector: most objects an image")] = 300,
     classes: Annotated[str | None, option("classes", help="ids of those to label: [0,2]")] = None,
-    names: Annotated[str | None, option("names", help="text file, one class name a line")] = None,
+    names: Annotated[
+        str | None, option("names", help="text file, one class name a line; or data.yaml")
+    ] = None,
     val: Annotated[float, option("val", help="share of images for validation")] = 0.0,
     min_area: Annotated[int, option("min_area", help="least pixels of masks and parts")] = 0,
     simplify: Annotated[float, option("simplify", help="pixels an outline may move")] = 0.0,
@@ -80,6 +85,7 @@ def annotate(
             parse_numbers(classes, "classes"),
             output_dir,
             boxes=boxes,
+            unmatched=unmatched,
             format=format,
             names=names,
             val=val,

@@ -13,11 +13,12 @@ pixel for pixel (of several parts, the mask and the cuts between them, one pixel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.detections import Detections
+from samdeploy.detections import MOST_CLASSES, Detections
 from samdeploy.errors import InputError
 from samdeploy.polygons import Ring, mask_to_polygons
 from samdeploy.text import shown
@@ -74,11 +75,23 @@ def _nearest(corners: Ring, ring: Ring) -> tuple[float, int, NDArray[np.float64]
     return best
 
 
-def read_yolo_boxes(text: str, size: tuple[int, int], name: str) -> Detections:
+class Layout(Enum):
+    """What follows the class in a row of seven values or more; in shorter ones it is a box, perhaps
+    with its confidence."""
+
+    OUTLINE = "outline"
+    SCORED_OUTLINE = "outline and confidence"
+    BOX = "box and more"
+
+
+def read_yolo_boxes(
+    text: str, size: tuple[int, int], name: str, layout: Layout = Layout.OUTLINE
+) -> Detections:
     """Boxes of a label file's ``text``, in pixels of an image of ``size`` (height, width).
 
-    A line holds a box (``class cx cy w h``, perhaps followed by a confidence) or an outline, whose
-    box is taken. Scores are 1 where there is no confidence. ``name`` is the file's, for errors.
+    A line holds a box (``class cx cy w h``, perhaps followed by a confidence) or what ``layout``
+    says; the box of an outline is taken. Scores are 1 where there is no confidence. ``name`` is the
+    file's, for errors.
 
     Raises:
         InputError: a line is neither.
@@ -88,24 +101,19 @@ def read_yolo_boxes(text: str, size: tuple[int, int], name: str) -> Detections:
         if not line.strip():
             continue
         try:
-            values = np.array(line.split(), np.float64)
-        except ValueError:
-            values = np.zeros(0)
-        outline = len(values) >= 7 and len(values) % 2 == 1
-        if not (outline or len(values) in (5, 6)) or not _plausible(values):
+            index, *values = (float(word) for word in line.split())
+            box, score = _read_row(np.array(values), layout)
+            if not (0 <= index < MOST_CLASSES and index == int(index)):
+                raise ValueError
+        except ValueError as error:
             raise InputError(
-                f"'{name}' line {number} is {shown(line)}; expected class, centre x, centre y, "
-                "width and height (or an outline), all but the class from 0 to 1."
-            )
-        if outline:
-            points = values[1:].reshape(-1, 2)
-            box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        else:
-            centre, half = values[1:3], values[3:5] / 2
-            box = np.concatenate([centre - half, centre + half])
+                f"'{name}' line {number} is {shown(line)}; expected a class below {MOST_CLASSES}, "
+                "centre x, centre y, width and height (or an outline), all but the class from 0 to "
+                "1."
+            ) from error
         boxes.append(box)
-        scores.append(values[5] if len(values) == 6 else 1.0)
-        classes.append(int(values[0]))
+        scores.append(score)
+        classes.append(int(index))
     height, width = size
     pixels = np.array(boxes, np.float64).reshape(-1, 4) * (width, height, width, height)
     return Detections(
@@ -113,8 +121,31 @@ def read_yolo_boxes(text: str, size: tuple[int, int], name: str) -> Detections:
     )
 
 
-def _plausible(values: NDArray[np.float64]) -> bool:
-    """A whole class id, and shares of the image; Ultralytics allows the same hundredth of slack."""
-    whole = values[0] >= 0 and values[0] == int(values[0]) if np.isfinite(values[0]) else False
-    rest = values[1:]
-    return bool(whole and ((rest >= -0.01) & (rest <= 1.01)).all())
+def _read_row(values: NDArray[np.float64], layout: Layout) -> tuple[NDArray[np.float64], float]:
+    """Box (x1, y1, x2, y2 in shares) and score of the values after a class.
+
+    Raises:
+        ValueError: they are neither a box nor what ``layout`` says.
+    """
+    count, score = len(values), 1.0
+    if count > 5 and layout is not Layout.BOX:
+        if layout is Layout.SCORED_OUTLINE:
+            values, score = values[:-1], float(values[-1])
+        if len(values) % 2 or not inside_image(values) or not 0 <= score <= 1:
+            raise ValueError
+        points = values.reshape(-1, 2)
+        return np.concatenate([points.min(axis=0), points.max(axis=0)]), score
+    if count < 4 or not inside_image(values[:4]):
+        raise ValueError
+    # A whole number above 1 is the id of a track; that of rows of six values follows the score.
+    if count == 5 or (count == 6 and values[5] == np.floor(values[5])):
+        score = 1.0 if values[4] > 1 and values[4] == np.floor(values[4]) else float(values[4])
+    if not 0 <= score <= 1.01:
+        raise ValueError
+    centre, half = values[:2], values[2:4] / 2
+    return np.concatenate([centre - half, centre + half]), score
+
+
+def inside_image(values: NDArray[np.float64]) -> bool:
+    """Whether all are shares of the image; Ultralytics allows the same hundredth of slack."""
+    return bool(((values >= -0.01) & (values <= 1.01)).all())

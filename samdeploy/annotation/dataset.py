@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from samdeploy.annotation.classes import complete_names
@@ -26,8 +28,8 @@ class Dataset:
 
     Attributes:
         store: writes the files.
-        names, category_ids: see :class:`~samdeploy.annotation.boxes.BoxSource`.
-        sources: the folders that the images are in.
+        names, category_ids, image_ids: see :class:`~samdeploy.annotation.boxes.BoxSource`.
+        images: where each image is, by its name.
         splits: image name to ``train`` or ``val``; empty without a split.
         simplify: largest distance in pixels that simplification may move an outline.
         segmentation: ``rle`` or ``polygon``, for COCO.
@@ -36,7 +38,8 @@ class Dataset:
     store: Store
     names: Mapping[int, str]
     category_ids: Mapping[int, int] = field(default_factory=dict)
-    sources: Sequence[Path] = ()
+    image_ids: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, Path] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
     simplify: float = 0.0
     segmentation: str = "rle"
@@ -49,6 +52,28 @@ class Dataset:
     def image_place(self, image: str) -> str:
         """The name of the image itself in a split data set."""
         return f"images/{self.splits[image]}/{image}"
+
+    @property
+    def sources(self) -> list[Path]:
+        """The folders that the images are in."""
+        return sorted({path.parent for path in self.images.values()})
+
+    def file_name(self, image: str) -> str:
+        """An image's name in COCO: from the folder that all images are in, or that of its split."""
+        if self.splits or image not in self.images:
+            return image
+        return self.images[image].relative_to(self._common).as_posix()
+
+    @cached_property
+    def _common(self) -> Path:
+        return Path(os.path.commonpath(self.sources))
+
+    def numbered(self, records: Sequence[Record]) -> dict[str, int]:
+        """COCO's ids of images: those that the source has; the others come after them. No two are
+        alike in the whole data set, splits included."""
+        last = max(self.image_ids.values(), default=0)
+        new = (record.image for record in records if record.image not in self.image_ids)
+        return {**self.image_ids, **{name: last + i for i, name in enumerate(new, 1)}}
 
     def image_from(self, source: Path, label: str) -> str:
         """The path of an image from the folder of its ``label`` file."""
@@ -76,11 +101,13 @@ class Dataset:
 
 
 def relative(target: Path, folder: Path) -> str:
-    """``target`` as seen from ``folder``, with forward slashes; absolute on another drive."""
-    try:
-        return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
-    except ValueError:
-        return target.resolve().as_posix()
+    """``target`` as seen from ``folder``, with forward slashes; absolute where there is no such way
+    (another drive, or a symbolic link on it, from whose target ``..`` leads elsewhere)."""
+    with suppress(ValueError):
+        way = Path(os.path.relpath(target.absolute(), folder.absolute()))
+        if (folder / way).resolve() == target.resolve():
+            return way.as_posix()
+    return target.absolute().as_posix()
 
 
 def make_splits(images: Sequence[str], val: float) -> dict[str, str]:

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from samdeploy.annotation.instances import ReadImage
 from samdeploy.annotation.journal import Record
-from samdeploy.annotation.worker import Worker, failed
-from samdeploy.errors import InputError, OutputError, SamDeployError
+from samdeploy.annotation.worker import Worker, attempt
+from samdeploy.errors import InputError
 
 #: Images that are read ahead of the model, and images that wait behind it to be written.
 _AHEAD, _BEHIND = 3, 3
@@ -75,17 +73,19 @@ def run_local(work: Work) -> Iterator[Record]:
     order of the paths."""
     worker = work.open_worker()
     waiting = iter(work.paths)
-    reading: deque[tuple[Path, Future[NDArray[np.uint8]]]] = deque()
+    reading: deque[tuple[Path, Future[ReadImage | Record]]] = deque()
     writing: deque[Future[Record]] = deque()
     readers, writer = ThreadPoolExecutor(2, "read"), ThreadPoolExecutor(1, "write")
     try:
         while True:
             while len(reading) < _AHEAD and (path := next(waiting, None)) is not None:
-                reading.append((path, readers.submit(worker.read, path)))
+                reading.append((path, readers.submit(attempt, worker.read, path, path)))
             if not reading:
                 break
             path, image = reading.popleft()
-            writing.append(writer.submit(_write, worker, path, _annotate(worker, path, image)))
+            item = attempt(worker.annotate, path, image.result())
+            writing.append(writer.submit(attempt, worker.write, path, item))
+            del image, item  # while the next one is read
             while writing and (len(writing) > _BEHIND or writing[0].done()):
                 yield writing.popleft().result()
         while writing:
@@ -93,25 +93,6 @@ def run_local(work: Work) -> Iterator[Record]:
     finally:
         for pool in (readers, writer):
             pool.shutdown(cancel_futures=True)
-
-
-def _annotate(worker: Worker, path: Path, image: Future[NDArray[np.uint8]]) -> Any:
-    """An annotated image, or the error that is this image's own."""
-    try:
-        return worker.annotate(path, image.result())
-    except SamDeployError as error:
-        return error
-
-
-def _write(worker: Worker, path: Path, item: Any) -> Record:
-    if isinstance(item, SamDeployError):
-        return failed(path, item)
-    try:
-        return worker.write(item)
-    except OutputError:
-        raise
-    except SamDeployError as error:
-        return failed(path, error)
 
 
 def _run_ray(work: Work) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.annotation.boxes import BoxSource, select
+from samdeploy.annotation.boxes import BoxSource
 from samdeploy.masks import Masks
 from samdeploy.postprocess import fill_holes, remove_islands
 from samdeploy.rle import Rle
@@ -37,12 +37,37 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class AnnotatedImage:
-    """``image`` is RGB uint8 ``[H, W, 3]``, ``path`` where it came from."""
+class ReadImage:
+    """An image file.
+
+    Attributes:
+        path: where it is.
+        pixels: RGB uint8 ``[H, W, 3]``.
+        image_digest, boxes_digest: of the file, and of the boxes that are known of it.
+    """
 
     path: Path
-    image: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
+    image_digest: str = ""
+    boxes_digest: str = ""
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """``dropped`` boxes gave no object: they have no area in the image, or their mask is empty."""
+
+    source: ReadImage
     instances: tuple[Instance, ...]
+    dropped: int = 0
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """RGB uint8 ``[H, W, 3]``."""
+        return self.source.pixels
 
     @property
     def size(self) -> tuple[int, int]:
@@ -53,15 +78,14 @@ class AnnotatedImage:
 def annotate_image(
     sam: SAM,
     source: BoxSource,
-    path: Path,
-    image: NDArray[np.uint8],
+    image: ReadImage,
     *,
     classes: frozenset[int] | None,
     min_area: int,
     zoom: bool,
     whole_image: Mapping[str, Any],
 ) -> AnnotatedImage:
-    """Segment ``image`` (RGB uint8 ``[H, W, 3]``), the file at ``path``.
+    """Segment ``image``.
 
     Args:
         classes: ids of the classes wanted; ``None`` for all.
@@ -73,20 +97,23 @@ def annotate_image(
     Raises:
         InputError: the boxes of this image cannot be used.
     """
-    found = source.find(path.name, image)
+    pixels = image.pixels
+    found = source.find(image.path, pixels)
     if found is None:
-        masks = sam.generate(image, channel_order="rgb", **whole_image)
-        return AnnotatedImage(path, image, _instances(masks, None, None, min_area))
-    wanted = select(found, (image.shape[0], image.shape[1]), classes)
+        masks = sam.generate(pixels, channel_order="rgb", **whole_image)
+        return AnnotatedImage(image, _instances(masks, None, None, min_area))
+    asked = found.of_classes(classes)
+    wanted = asked.clipped((pixels.shape[0], pixels.shape[1]))
     if not len(wanted):
-        return AnnotatedImage(path, image, ())
+        return AnnotatedImage(image, (), len(asked))
     masks = (
-        predict_zoomed(sam, image, wanted.boxes)
+        predict_zoomed(sam, pixels, wanted.boxes)
         if zoom
-        else sam.predict(image, bboxes=wanted.boxes, channel_order="rgb")
+        else sam.predict(pixels, bboxes=wanted.boxes, channel_order="rgb")
     )
+    empty = int(np.count_nonzero(masks.areas == 0))
     instances = _instances(masks, wanted.classes, wanted.scores, min_area)
-    return AnnotatedImage(path, image, instances)
+    return AnnotatedImage(image, instances, len(asked) - len(wanted) + empty)
 
 
 def _instances(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 from samdeploy.annotation.boxes import BoxSource, Detector, DetectorBoxes
 from samdeploy.annotation.dataset import Dataset
+from samdeploy.annotation.digests import digest_of, file_digest
 from samdeploy.annotation.worker import Steps, Worker
+from samdeploy.bundle import read_manifest
 from samdeploy.errors import InputError
 from samdeploy.sam import SAM
+from samdeploy.settings import WholeImageSettings
 
 
 @dataclass(frozen=True)
@@ -32,23 +36,33 @@ class Models:
     device: str = ""
     threads: int | None = None
 
-    def open_sam(self) -> SAM:
+    def open_sam(self, opened: ExitStack | None = None) -> SAM:
+        """``opened`` closes it, unless it was open already."""
         if isinstance(self.sam, SAM):
             return self.sam
-        return SAM(
+        sam = SAM(
             _name(self.sam),
             runtime=self.runtime,
             device=self.device or "auto",
             threads=self.threads,
         )
+        if opened is not None:
+            opened.callback(sam.close)
+        return sam
 
-    def open_detector(self) -> Detector | None:
+    def open_detector(self, opened: ExitStack | None = None) -> Detector | None:
+        """``opened`` closes it, unless it was open already."""
         if self.detector is None or not isinstance(self.detector, (str, PathLike)):
             return self.detector
         # Here and not above: whoever needs no detector should not load one's code.
         from samdeploy.detector import open_detector
 
-        return open_detector(_name(self.detector), device=self.device or "auto", **self.settings)
+        detector = open_detector(
+            _name(self.detector), device=self.device or "auto", **self.settings
+        )
+        if opened is not None:
+            opened.callback(detector.close)
+        return detector
 
     def open_worker(self, source: BoxSource | None, dataset: Dataset, steps: Steps) -> Worker:
         """A worker with models of its own; ``source`` is ``None`` for the detector's boxes."""
@@ -79,6 +93,39 @@ class Models:
             settings={**self.settings, "threads": threads},
             threads=threads,
         )
+
+
+def identify(sam: SAM) -> dict[str, Any]:
+    """What tells one model, and its way of running, from another."""
+    facts = sam.info(verbose=False)
+    wanted = ("runtime", "device", "providers", "image_size", "architecture", "format", "precision")
+    return {
+        "weights": _weights(sam.source),
+        **{name: facts[name] for name in wanted if name in facts},
+    }
+
+
+def whole_image_settings(sam: SAM, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings that masks depend on, ``given`` or what the model recommends."""
+    recommended = sam.info(verbose=False)["whole_image"]
+    chosen = vars(WholeImageSettings.from_names(given, recommended))
+    return {name: value for name, value in chosen.items() if name != "points_batch_size"}
+
+
+def identify_detector(model: str | PathLike[str] | Detector) -> dict[str, Any]:
+    """The same of a detector; of an object of somebody else's, only its type is known."""
+    if isinstance(model, (str, PathLike)):
+        return {"weights": _weights(Path(model))}
+    return {"type": type(model).__qualname__}
+
+
+def _weights(path: Path) -> str:
+    """A digest of a checkpoint, or of all graphs of a bundle, whose hashes were checked when it was
+    opened."""
+    if path.is_dir():
+        graphs = read_manifest(path).graphs
+        return digest_of(file.sha256.encode() for graph in graphs for file in graph.files)
+    return file_digest(path) if path.is_file() else ""
 
 
 def _name(model: str | PathLike[str]) -> str | Path:

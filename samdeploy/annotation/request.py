@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
@@ -11,13 +12,15 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from samdeploy.annotation.digests import digest_of
 from samdeploy.annotation.engines import Cluster, Engine
 from samdeploy.annotation.journal import is_begun
+from samdeploy.annotation.matching import fold
 from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
 from samdeploy.settings import WholeImageSettings
 from samdeploy.sources import is_video, list_sources
-from samdeploy.text import shown
+from samdeploy.text import encodable, shown
 
 Mode: TypeAlias = Literal["detector", "boxes", "whole image"]
 
@@ -27,12 +30,19 @@ NO_DETECTOR = "none"
 _DETECTOR_DEFAULTS = {"conf": 0.25, "iou": 0.45, "imgsz": 640, "max_det": 300}
 
 
-def check_numbers(detector: Mapping[str, Any], min_area: int, simplify: float, val: float) -> None:
+#: Settings that make it another data set: a folder that was begun with others is left alone.
+FIXED = frozenset({"data", "format", "val", "images"})
+
+
+def check_numbers(
+    detector: Mapping[str, Any], min_area: int, simplify: float, val: float, unmatched: float
+) -> None:
     for name, value, least, most in (
         ("conf", detector["conf"], 0.0, 1.0),
         ("iou", detector["iou"], 0.0, 1.0),
         ("simplify", simplify, 0.0, math.inf),
         ("val", val, 0.0, 0.99),
+        ("unmatched", unmatched, 0.0, 1.0),
     ):
         numeric = isinstance(value, Real) and not isinstance(value, bool)
         if not numeric or not math.isfinite(value) or not least <= value <= most:
@@ -123,23 +133,49 @@ def _fewest_and_most(workers: int | Sequence[int]) -> tuple[int, int]:
     return int(counts[0]), int(counts[-1])
 
 
-def list_images(data: str | PathLike[str]) -> list[Path]:
-    """The images, in the order of their names, which must differ: labels are called like them."""
-    paths = sorted(list_sources(data), key=lambda path: path.name)
+def list_images(data: str | PathLike[str]) -> tuple[list[Path], dict[str, str]]:
+    """The images, in the order of their names, which must differ: labels are called like them. And
+    those whose names are in no encoding, with the reason why they are left out."""
+    paths: list[Path] = []
+    nameless: dict[str, str] = {}
     stems: dict[str, Path] = {}
-    for path in paths:
+    for path in sorted(list_sources(data), key=lambda path: path.name):
         if is_video(path):
             raise InputError(f"'{path}' is a video; expected images, extract its frames first.")
-        other = stems.setdefault(path.stem.lower(), path)
-        if other is not path:
+        name = encodable(path.name)
+        if name != path.name:
+            nameless[name] = "its name is not UTF-8; rename it."
+            continue
+        other = stems.setdefault(fold(path.stem), path)
+        if other is path:
+            paths.append(path)
+        elif other.name != path.name or not other.samefile(path):  # a loop of symbolic links
             raise InputError(
                 f"'{other}' and '{path}' would share a label file; rename one of them."
             )
-    return paths
+    return paths, nameless
 
 
 def default_output(data: Path) -> Path:
-    return (data if data.is_dir() else data.parent).resolve().parent / "labels"
+    """``labels`` beside the folder as it is called, which may be a symbolic link."""
+    path = Path(os.path.abspath(data))  # noqa: PTH100, without following links
+    return (path if data.is_dir() else path.parent).parent / "labels"
+
+
+def as_plain(value: Any) -> Any:
+    """A setting as JSON knows it: NumPy's numbers and arrays become Python's."""
+    if isinstance(value, Mapping):
+        return {str(name): as_plain(each) for name, each in value.items()}
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [as_plain(each) for each in value]
+    return value
+
+
+def describe_images(names: Sequence[str]) -> str:
+    """Their number, and a digest of all their names."""
+    return f"{len(names)} names, {digest_of(name.encode() + b'/' for name in names)[:8]}"
 
 
 def check_free(root: Path) -> None:

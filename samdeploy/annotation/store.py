@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from samdeploy.errors import OutputError
+from samdeploy.errors import InputError, OutputError
 
 #: What a run keeps for itself, inside the output folder: journal, parts, unfinished files.
 STATE = ".samdeploy"
+
+
+#: Errors that are about the name of a file and not about the folder that it is to be in.
+_NAMES = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+
+
+def refused(root: Path, error: OSError) -> OutputError:
+    """Of an output folder ``root`` that gave ``error``."""
+    return OutputError(
+        f"'{root}' cannot be written to ({error.strerror or error}); free it or choose another "
+        "output_dir."
+    )
 
 
 class Store:
@@ -33,7 +46,7 @@ class Store:
         try:
             self._unfinished.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._refused(error) from error
+            raise refused(self.root, error) from error
 
     def sweep(self) -> None:
         """Remove what a killed run left unfinished; nobody else may be writing."""
@@ -46,6 +59,7 @@ class Store:
 
         Raises:
             OutputError: the folder cannot be written to, or the disk is full.
+            InputError: the file system has no such names.
         """
         target = self.root / name
         temporary: str | None = None
@@ -59,7 +73,7 @@ class Store:
             Path(temporary).chmod(0o644)
             Path(temporary).replace(target)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._reason(name, error) from error
         finally:
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
@@ -71,13 +85,19 @@ class Store:
         return name
 
     def link(self, source: Path, name: str) -> str:
-        """Another name for the file ``source``: a hard link, or a copy where there is none."""
+        """Another name for the file ``source``: a hard link, or a copy where there is none.
+
+        Raises:
+            OutputError: the folder cannot be written to, or the disk is full.
+            InputError: ``source`` is gone.
+        """
         target = self.root / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(dir=self._unfinished)) / "image"
             try:
-                os.link(source, temporary)
+                # A link to a symbolic link would lead elsewhere from its new place.
+                os.link(source.resolve(), temporary)
             except OSError:  # another file system, or one without links
                 shutil.copyfile(source, temporary)
             temporary.replace(target)
@@ -86,11 +106,29 @@ class Store:
             with suppress(OSError):
                 temporary.parent.rmdir()
         except OSError as error:
-            raise self._refused(error) from error
+            if not source.is_file():
+                raise InputError(
+                    f"image '{source}' is gone; it was deleted or renamed meanwhile."
+                ) from error
+            raise self._reason(name, error) from error
         return name
 
-    def _refused(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"'{self.root}' cannot be written to ({error.strerror or error}); free it or choose "
-            "another output_dir."
-        )
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files, those that are not there included.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
+        try:
+            for name in names:
+                (self.root / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise refused(self.root, error) from error
+
+    def _reason(self, name: str, error: OSError) -> InputError:
+        if error.errno in _NAMES:
+            return InputError(
+                f"a file cannot be called '{name}' here ({error.strerror}); give the image another "
+                "name."
+            )
+        return refused(self.root, error)

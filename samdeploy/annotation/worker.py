@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeVar
 
 from samdeploy.annotation.boxes import BoxSource
 from samdeploy.annotation.dataset import Dataset
-from samdeploy.annotation.instances import AnnotatedImage, annotate_image
+from samdeploy.annotation.digests import file_digest
+from samdeploy.annotation.instances import AnnotatedImage, ReadImage, annotate_image
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.previews import draw_preview
 from samdeploy.annotation.writers import find_writer
 from samdeploy.errors import OutputError, SamDeployError
 from samdeploy.images import load_image
 from samdeploy.sam import SAM
+from samdeploy.text import encodable
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,16 @@ class Worker:
         self._steps = steps
         self._writer = find_writer(steps.format)(dataset)
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """RGB uint8 ``[H, W, 3]``; raises :class:`InputError` for a broken file."""
-        return load_image(path)
+    def read(self, path: Path) -> ReadImage:
+        # Digests first: what changes in between is seen as changed by the next run.
+        digests = file_digest(path), self._source.digest(path)
+        return ReadImage(path, load_image(path), *digests)
 
-    def annotate(self, path: Path, image: NDArray[np.uint8]) -> AnnotatedImage:
+    def annotate(self, image: ReadImage) -> AnnotatedImage:
         steps = self._steps
         return annotate_image(
             self._sam,
             self._source,
-            path,
             image,
             classes=steps.classes,
             min_area=steps.min_area,
@@ -69,22 +71,34 @@ class Worker:
         if self._steps.previews:
             picture = draw_preview(item, dataset.names)
             outputs.append(dataset.store.write(preview_place(name), picture))
-        classes = tuple(one.class_id for one in item.instances)
-        return Record(name, tuple(outputs), classes)
-
-    def process(self, path: Path) -> Record:
-        """All three steps in a row."""
-        try:
-            return self.write(self.annotate(path, self.read(path)))
-        except OutputError:
-            raise
-        except SamDeployError as error:
-            return failed(path, error)
+        return Record(
+            name,
+            tuple(outputs),
+            tuple(one.class_id for one in item.instances),
+            image_digest=item.source.image_digest,
+            boxes_digest=item.source.boxes_digest,
+            dropped=item.dropped,
+        )
 
 
-def failed(path: Path, error: SamDeployError) -> Record:
-    """The record of an image that had to be left out."""
-    return Record(path.name, error=str(error))
+def attempt(step: Callable[[_Given], _Made], path: Path, given: _Given | Record) -> _Made | Record:
+    """What ``step`` makes of ``given``, or the record of an image that has to be left out:
+    whatever is wrong with one image, the others go on. The record of an earlier step is passed on.
+
+    Raises:
+        OutputError: not this image's fault.
+    """
+    if isinstance(given, Record):
+        return given
+    try:
+        return step(given)
+    except OutputError:
+        raise
+    except SamDeployError as error:
+        return Record(path.name, error=encodable(str(error)))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no further word"
+        return Record(path.name, error=encodable(f"unexpected {type(error).__name__}: {reason}"))
 
 
 def preview_place(image: str) -> str:

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from samdeploy import SAM, Masks, auto_annotate
 from samdeploy.annotation.boxes import DetectorBoxes, WholeImage
 from samdeploy.annotation.dataset import Dataset
-from samdeploy.annotation.instances import AnnotatedImage, Instance
+from samdeploy.annotation.instances import AnnotatedImage, Instance, ReadImage
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.store import Store
 from samdeploy.annotation.worker import Steps, Worker
@@ -51,13 +51,13 @@ def item(masks: np.ndarray, tmp_path: Path) -> AnnotatedImage:
     path = tmp_path / "images" / "a.jpg"
     path.parent.mkdir()
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(path)
-    return AnnotatedImage(path, np.zeros((*SIZE, 3), np.uint8), instances)
+    return AnnotatedImage(ReadImage(path, np.zeros((*SIZE, 3), np.uint8)), instances)
 
 
 def write(name: str, item: AnnotatedImage, root: Path, **options: object) -> Path:
     store = Store(root)
     store.create()
-    dataset = Dataset(store, NAMES, sources=(item.path.parent,), **options)
+    dataset = Dataset(store, NAMES, images={item.path.name: item.path}, **options)
     writer = find_writer(name)(dataset)
     outputs = tuple(writer.write(item))
     writer.finish([Record(item.path.name, outputs, tuple(i.class_id for i in item.instances))])
@@ -143,7 +143,7 @@ def test_png(item: AnnotatedImage, masks: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_png_has_room_for_255(item: AnnotatedImage, tmp_path: Path) -> None:
-    many = AnnotatedImage(item.path, item.image, item.instances * 86)
+    many = AnnotatedImage(item.source, item.instances * 86)
     with pytest.raises(InputError, match="258 objects"):
         write("png", many, tmp_path / "out")
 
@@ -152,7 +152,7 @@ def test_small_objects_lie_over_large_ones(item: AnnotatedImage, tmp_path: Path)
     large, small = np.zeros((2, *SIZE), bool)
     large[5:30, 5:30] = small[10:12, 10:12] = True
     pair = tuple(Instance(Rle.encode(m), 0, 1.0) for m in (small, large))
-    root = write("png", AnnotatedImage(item.path, item.image, pair), tmp_path / "out")
+    root = write("png", AnnotatedImage(item.source, pair), tmp_path / "out")
     with Image.open(root / "objects" / "a.png") as picture:
         assert (np.asarray(picture)[small] == 1).all()
 
@@ -194,7 +194,7 @@ def test_classes_stay_with_their_masks(
     picture = np.full((*SIZE, 3), 90, np.uint8)
     steps = Steps(min_area=min_area)
     worker = Worker(fake, DetectorBoxes(_Boxes()), Dataset(Store(tmp_path), {}), steps)
-    found = worker.annotate(Path("a.png"), picture).instances
+    found = worker.annotate(ReadImage(Path("a.png"), picture)).instances
     assert [one.class_id for one in found] == [_Boxes.classes[i] for i in kept]
     assert [one.confidence for one in found] == pytest.approx([0.9 - i / 10 for i in kept])
     for one, index in zip(found, kept, strict=True):
@@ -216,7 +216,7 @@ def test_min_area_cleans_masks(fake: SAM, tmp_path: Path) -> None:
     masks = Masks.from_rles([Rle.encode(mask)], SIZE, [0.9])
     sam = type("Sam", (), {"generate": lambda self, image, **settings: masks})()
     worker = Worker(sam, WholeImage(), Dataset(Store(tmp_path), {}), Steps(min_area=5))
-    (one,) = worker.annotate(Path("a.png"), np.zeros((*SIZE, 3), np.uint8)).instances
+    (one,) = worker.annotate(ReadImage(Path("a.png"), np.zeros((*SIZE, 3), np.uint8))).instances
     np.testing.assert_array_equal(one.rle.decode(), clean)
     assert (one.class_id, one.confidence) == (0, None)
 

@@ -106,7 +106,12 @@ def test_two_workers_and_one_killed(tmp_path: Path, small_bundle: Path) -> None:
 def make_worker(folder: Folder, fake: SAM, root: Path) -> Worker:
     store = Store(root)
     store.create()
-    return Worker(fake, open_labels(folder.given, folder.masks), Dataset(store, {}), Steps())
+    return Worker(
+        fake,
+        open_labels(folder.given, sorted(folder.images.iterdir())),
+        Dataset(store, {}),
+        Steps(),
+    )
 
 
 def test_a_batch_is_a_record_per_image(folder: Folder, fake: SAM, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from PIL import Image
 from samdeploy import SAM, InputError, auto_annotate
 from samdeploy.annotation.engines import run_local
 from samdeploy.annotation.journal import Journal, Record
+from samdeploy.annotation.store import OutputError
 from samdeploy.annotation.worker import Worker
 from tests.annotation.conftest import Folder, box_of, make_folder, tree
 
@@ -33,6 +35,11 @@ def run(folder: Folder, fake: SAM) -> Callable[..., Any]:
         return auto_annotate(**{**arguments, "sam_model": fake, **changes})
 
     return call
+
+
+def labels(root: Path) -> dict[str, bytes]:
+    """All files but the journal."""
+    return {name: content for name, content in tree(root).items() if "journal" not in name}
 
 
 class TestDefaults:
@@ -145,16 +152,37 @@ class TestResuming:
         }
 
     @pytest.mark.parametrize(
-        ("changes", "match"),
+        ("changes", "said"),
         [
-            ({"min_area": 9}, "begun with min_area=0, now it is 9"),
-            ({"format": "png"}, "begun with format='yolo', now it is 'png'"),
-            ({"classes": [1]}, "classes=None"),
-            ({"boxes": None, "det_model": "none"}, "boxes="),
-            ({"previews": True}, "previews=False"),
+            ({"min_area": 9}, "min_area was 0 and is 9"),
+            ({"classes": [1]}, "classes was None and is [1]"),
+            ({"boxes": None, "det_model": "none"}, "boxes from was 'boxes' and is 'whole image'"),
+            ({"previews": True}, "previews was False and is True"),
         ],
     )
-    def test_other_settings_are_refused(
+    def test_another_setting_does_all_again(
+        self, run: Callable[..., Any], folder: Folder, changes: dict[str, Any], said: str
+    ) -> None:
+        """The labels are those of a run that had no other before it, and back."""
+        before = tree(run().output_dir)
+        again, fresh = run(**changes), run(**changes, output_dir=folder.root / "fresh")
+        assert again.resumed == 0
+        assert again.notices[0].startswith("4 images are done again: ")
+        assert said in again.notices[0]
+        assert labels(again.output_dir) == labels(fresh.output_dir)
+        assert run(**changes).resumed == 4
+        back = run()
+        assert (back.resumed, len(back.notices)) == (0, 1)
+        assert labels(back.output_dir) == {n: c for n, c in before.items() if "journal" not in n}
+
+    @pytest.mark.parametrize(
+        ("changes", "match"),
+        [
+            ({"format": "png"}, r"another data set \(format was 'yolo' and is 'png'\)"),
+            ({"val": 0.5}, "val was 0.0 and is 0.5"),
+        ],
+    )
+    def test_another_data_set_is_refused(
         self, run: Callable[..., Any], changes: dict[str, Any], match: str
     ) -> None:
         before = tree(run().output_dir)
@@ -165,7 +193,7 @@ class TestResuming:
     def test_a_split_needs_the_same_images(self, run: Callable[..., Any], folder: Folder) -> None:
         run(val=0.3)
         (folder.images / "new.png").write_bytes((folder.images / "s0.png").read_bytes())
-        with pytest.raises(InputError, match="begun with images="):
+        with pytest.raises(InputError, match="images was '4 names, "):
             run(val=0.3)
 
     def test_two_runs_at_once(self, run: Callable[..., Any], folder: Folder) -> None:
@@ -240,15 +268,61 @@ class TestJournal:
                         journal.append(record)
             assert (tmp_path / "journal.jsonl").read_bytes() == whole
 
-    def test_damage_in_the_middle_is_no_torn_end(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda line: b"#" + line,
+            lambda line: line.replace(b"outputs", b"outpots"),
+            lambda line: line.replace(b"x.txt", b"../x.txt"),
+            lambda line: line.replace(b"x.txt", b"/etc/x.txt"),
+            lambda line: line.replace(b"x.txt", b"x" * 2000),
+            lambda line: line.replace(b'"x.png"', b'"a/x.png"'),
+            lambda line: line.replace(b"[0,2]", b"[0,1000000000]"),
+            lambda line: line.replace(b"[0,2]", b"[" * 100_000),
+            lambda line: b"\xff" + line,
+        ],
+    )
+    def test_a_damaged_record_goes_and_the_others_stay(
+        self, tmp_path: Path, damage: Callable[[bytes], bytes]
+    ) -> None:
+        records = [Record(f"{name}.png", (f"{name}.txt",), (0, 2)) for name in "wxyz"]
         with Journal(tmp_path, {}) as journal:
-            journal.append(Record("x.png"))
-            journal.append(Record("y.png"))
+            for record in records:
+                journal.append(record)
         path = tmp_path / "journal.jsonl"
         lines = path.read_bytes().splitlines(keepends=True)
-        path.write_bytes(lines[0] + b"#" + lines[1] + lines[2])
-        with pytest.raises(InputError, match="is damaged at byte"):
+        path.write_bytes(b"".join([*lines[:2], damage(lines[2]), *lines[3:]]))
+        with Journal(tmp_path, {}) as journal:
+            assert list(journal.records.values()) == [records[0], *records[2:]]
+            assert journal.damaged == 1
+        assert path.read_bytes() == b"".join([*lines[:2], *lines[3:]])
+        with Journal(tmp_path, {}) as journal:
+            assert journal.damaged == 0
+
+    @pytest.mark.parametrize("first", [b"#\n", b"{}\n", b'{"settings":' + b"[" * 99_999 + b"\n"])
+    def test_a_damaged_first_line_is_refused(self, tmp_path: Path, first: bytes) -> None:
+        """Nobody knows what the folder holds then."""
+        (tmp_path / "journal.jsonl").write_bytes(first)
+        with pytest.raises(InputError, match="is damaged in its first line"):
             Journal(tmp_path, {})
+        assert (tmp_path / "journal.jsonl").read_bytes() == first
+
+    def test_a_full_disk_leaves_no_half_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Journal(tmp_path, {}) as journal:
+            journal.append(Record("x.png"))
+            before = (tmp_path / "journal.jsonl").read_bytes()
+
+            def full(handle: int) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", full)
+                with pytest.raises(OutputError, match=r"cannot be written to \(No space left on"):
+                    journal.append(Record("y.png"))
+            assert list(journal.records) == ["x.png"]
+        assert (tmp_path / "journal.jsonl").read_bytes() == before
 
     def test_the_last_record_of_an_image_counts(self, tmp_path: Path) -> None:
         with Journal(tmp_path, {}) as journal:
@@ -271,10 +345,10 @@ def test_few_images_are_in_memory_at_once(folder: Folder, fake: SAM, tmp_path: P
             nonlocal alive, most
             alive += 1
             most = max(most, alive)
-            return np.zeros((2, 2, 3), np.uint8)
-
-        def annotate(self, path: Path, image: Any) -> Any:
             return path
+
+        def annotate(self, image: Any) -> Any:
+            return image
 
         def write(self, item: Any) -> Record:
             nonlocal alive
@@ -362,7 +436,7 @@ class TestRefused:
     def test_labels_of_other_images(self, run: Callable[..., Any], folder: Folder) -> None:
         for path in folder.given.iterdir():
             path.rename(folder.given / f"other_{path.name}")
-        with pytest.raises(InputError, match="has no label of any image"):
+        with pytest.raises(InputError, match="says nothing about 4 of 4 images"):
             run()
 
     @pytest.mark.parametrize("content", ["", "{}", '{"images": 1}', "not JSON"])

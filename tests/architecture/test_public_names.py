@@ -47,8 +47,8 @@ SIGNATURES = {
     "SAM.close": "self",
     "benchmark": "model formats device output progress options",
     "auto_annotate": (
-        "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes format "
-        "names val min_area simplify segmentation previews zoom engine workers worker_cpus "
+        "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes unmatched "
+        "format names val min_area simplify segmentation previews zoom engine workers worker_cpus "
         "worker_gpus runtime threads progress log whole_image"
     ),
     "tune": "model options",

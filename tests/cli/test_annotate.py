@@ -46,6 +46,7 @@ def test_whole_image(done: Callable[..., Any], images: Path) -> None:
 
 def test_a_broken_image(cli: Callable[..., Any], images: Path) -> None:
     (images / "bad.png").write_bytes(b"no image")
+    (images.parent / "given" / "bad.txt").touch()
     outcome = cli("annotate", "data=images", "boxes=given", *FAKE)
     assert outcome.code == 1
     assert outcome.out.startswith("2 of 3 images, 2 objects, 1 left out -> ")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import msgspec
@@ -11,11 +12,12 @@ from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.instances import AnnotatedImage, Instance
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.store import STATE
+from samdeploy.errors import InputError
 from samdeploy.polygons import mask_to_polygons
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """One image: its entry and its annotations, all without ids."""
+    """One image: its size and its annotations, all without ids."""
 
     image: dict[str, Any]
     annotations: list[dict[str, Any]]
@@ -31,26 +33,41 @@ class CocoWriter:
     def write(self, item: AnnotatedImage) -> list[str]:
         height, width = item.size
         part = _Part(
-            {"file_name": item.path.name, "width": width, "height": height},
+            {"width": width, "height": height},
             [self._annotation(one) for one in item.instances],
         )
         place = f"{STATE}/coco/{item.path.name}.json"
         return [self._dataset.store.write(place, msgspec.json.encode(part))]
 
     def finish(self, records: Sequence[Record]) -> None:
-        for split, own in self._dataset.parts(records).items():
-            name = f"annotations/instances_{split}.json" if split else "annotations.json"
+        dataset = self._dataset
+        numbers = dataset.numbered(records)
+        annotations = itertools.count(1)
+        for split, own in dataset.parts(records).items():
             categories = [
-                {"id": self._dataset.category_id(index), "name": label, "supercategory": ""}
-                for index, label in self._dataset.categories(records).items()
+                {"id": dataset.category_id(index), "name": label, "supercategory": ""}
+                for index, label in dataset.categories(records).items()
             ]
-            with self._dataset.store.writing(name) as file:
+            with dataset.store.writing(_file_of(split)) as file:
                 file.write(b'{"categories":' + msgspec.json.encode(categories))
                 # Twice through the parts, so that no more than one is in memory.
                 file.write(b',"images":[')
-                _write_list(file, self._images(own))
+                _write_list(
+                    file,
+                    (
+                        {"id": numbers[name], "file_name": dataset.file_name(name), **part.image}
+                        for name, part in self._parts(own)
+                    ),
+                )
                 file.write(b'],"annotations":[')
-                _write_list(file, self._annotations(own))
+                _write_list(
+                    file,
+                    (
+                        {"id": next(annotations), "image_id": numbers[name], **annotation}
+                        for name, part in self._parts(own)
+                        for annotation in part.annotations
+                    ),
+                )
                 file.write(b"]}\n")
 
     def _annotation(self, one: Instance) -> dict[str, Any]:
@@ -74,23 +91,23 @@ class CocoWriter:
         parts = mask_to_polygons(mask, self._dataset.simplify) or mask_to_polygons(mask)
         return [[round(value, 2) for value in part.bridged().ravel().tolist()] for part in parts]
 
-    def _parts(self, records: Sequence[Record]) -> Iterator[_Part]:
+    def _parts(self, records: Sequence[Record]) -> Iterator[tuple[str, _Part]]:
+        """The name of each image, and its part."""
         for record in records:
             path = self._dataset.store.root / record.outputs[0]
-            yield msgspec.json.decode(path.read_bytes(), type=_Part)
-
-    def _images(self, records: Sequence[Record]) -> Iterator[dict[str, Any]]:
-        for number, part in enumerate(self._parts(records), 1):
-            yield {"id": number, **part.image}
-
-    def _annotations(self, records: Sequence[Record]) -> Iterator[dict[str, Any]]:
-        identity = 0
-        for number, part in enumerate(self._parts(records), 1):
-            for annotation in part.annotations:
-                identity += 1
-                yield {"id": identity, "image_id": number, **annotation}
+            try:
+                yield record.image, msgspec.json.decode(path.read_bytes(), type=_Part)
+            except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+                raise InputError(
+                    f"'{path}' cannot be read, which holds what was found in '{record.image}'; "
+                    "delete it, and the next run makes it again."
+                ) from error
 
 
-def _write_list(file: BinaryIO, entries: Iterator[dict[str, Any]]) -> None:
+def _file_of(split: str) -> str:
+    return f"annotations/instances_{split}.json" if split else "annotations.json"
+
+
+def _write_list(file: BinaryIO, entries: Iterable[dict[str, Any]]) -> None:
     for index, entry in enumerate(entries):
         file.write((b",\n" if index else b"\n") + msgspec.json.encode(entry))
