@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from samdeploy.detections import MOST_CLASSES
 from samdeploy.errors import InputError
 from samdeploy.text import read_text, shown
@@ -60,6 +58,9 @@ def read_yaml(path: Path) -> Any:
     Raises:
         InputError: it cannot be read.
     """
+    # Here and not above: few runs need it.
+    import yaml
+
     try:
         # This loader makes nothing but text, lists and dictionaries.
         return yaml.load(read_text(path), Loader=yaml.BaseLoader)

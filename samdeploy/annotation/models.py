@@ -124,8 +124,10 @@ def _weights(path: Path) -> str:
     opened."""
     if path.is_dir():
         graphs = read_manifest(path).graphs
-        return digest_of(file.sha256.encode() for graph in graphs for file in graph.files)
-    return file_digest(path) if path.is_file() else ""
+        digest = digest_of(file.sha256.encode() for graph in graphs for file in graph.files)
+    else:
+        digest = file_digest(path) if path.is_file() else ""
+    return digest[:12]
 
 
 def _name(model: str | PathLike[str]) -> str | Path:
