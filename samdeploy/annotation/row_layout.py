@@ -9,6 +9,7 @@ does: outlines differ in length, rows with keypoints do not, and these lie in th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,20 @@ Row = NDArray[np.float64]
 _MOST_KEYPOINTS = 133
 #: Rows that are looked at; each of the wrong kind is one more that would have to look right.
 _ENOUGH = 1000
+#: Keypoints of so many would cross the lines between them.
+_MANY_POINTS = 10
+#: Shares of the image, to which labels are rounded.
+_PARALLEL = 0.002
 #: Keypoints may lie this far outside their box, in its sides.
 _SLACK = 0.1
+
+
+class Fit(IntEnum):
+    """How well a layout fits all rows."""
+
+    NO = 0
+    MAYBE = 1
+    SURE = 2
 
 
 def find_layout(rows: Iterable[tuple[str, Row]], beside: Sequence[Path]) -> Layout:
@@ -55,17 +68,18 @@ def find_layout(rows: Iterable[tuple[str, Row]], beside: Sequence[Path]) -> Layo
     if len(lengths) > 1:  # outlines, perhaps with boxes between them
         return outline
     values = np.array(kept)
-    as_outline = _fits_outline(values[:, :-1] if values.shape[1] % 2 else values)
-    shapes = [] if keypoints is False else _keypoint_shapes(values)
-    as_box = bool(shapes) or _fits_track(values)
-    if as_box and as_outline and not any(sure for _, sure in shapes):
+    ways = {outline: _as_outline(values), Layout.BOX: _as_box(values, keypoints is None)}
+    fitting = [way for way, fit in ways.items() if fit]
+    sure = [way for way, fit in ways.items() if fit is Fit.SURE]
+    best = sure or fitting
+    if len(best) > 1:
         count = values.shape[1]
         raise InputError(
             f"{first} has {count} numbers after its class, which may be an outline of {count // 2} "
             "points or a box with keypoints or a track id; put a data.yaml beside the labels, with "
             "kpt_shape for keypoints and without for outlines, or remove what follows the boxes."
         )
-    return Layout.BOX if as_box else outline
+    return best[0] if best else outline
 
 
 def _read_keypoints(beside: Sequence[Path]) -> bool | None:
@@ -77,10 +91,33 @@ def _read_keypoints(beside: Sequence[Path]) -> bool | None:
     return isinstance(content, dict) and bool(content.get("kpt_shape"))
 
 
-def _fits_outline(values: NDArray[np.float64]) -> bool:
-    """Whether rows ``[N, 2 P]`` are points in the image, on lines that do not cross."""
+def _as_outline(values: NDArray[np.float64]) -> Fit:
+    """Rows ``[N, 2 P]`` are points in the image on lines that do not cross, perhaps with a
+    confidence. Nothing else is, with many points, or where all are parallelograms."""
+    if values.shape[1] % 2:
+        if not _are_shares(values[:, -1]):
+            return Fit.NO
+        values = values[:, :-1]
     points = values.reshape(len(values), -1, 2)
-    return inside_image(values) and not any(_crosses(ring) for ring in points)
+    if not inside_image(values) or any(_crosses(ring) for ring in points):
+        return Fit.NO
+    if max(len(np.unique(ring, axis=0)) for ring in points) >= _MANY_POINTS:
+        return Fit.SURE
+    first = points[:, :4]
+    turned = first.shape[1] == points.shape[1] == 4 and bool(
+        (np.abs(first[:, 0] + first[:, 2] - first[:, 1] - first[:, 3]) < _PARALLEL).all()
+    )
+    return Fit.SURE if turned else Fit.MAYBE
+
+
+def _as_box(values: NDArray[np.float64], keypoints: bool) -> Fit:
+    """Rows begin with a box in the image, and what follows is a confidence with a track id, or
+    ``keypoints`` in the box."""
+    if not _are_boxes(values):
+        return Fit.NO
+    track = values.shape[1] == 6 and _are_shares(values[:, 4]) and _are_ids(values[:, 5])
+    fits = [_as_keypoints(values, each, extra) for each in (2, 3) for extra in (0, 1, 2)]
+    return max([Fit.MAYBE if track else Fit.NO, *(fits if keypoints else [])])
 
 
 def _crosses(ring: NDArray[np.float64]) -> bool:
@@ -97,37 +134,24 @@ def _crosses(ring: NDArray[np.float64]) -> bool:
     return bool((parted & parted.T).any())
 
 
-def _fits_track(values: NDArray[np.float64]) -> bool:
-    """A box, its confidence and a whole number."""
-    if values.shape[1] != 6 or not _are_boxes(values):
-        return False
-    return _are_shares(values[:, 4]) and _are_ids(values[:, 5])
-
-
-def _keypoint_shapes(values: NDArray[np.float64]) -> list[tuple[int, bool]]:
-    """Numbers of each keypoint that fit every row, and whether nothing else looks like that: two or
-    more with 0, 1 or 2 for hidden and visible."""
-    if not _are_boxes(values):
-        return []
-    found = []
-    for each in (2, 3):
-        for extra in (0, 1, 2):  # confidence, and track id
-            count, rest = divmod(values.shape[1] - 4 - extra, each)
-            if rest or not 1 <= count <= _MOST_KEYPOINTS:
-                continue
-            points = values[:, 4 : 4 + count * each].reshape(len(values), count, each)
-            after = values[:, 4 + count * each :]
-            shown = points[..., 2] if each == 3 else np.ones(points.shape[:2])
-            marked = each == 3 and bool(np.isin(shown, (0, 1, 2)).all())
-            fits = (
-                _are_in_boxes(points[..., :2], values)
-                and (marked or _are_shares(shown))
-                and (extra < 1 or _are_shares(after[:, 0]))
-                and (extra < 2 or _are_ids(after[:, 1]))
-            )
-            if fits:
-                found.append((each, marked and count > 1 and not extra))
-    return found
+def _as_keypoints(values: NDArray[np.float64], each: int, extra: int) -> Fit:
+    """What follows the boxes is keypoints of ``each`` numbers, and ``extra`` ones: a confidence and
+    a track id. Nothing else is, where two or more have 0, 1 or 2 for hidden and visible."""
+    count, rest = divmod(values.shape[1] - 4 - extra, each)
+    if rest or not 1 <= count <= _MOST_KEYPOINTS:
+        return Fit.NO
+    points = values[:, 4 : 4 + count * each].reshape(len(values), count, each)
+    after = values[:, 4 + count * each :]
+    seen = points[..., 2:]
+    marked = each == 3 and bool(np.isin(seen, (0, 1, 2)).all())
+    if not (
+        _are_in_boxes(points[..., :2], values)
+        and (marked or _are_shares(seen))
+        and _are_shares(after[:, :1])
+        and _are_ids(after[:, 1:])
+    ):
+        return Fit.NO
+    return Fit.SURE if marked and count > 1 and not extra else Fit.MAYBE
 
 
 def _are_boxes(values: NDArray[np.float64]) -> bool:
