@@ -8,7 +8,7 @@ from typing import Any
 
 from samdeploy.detections import MOST_CLASSES
 from samdeploy.errors import InputError
-from samdeploy.text import read_text, shown
+from samdeploy.text import read_text, reason, shown
 
 _YAML = frozenset({".yaml", ".yml"})
 
@@ -65,8 +65,9 @@ def read_yaml(path: Path) -> Any:
         # This loader makes nothing but text, lists and dictionaries.
         return yaml.load(read_text(path), Loader=yaml.BaseLoader)
     except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"'{path}' cannot be read as YAML ({line}); correct it.") from error
+        raise InputError(
+            f"'{path}' cannot be read as YAML ({reason(error)}); correct it."
+        ) from error
 
 
 def as_names(value: Any, origin: str) -> dict[int, str]:

@@ -23,7 +23,7 @@ from samdeploy.annotation.matching import count_of, describe, examples, match
 from samdeploy.detections import MOST_CLASSES, Detections
 from samdeploy.errors import InputError
 from samdeploy.rle import Rle
-from samdeploy.text import read_text, shown
+from samdeploy.text import read_text, reason, shown
 
 #: COCO has whole numbers; Ultralytics' results have file names without their endings.
 _Id: TypeAlias = int | float | str
@@ -196,8 +196,8 @@ def _read(path: Path, images: Sequence[Path]) -> _File:
             content = _decode(msgspec.json.encode(json.loads(text)), images)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise InputError(
-            f"boxes={path} cannot be read as COCO ({error}); expected images, annotations with "
-            "bbox, and categories, or a list of results."
+            f"boxes={path} cannot be read as COCO ({reason(error)}); expected images, annotations "
+            "with bbox, and categories, or a list of results."
         ) from error
     return content
 

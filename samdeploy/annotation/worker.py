@@ -17,7 +17,7 @@ from samdeploy.annotation.writers import find_writer
 from samdeploy.errors import OutputError, SamDeployError
 from samdeploy.images import load_image
 from samdeploy.sam import SAM
-from samdeploy.text import encodable
+from samdeploy.text import encodable, reason
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -97,8 +97,8 @@ def attempt(step: Callable[[_Given], _Made], path: Path, given: _Given | Record)
     except SamDeployError as error:
         return Record(path.name, error=encodable(str(error)))
     except Exception as error:
-        reason = " ".join(str(error).split()) or "no further word"
-        return Record(path.name, error=encodable(f"unexpected {type(error).__name__}: {reason}"))
+        told = f"unexpected {type(error).__name__}: {reason(error)}"
+        return Record(path.name, error=encodable(told))
 
 
 def preview_place(image: str) -> str:
