@@ -45,8 +45,9 @@ from samdeploy.annotation.store import Store
 from samdeploy.annotation.worker import Steps, Worker
 from samdeploy.annotation.writers import find_writer
 from samdeploy.errors import InputError
+from samdeploy.image_options import ImageOptions
 from samdeploy.sam import SAM
-from samdeploy.text import encodable
+from samdeploy.text import as_utf8
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,9 @@ def auto_annotate(
     workers: int | Sequence[int] | None = None,
     worker_cpus: float | None = None,
     worker_gpus: float | None = None,
+    bit_depth: int | None = None,
+    window: Sequence[float] | None = None,
+    max_pixels: int | None = None,
     runtime: str | None = None,
     threads: int | None = None,
     progress: Callable[[int, int, int], None] | None = None,
@@ -147,11 +151,13 @@ def auto_annotate(
         workers: of Ray: their number, or the fewest and the most; by default from one to as many
             as find room.
         worker_cpus, worker_gpus: of Ray: what each worker keeps for itself, by default one CPU.
+        bit_depth, window, max_pixels: how images of more than 8 bits become 8 bits, and how large
+            an image may be, see :class:`~samdeploy.image_options.ImageOptions`.
         runtime, threads: of ``sam_model``, see :class:`SAM`; Ray's workers have as many threads as
             CPUs unless told.
         progress: called with images done (by earlier runs included), done by earlier runs, and all.
-        log: called with a sentence for every image left out, and for every other thing that was
-            not as one might think.
+        log: called with a sentence for every image left out. What else is not as one might think
+            goes to the logger ``samdeploy``, and is in the summary.
         whole_image: for ``det_model="none"``: see
             :class:`~samdeploy.settings.WholeImageSettings`.
 
@@ -171,6 +177,7 @@ def auto_annotate(
     check_mode(mode, detector_settings, zoom, whole_image)
     own_names = None if names is None else read_names(Path(names))
 
+    images = ImageOptions(bit_depth, window, max_pixels)
     paths, nameless = list_images(data)
     known = [path.name for path in paths]
     root = Path(output_dir) if output_dir else default_output(Path(data))
@@ -204,13 +211,15 @@ def auto_annotate(
             simplify,
             segmentation,
         )
-        steps = Steps(format, wanted, min_area, previews, zoom, whole_image)
+        steps = Steps(format, wanted, min_area, previews, zoom, whole_image, images)
         settings = {
-            "data": encodable(str(Path(data).resolve())),
+            "data": as_utf8(str(Path(data).resolve())),
             "format": format,
             "val": val,
             # A split depends on all images, so they must stay the same; without one, more may come.
             "images": describe_images(known) if splits else None,
+            "bit_depth": images.bit_depth,
+            "window": images.window,
             "boxes": {"from": mode, **source.facts},
             "detector": (
                 {**identify_detector(models.detector), **detector_settings}

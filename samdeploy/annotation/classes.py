@@ -8,7 +8,8 @@ from typing import Any
 
 from samdeploy.detections import MOST_CLASSES
 from samdeploy.errors import InputError
-from samdeploy.text import read_text, reason, shown
+from samdeploy.text import reason, shown
+from samdeploy.text_files import read_text
 
 _YAML = frozenset({".yaml", ".yml"})
 

@@ -23,7 +23,8 @@ from samdeploy.annotation.matching import count_of, describe, examples, match
 from samdeploy.detections import MOST_CLASSES, Detections
 from samdeploy.errors import InputError
 from samdeploy.rle import Rle
-from samdeploy.text import read_text, reason, shown
+from samdeploy.text import reason, shown
+from samdeploy.text_files import read_text
 
 #: COCO has whole numbers; Ultralytics' results have file names without their endings.
 _Id: TypeAlias = int | float | str

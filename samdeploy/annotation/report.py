@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from samdeploy.notices import notice
+
 
 class Report:
     """Tells while the run goes on, and keeps for its summary.
@@ -11,7 +13,7 @@ class Report:
     Args:
         total: images of the run.
         progress: called with images done, of these by earlier runs, and all.
-        log: called with sentences.
+        log: called with a sentence for each image that is left out.
 
     Attributes:
         failed: images left out, with the reason.
@@ -32,8 +34,7 @@ class Report:
 
     def notice(self, sentence: str) -> None:
         self.notices.append(sentence)
-        if self._log:
-            self._log(sentence)
+        notice(sentence)
 
     def resume(self, done: int) -> None:
         """The run begins; ``done`` images were done by earlier ones."""

@@ -20,7 +20,7 @@ from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
 from samdeploy.settings import WholeImageSettings
 from samdeploy.sources import is_video, list_sources
-from samdeploy.text import encodable, shown
+from samdeploy.text import as_utf8, shown
 
 Mode: TypeAlias = Literal["detector", "boxes", "whole image"]
 
@@ -142,7 +142,7 @@ def list_images(data: str | PathLike[str]) -> tuple[list[Path], dict[str, str]]:
     for path in sorted(list_sources(data), key=lambda path: path.name):
         if is_video(path):
             raise InputError(f"'{path}' is a video; expected images, extract its frames first.")
-        name = encodable(path.name)
+        name = as_utf8(path.name)
         if name != path.name:
             nameless[name] = "its name is not UTF-8; rename it."
             continue

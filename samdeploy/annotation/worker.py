@@ -15,9 +15,10 @@ from samdeploy.annotation.journal import Record
 from samdeploy.annotation.previews import draw_preview
 from samdeploy.annotation.writers import find_writer
 from samdeploy.errors import OutputError, SamDeployError
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import load_image
 from samdeploy.sam import SAM
-from samdeploy.text import encodable, reason
+from samdeploy.text import as_utf8, reason
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -33,6 +34,7 @@ class Steps:
     previews: bool = False
     zoom: bool = False
     whole_image: Mapping[str, Any] = field(default_factory=dict)
+    images: ImageOptions = DEFAULT_OPTIONS
 
 
 class Worker:
@@ -49,7 +51,7 @@ class Worker:
     def read(self, path: Path) -> ReadImage:
         # Digests first: what changes in between is seen as changed by the next run.
         digests = file_digest(path), self._source.digest(path)
-        return ReadImage(path, load_image(path), *digests)
+        return ReadImage(path, load_image(path, options=self._steps.images), *digests)
 
     def annotate(self, image: ReadImage) -> AnnotatedImage:
         steps = self._steps
@@ -95,10 +97,10 @@ def attempt(step: Callable[[_Given], _Made], path: Path, given: _Given | Record)
     except OutputError:
         raise
     except SamDeployError as error:
-        return Record(path.name, error=encodable(str(error)))
+        return Record(path.name, error=as_utf8(str(error)))
     except Exception as error:
         told = f"unexpected {type(error).__name__}: {reason(error)}"
-        return Record(path.name, error=encodable(told))
+        return Record(path.name, error=as_utf8(told))
 
 
 def preview_place(image: str) -> str:

@@ -13,7 +13,7 @@ from samdeploy.annotation.matching import describe, match
 from samdeploy.annotation.row_layout import Row, find_layout
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
-from samdeploy.text import read_text
+from samdeploy.text_files import read_text
 from samdeploy.yolo_labels import read_yolo_boxes
 
 _SUFFIX = ".txt"

@@ -49,7 +49,7 @@ SIGNATURES = {
     "auto_annotate": (
         "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes unmatched "
         "format names val min_area simplify segmentation previews zoom engine workers worker_cpus "
-        "worker_gpus runtime threads progress log whole_image"
+        "worker_gpus bit_depth window max_pixels runtime threads progress log whole_image"
     ),
     "tune": "model options",
     "export": "model format output imgsz config verify tolerance device trust progress options",
