@@ -35,8 +35,8 @@ from samdeploy.cli_options import (
     Window,
     flag,
     option,
-    setting,
 )
+from samdeploy.cli_settings import takes_whole_image
 from samdeploy.console import print_json, run, say, steps
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
@@ -157,6 +157,7 @@ def export(
 
 
 @app.command()
+@takes_whole_image
 def predict(
     model: Model,
     source: Annotated[str, option("source", help="image, video, folder or glob pattern")],
@@ -180,47 +181,6 @@ def predict(
     ] = None,
     imgsz: Imgsz = None,
     config: Config = None,
-    points_stride: Annotated[
-        int | None, setting("points_stride", "points_per_side", help="grid points along a side")
-    ] = None,
-    points_batch_size: Annotated[
-        int | None,
-        setting("points_batch_size", "points_per_batch", help="prompts in a decoder call"),
-    ] = None,
-    conf_thres: Annotated[
-        float | None, setting("conf_thres", "conf", "pred_iou_thresh", help="least predicted IoU")
-    ] = None,
-    stability_score_thresh: Annotated[
-        float | None, setting("stability_score_thresh", help="least stability score")
-    ] = None,
-    stability_score_offset: Annotated[
-        float | None, setting("stability_score_offset", help="logit shift of that score")
-    ] = None,
-    nms_thresh: Annotated[
-        float | None, setting("nms_thresh", "box_nms_thresh", "iou", help="IoU of duplicates")
-    ] = None,
-    crop_n_layers: Annotated[int | None, setting("crop_n_layers", help="layers of crops")] = None,
-    crop_nms_thresh: Annotated[
-        float | None, setting("crop_nms_thresh", help="IoU of duplicates between crops")
-    ] = None,
-    crop_overlap_ratio: Annotated[
-        float | None, setting("crop_overlap_ratio", help="overlap of crops")
-    ] = None,
-    crop_downscale_factor: Annotated[
-        int | None,
-        setting(
-            "crop_downscale_factor",
-            "crop_n_points_downscale_factor",
-            help="divides the points along a side, per layer",
-        ),
-    ] = None,
-    min_mask_region_area: Annotated[
-        int | None, setting("min_mask_region_area", help="smaller holes and islands go")
-    ] = None,
-    exact: Annotated[
-        bool | None, flag("exact", help="judge masks at full size, as the reference does")
-    ] = None,
-    mode: Annotated[str | None, setting("mode", help="grid, or adaptive: asks less")] = None,
     max_det: Annotated[int | None, option("max_det", help="YOLO: most objects [300]")] = None,
     classes: Annotated[str | None, option("classes", help="YOLO: class ids, as [0,2]")] = None,
     agnostic_nms: Annotated[
@@ -230,22 +190,11 @@ def predict(
     window: Window = None,
     max_pixels: MaxPixels = None,
     as_json: Json = False,
+    whole_image: Any = None,
 ) -> None:
     """Segment by points, boxes or masks; without any of them, the whole image."""
     given = {
-        "points_stride": points_stride,
-        "points_batch_size": points_batch_size,
-        "conf_thres": conf_thres,
-        "stability_score_thresh": stability_score_thresh,
-        "stability_score_offset": stability_score_offset,
-        "nms_thresh": nms_thresh,
-        "crop_n_layers": crop_n_layers,
-        "crop_nms_thresh": crop_nms_thresh,
-        "crop_overlap_ratio": crop_overlap_ratio,
-        "crop_downscale_factor": crop_downscale_factor,
-        "min_mask_region_area": min_mask_region_area,
-        "exact": exact,
-        "mode": mode,
+        **whole_image,
         "max_det": max_det,
         "classes": parse_numbers(classes, "classes"),
         "agnostic_nms": agnostic_nms or None,

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from samdeploy.annotate import AnnotationSummary, auto_annotate
 from samdeploy.arguments import parse_numbers
-from samdeploy.cli_options import Device, Json, Runtime, Threads, flag, option, setting
+from samdeploy.cli_options import (
+    BitDepth,
+    Device,
+    Json,
+    MaxPixels,
+    Runtime,
+    Threads,
+    Window,
+    flag,
+    option,
+)
+from samdeploy.cli_settings import takes_whole_image
 from samdeploy.console import image_progress, print_json
+from samdeploy.text import printable
 
 
+@takes_whole_image
 def annotate(
     data: Annotated[str, option("data", help="folder of images, or a glob pattern")],
     det_model: Annotated[
@@ -55,23 +68,13 @@ def annotate(
     worker_gpus: Annotated[float | None, option("worker_gpus", help="ray: GPUs of each")] = None,
     runtime: Runtime = None,
     threads: Threads = None,
-    points_stride: Annotated[
-        int | None, setting("points_stride", "points_per_side", help="det_model=none: grid points")
-    ] = None,
-    conf_thres: Annotated[
-        float | None, setting("conf_thres", "pred_iou_thresh", help="det_model=none: least IoU")
-    ] = None,
-    stability_score_thresh: Annotated[
-        float | None, setting("stability_score_thresh", help="det_model=none: least stability")
-    ] = None,
+    bit_depth: BitDepth = None,
+    window: Window = None,
+    max_pixels: MaxPixels = None,
     as_json: Json = False,
+    whole_image: Any = None,
 ) -> None:
     """Label a folder of images: a detector's boxes, SAM's masks; exit code 1 if any failed."""
-    whole_image = {
-        "points_stride": points_stride,
-        "conf_thres": conf_thres,
-        "stability_score_thresh": stability_score_thresh,
-    }
     with image_progress("annotate") as (progress, log):
         summary = auto_annotate(
             data,
@@ -98,16 +101,19 @@ def annotate(
             workers=parse_numbers(workers, "workers"),
             worker_cpus=worker_cpus,
             worker_gpus=worker_gpus,
+            bit_depth=bit_depth,
+            window=parse_numbers(window, "window"),
+            max_pixels=max_pixels,
             runtime=runtime,
             threads=threads,
             progress=progress,
             log=log,
-            **{name: value for name, value in whole_image.items() if value is not None},
+            **whole_image,
         )
     if as_json:
         print_json({**vars(summary), "output_dir": str(summary.output_dir)})
     else:
-        print(_annotated(summary))
+        print(printable(_annotated(summary)))
     if summary.failed:
         raise typer.Exit(1)
 

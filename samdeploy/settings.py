@@ -160,5 +160,10 @@ class WholeImageSettings:
         return chosen
 
 
+def other_names(setting: str) -> list[str]:
+    """What else a setting is called, by Meta and in Ultralytics' other functions."""
+    return [name for name, target in _ALIASES.items() if target == setting]
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
