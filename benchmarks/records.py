@@ -10,23 +10,30 @@ import hashlib
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from samdeploy.errors import InputError
+from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
 
 SCHEMA_VERSION = 1
+_LONGEST = 64 << 20  # bytes; a report of many cases has some ten thousand
+
+#: What is divided by when two reports are compared.
+Seconds: TypeAlias = Annotated[float, Meta(gt=0)]
+Bytes: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 62)]
 
 
 class Statistics(msgspec.Struct, frozen=True):
     """Repeated measurements of one thing: ``samples`` in the order they were taken, their median
     and quartiles (linear interpolation between samples)."""
 
-    samples: tuple[float, ...]
-    median: float
-    lower_quartile: float
-    upper_quartile: float
+    samples: tuple[Seconds, ...]
+    median: Seconds
+    lower_quartile: Seconds
+    upper_quartile: Seconds
 
     @property
     def spread(self) -> float:
@@ -118,7 +125,7 @@ class Case(msgspec.Struct, frozen=True):
     malloc: str = "default"
     artifact_bytes: int | None = None
     timings: dict[str, Statistics] = {}
-    peaks: dict[str, int] = {}
+    peaks: dict[str, Bytes] = {}
     gpu_peak_bytes: int | None = None
     masks: int | None = None
     mask_iou_mean: float | None = None
@@ -166,7 +173,7 @@ class _Version(msgspec.Struct):
 
 
 def encode(report: Report) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(report), indent=2)
+    return encode_json(report)
 
 
 def read_report(path: str | Path) -> Report:
@@ -176,21 +183,20 @@ def read_report(path: str | Path) -> Report:
         InputError: no such file, not a report, or one of a newer version.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
+        content = read_regular(Path(path), _LONGEST)
+    except UnreadableError as error:
         raise InputError(
-            f"report '{path}' cannot be read ({error.strerror}); expected the JSON file of a "
-            "benchmark."
+            f"report '{path}' cannot be read ({error}); expected the JSON file of a benchmark."
         ) from error
     try:
-        version = msgspec.json.decode(content, type=_Version).schema_version
+        version = decode_json(content, _Version).schema_version
         if version > SCHEMA_VERSION:
             raise InputError(
                 f"'{path}' has schema version {version}, this samdeploy reads up to "
                 f"{SCHEMA_VERSION}; upgrade samdeploy."
             )
-        return msgspec.json.decode(content, type=Report)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        return decode_json(content, Report)
+    except UnreadableError as error:
         raise InputError(
             f"'{path}' is not a benchmark report ({error}); expected the JSON file of a benchmark."
         ) from error

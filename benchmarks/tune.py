@@ -19,9 +19,11 @@ from typing import Any
 import msgspec
 
 from samdeploy.bundle import VerificationRecord, new_bundle, read_manifest
+from samdeploy.calibration import check_data
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name, is_gpu
 from samdeploy.errors import InputError, SamDeployError
+from samdeploy.json_files import encode_json
 from samdeploy.precision import ARITHMETIC, F32
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.session import Exporter
@@ -94,6 +96,7 @@ def tune(
         raise InputError(f"budget={budget}; expected seconds above 0.")
     if Path(model).is_dir():
         raise InputError(f"'{model}' is a folder; tune takes a checkpoint file or a known name.")
+    check_data(data)
     candidates = list(_candidates(target, formats, precisions))
     if not candidates:
         raise InputError(f"target={target}; no format can be exported and run on it here.")
@@ -116,7 +119,7 @@ def tune(
         took = time.monotonic() - started
         tuning = Tuning(machine(), target, goal, chosen, rows, budget, took)
         shutil.copytree(search.folder(chosen), temporary, dirs_exist_ok=True)
-        (temporary / TUNING).write_bytes(msgspec.json.format(msgspec.json.encode(tuning)))
+        (temporary / TUNING).write_bytes(encode_json(tuning))
         (temporary / TUNING_PAGE).write_text(_html(tuning, checkpoint.name), encoding="utf-8")
     return TuneResult(tuning, folder)
 

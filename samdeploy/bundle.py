@@ -32,10 +32,14 @@ MANIFEST = "bundle.json"
 #: Bytes; one of TensorRT, which lists layers and profiles, has some ten thousand.
 _LONGEST_MANIFEST = 4 << 20
 
-_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
-_Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-_Path: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f:]+$")]
-_Bytes: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 62)]
+#: Text without control characters, as it may be shown on a terminal.
+_SHOWN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+_Line: TypeAlias = Annotated[str, Meta(max_length=1024, pattern=_SHOWN)]
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=_SHOWN)]
+_Digest: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_Path: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f:]+\Z")]
+#: A file may claim any size without taking it; reading it would have no end.
+_Bytes: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 36)]
 _Side: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 31)]
 _Dimension: TypeAlias = _Side | _Name
 
@@ -75,10 +79,10 @@ class GraphRecord(msgspec.Struct, frozen=True):
 class SourceRecord(msgspec.Struct, frozen=True):
     """The checkpoint that the graphs were made from."""
 
-    name: str
-    sha256: str
-    licence: str
-    url: str = ""
+    name: _Line
+    sha256: _Digest
+    licence: _Line
+    url: _Line = ""
 
 
 class VerificationRecord(msgspec.Struct, frozen=True):
@@ -121,7 +125,7 @@ class Manifest(msgspec.Struct, frozen=True):
     same artifacts in other arithmetic, one each."""
 
     schema_version: Annotated[int, Meta(ge=1)]
-    architecture: str
+    architecture: _Line
     image_size: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
     embedding_channels: Annotated[int, Meta(ge=0, le=1 << 16)]
     format: _Name
@@ -133,9 +137,9 @@ class Manifest(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     tools: dict[str, str]
     verification: VerificationRecord
-    created: str
+    created: _Line
     whole_image: dict[str, Any] = {}
-    family: str = "sam"
+    family: _Name = "sam"
     further_verifications: Annotated[tuple[VerificationRecord, ...], Meta(max_length=16)] = ()
 
     @property
@@ -279,8 +283,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         _decode(path, encoded)
     except (ValueError, UnreadableError) as error:
         raise BundleError(
-            f"the manifest of the bundle could not be read again ({error}); check the "
-            "checkpoint for weights that are not finite."
+            f"the manifest of the bundle could not be read again ({error}); check the weights and "
+            "the name of the checkpoint."
         ) from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded)

@@ -51,9 +51,9 @@ def replaced_folder(target: Path, check: Callable[[Path], None]) -> Iterator[Pat
         InputError: ``target`` is where this process runs, or cannot be written to.
     """
     target = _real(target)
-    check(target)
     stage = None
     try:
+        check(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         _tidy(target.parent)
         with _stage(target) as stage:

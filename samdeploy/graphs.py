@@ -167,9 +167,15 @@ def check_contract(
     """
     for role, specs in found.items():
         _check_tensors(role, specs)
+    shapes = {spec.name: spec.shape for specs in found.values() for spec in (*specs[0], *specs[1])}
+    sides = [side for side in shapes.get("images", ())[2:] if isinstance(side, int)]
+    if sides and max(sides) != image_size:
+        raise BundleError(
+            f"'{source}' is a model of {image_size} pixels and tells images of {sides}; export it "
+            "again."
+        )
     if ENCODER not in found:
         return
-    shapes = {spec.name: spec.shape for specs in found.values() for spec in (*specs[0], *specs[1])}
     # These three numbers are told nowhere else; a name in the place of one fits nothing.
     counted = (shapes["low_res_masks"][1], *shapes.get("image_keys", (11, 8, 16, 1))[1:3])
     outputs, heads, width = (side if isinstance(side, int) else 0 for side in counted)

@@ -23,7 +23,7 @@ from samdeploy.registry import (
     runtime_names,
 )
 from samdeploy.session import RuntimeOptions
-from samdeploy.settings import GPU_BATCH
+from samdeploy.settings import GPU_BATCH, WholeImageSettings
 from samdeploy.text import reason, shown
 from samdeploy.tuning import Tuning, read_tuning, tuned
 from samdeploy.verified import notice_unless_verified, with_arithmetic
@@ -112,6 +112,7 @@ def open_model(
                 f"'{path}' is a {bundle.manifest.architecture} model and no SAM; open it with "
                 "samdeploy.YOLO or samdeploy.FastSAM."
             )
+        _check_recommended(bundle)
         name = runtime or own_runtime(bundle)
         graphs = bundle.graphs()
         if runtime is None:
@@ -152,7 +153,19 @@ def _for_device(device: str, bundle: Bundle | None) -> dict[str, Any]:
     if not is_gpu(device):
         return {}
     most = None if bundle is None else bundle.manifest.options.get("max_prompts")
-    return {"points_batch_size": min(GPU_BATCH, most) if isinstance(most, int) else GPU_BATCH}
+    if not isinstance(most, int) or most < 1:
+        most = GPU_BATCH
+    return {"points_batch_size": min(GPU_BATCH, most)}
+
+
+def _check_recommended(bundle: Bundle) -> None:
+    """Raise :class:`BundleError` where the manifest's whole-image settings are none."""
+    try:
+        WholeImageSettings.from_names(bundle.manifest.whole_image)
+    except InputError as error:
+        raise BundleError(
+            f"bundle '{bundle.folder}' recommends settings that cannot be: {error}"
+        ) from error
 
 
 def own_runtime(bundle: Bundle) -> str:

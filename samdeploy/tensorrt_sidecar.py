@@ -12,7 +12,10 @@ import msgspec
 
 from samdeploy.cuda_driver import Gpu
 from samdeploy.errors import BundleError
+from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
 from samdeploy.tensorrt_library import ANY_PLATFORM, Library, this_platform
+
+_LONGEST = 4 << 20  # bytes
 
 #: Smallest, likeliest and largest shape of an input.
 Range = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -37,16 +40,15 @@ def sidecar_path(engine: Path) -> Path:
 
 
 def write_sidecar(engine: Path, sidecar: Sidecar) -> None:
-    encoded = msgspec.json.format(msgspec.json.encode(sidecar), indent=2)
-    sidecar_path(engine).write_bytes(encoded)
+    sidecar_path(engine).write_bytes(encode_json(sidecar))
 
 
 def read_sidecar(engine: Path) -> Sidecar:
     """Raises :class:`BundleError` when it is missing or not one."""
     path = sidecar_path(engine)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Sidecar)
-    except (OSError, msgspec.DecodeError) as error:
+        return decode_json(read_regular(path, _LONGEST), Sidecar)
+    except UnreadableError as error:
         raise BundleError(
             f"'{path}' does not say what '{engine.name}' was built for ({error}); export the "
             "bundle again."

@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.errors import BundleError
+from samdeploy.json_files import UnreadableError, decode_json, read_regular
 from samdeploy.precision import F32
 from samdeploy.processor import cpu_name
 from samdeploy.session import RuntimeOptions
 
 #: The choice, and a page that shows it.
 TUNING, TUNING_PAGE = "tune.json", "tune.html"
+
+_LONGEST = 1 << 20  # bytes
+_Count: TypeAlias = Annotated[int, Meta(ge=1, le=1024)]
+_Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -24,7 +31,8 @@ class Row(msgspec.Struct, frozen=True):
     Attributes:
         format, made: what was exported, and its precision (``fp32``, ``fp16``, ``bf16``, ``int8``,
             ``int8_weights``).
-        threads, points_batch_size: as for :class:`samdeploy.SAM` and whole-image mode.
+        threads, points_batch_size: as for :class:`samdeploy.SAM` and whole-image mode; 0 threads on
+            a GPU, which has none to choose.
         status: ``passed``, ``missed`` (its accuracy gate), ``failed`` or ``not tried``.
         seconds: of the goal, median.
         mask_iou_mean, mask_iou_p5: against the float32 reference in torch.
@@ -34,11 +42,11 @@ class Row(msgspec.Struct, frozen=True):
 
     format: str
     made: str
-    threads: int
-    points_batch_size: int
-    status: str
+    threads: Annotated[int, Meta(ge=0, le=1024)]
+    points_batch_size: _Count
+    status: Literal["passed", "missed", "failed", "not tried"]
     note: str = ""
-    seconds: float | None = None
+    seconds: _Seconds | None = None
     mask_iou_mean: float | None = None
     mask_iou_p5: float | None = None
     bytes: int = 0
@@ -57,10 +65,10 @@ class Tuning(msgspec.Struct, frozen=True):
     device: str
     goal: str
     chosen: Row
-    rows: tuple[Row, ...]
-    budget: float
-    took: float
-    schema_version: int = 1
+    rows: Annotated[tuple[Row, ...], Meta(max_length=1000)]
+    budget: _Seconds
+    took: _Seconds
+    schema_version: Annotated[int, Meta(ge=1, le=1)] = 1
 
 
 def machine() -> str:
@@ -76,13 +84,11 @@ def read_tuning(bundle: Path) -> Tuning | None:
         BundleError: there is a ``tune.json`` that cannot be read.
     """
     path = bundle / TUNING
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
     try:
-        found = msgspec.json.decode(content, type=Tuning)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        found = decode_json(read_regular(path, _LONGEST), Tuning)
+    except UnreadableError as error:
         raise BundleError(f"'{path}' is not valid ({error}); remove it or tune again.") from error
     return found if found.machine == machine() else None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import BundleError
 from samdeploy.graphs import DETECTOR, SEGMENTER
 from samdeploy.onnx_file import read_onnx_metadata
@@ -86,7 +87,7 @@ class YoloFacts:
                 int(config["stride"]),
                 _sides(config["imgsz"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # of values that somebody else wrote
             raise BundleError(
                 f"'{source}' does not say what YOLO model it is ({type(error).__name__}: {error}); "
                 "expected task, names, stride and imgsz as Ultralytics' ONNX export writes them."
@@ -95,8 +96,14 @@ class YoloFacts:
             raise BundleError(
                 f"'{source}' is a YOLO model for {shown(task)}; expected one of {', '.join(TASKS)}."
             )
-        if not facts.names or facts.stride < 1 or min(facts.imgsz) < 1:
-            raise BundleError(f"'{source}' has no class names, or a stride or imgsz below 1.")
+        if not facts.names:
+            raise BundleError(f"'{source}' has no class names; export it again.")
+        sides = (facts.stride, *facts.imgsz)
+        if min(sides) < 1 or max(sides) > LARGEST_SIDE:
+            raise BundleError(
+                f"'{source}' has stride {facts.stride} and imgsz {list(facts.imgsz)}; expected "
+                f"pixels from 1 to {LARGEST_SIDE}."
+            )
         return facts
 
 

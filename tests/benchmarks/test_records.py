@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,6 +54,39 @@ def test_what_is_not_read(
     path.write_text(json.dumps(json.loads(encode(report)) | change))
     with pytest.raises(InputError, match=match):
         read_report(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"median":', b'"median": 0, "was":'),
+        (b'"median":', b'"median": -1, "was":'),
+        (b'"median":', b'"median": 1e999, "was":'),
+        (b'"whole_image":', b'"whole_image": 0, "was":'),
+        (b"{", b"[" * 100_000),
+        (b"{", b"\xff\xfe"),
+    ],
+)
+def test_what_would_not_divide(report: Report, tmp_path: Path, old: bytes, new: bytes) -> None:
+    path = tmp_path / "report.json"
+    content = encode(report)
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match="not a benchmark report"):
+        read_report(path)
+
+
+def test_no_regular_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it is no regular file"):
+        read_report("/dev/zero")
+    with pytest.raises(InputError, match="it is no regular file"):
+        read_report(tmp_path)
+
+
+def test_a_number_that_json_has_not_is_not_written(report: Report) -> None:
+    case = msgspec.structs.replace(report.cases[0], mask_iou_mean=math.nan)
+    with pytest.raises(ValueError, match=r"cases\.0\.mask_iou_mean is nan"):
+        encode(msgspec.structs.replace(report, cases=(case,)))
 
 
 def test_no_such_file(tmp_path: Path) -> None:

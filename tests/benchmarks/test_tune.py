@@ -73,6 +73,7 @@ def test_nothing_in_time_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
             "precisions=int4; expected one of fp32, fp16, bf16, int8, int8_weights",
         ),
         ({"budget": 0}, "budget=0; expected seconds above 0"),
+        ({"data": "nowhere"}, "nowhere"),
         ({"target": "toaster"}, "device 'toaster'; expected"),
         ({"formats": ["onxn"]}, "did you mean 'onnx'"),
         ({"formats": ["onnx"], "target": "mps"}, "no format can be exported and run on it here"),
@@ -109,10 +110,33 @@ def test_another_machine_ignores_it(bundle: Path) -> None:
         assert sam.predict(np.zeros((40, 60, 3), np.uint8), points=[5, 5]).data.shape == (1, 40, 60)
 
 
-def test_a_broken_one_is_an_error(bundle: Path) -> None:
-    (bundle / TUNING).write_text("{")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chosen": msgspec.structs.replace(CHOSEN, threads=10**6)},
+        {"chosen": msgspec.structs.replace(CHOSEN, threads=-1)},
+        {"chosen": msgspec.structs.replace(CHOSEN, points_batch_size=10**6)},
+        {"chosen": msgspec.structs.replace(CHOSEN, points_batch_size=0)},
+        {"chosen": msgspec.structs.replace(CHOSEN, status="perhaps")},
+        {"rows": (CHOSEN,) * 2000},
+        {"schema_version": 2},
+        {"budget": -1},
+    ],
+)
+def test_out_of_its_limits(bundle: Path, change: dict[str, Any]) -> None:
+    write(bundle, **change)
     with pytest.raises(BundleError, match="remove it or tune again"):
-        SAM(bundle)
+        open_model(bundle)
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, " " * (2 << 20), None])
+def test_a_broken_one_is_an_error(bundle: Path, content: str | None) -> None:
+    if content is None:
+        (bundle / TUNING).symlink_to("/dev/zero")
+    else:
+        (bundle / TUNING).write_text(content)
+    with pytest.raises(BundleError, match="remove it or tune again"):
+        read_tuning(bundle)
 
 
 def test_chart_places_points() -> None:
