@@ -23,12 +23,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from samdeploy.errors import InputError
+from samdeploy.locks import take
 from samdeploy.text import reason
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 _PREFIX, _LOCK = ".samdeploy-", "lock"
 #: What a rename finds when another process has just renamed the same folder.
@@ -120,25 +116,12 @@ def _claim(target: Path) -> tuple[Path, BinaryIO]:
         stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=target.parent))
         with suppress(FileNotFoundError):  # another process took it for an abandoned one
             lock = (stage / _LOCK).open("xb")
-            _take(lock, wait=True)
+            take(lock, wait=True)
             if (stage / _LOCK).exists():
                 lock.write(os.fsencode(target.name))
                 lock.flush()
                 return stage, lock
             lock.close()
-
-
-def _take(lock: BinaryIO, *, wait: bool) -> bool:
-    """Whether this process has the lock now; the system frees it however the process ends. False
-    also where the file system has no locks: then nothing ever counts as abandoned."""
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
 
 
 def _abandoned(parent: Path) -> Iterator[Path]:
@@ -149,7 +132,7 @@ def _abandoned(parent: Path) -> Iterator[Path]:
         with suppress(OSError):
             stage.rmdir()  # only an empty one: killed before it had a lock
         with suppress(OSError), (stage / _LOCK).open("r+b") as lock:
-            if _take(lock, wait=False):
+            if take(lock, wait=False):
                 yield stage
 
 

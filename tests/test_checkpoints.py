@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import hashlib
 import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from samdeploy import checkpoints
+from samdeploy import checkpoints, downloads
 from samdeploy.checkpoints import Checkpoint, resolve_checkpoint
 from samdeploy.errors import DownloadError, InputError
 
@@ -20,16 +23,26 @@ NAME, FILE = "sam_test.pt", "sam_test_0123.pth"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files``; ``cut`` closes the connection after that many bytes of the next answer."""
+    """Serves ``files``.
+
+    Attributes:
+        cut: the next answer ends after that many bytes of its body.
+        fault: what else is wrong with it: see :meth:`Handler.do_GET`.
+    """
 
     files: dict[str, bytes]
     ranges = True
     cut: int | None = None
+    fault = ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = {FILE: CONTENT}
         self.requests: list[str | None] = []
+        self.go_on = threading.Event()
+
+    def handle_error(self, *_: object) -> None:
+        """A client that has enough closes the connection."""
 
     @property
     def url(self) -> str:
@@ -38,25 +51,45 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         asked = self.headers.get("Range")
         self.server.requests.append(asked)
+        self.close_connection = True
         content = self.server.files.get(self.path.strip("/"))
         if content is None:
             self.send_error(404)
             return
+        fault, self.server.fault = self.server.fault, ""
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        if asked and self.server.ranges and start >= len(content):
+        if asked and self.server.ranges and (start >= len(content) or fault == "416"):
             self.send_error(416)
             return
         partial = bool(asked) and self.server.ranges
+        start += {"later": 100, "earlier": -100}.get(fault, 0)
         body = content[start:] if partial else content
-        self.send_response(206 if partial else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(206 if partial or fault == "unasked" else 200)
+        if partial and fault != "no Content-Range":
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if fault == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+        elif fault != "endless":
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         cut, self.server.cut = self.server.cut, None
-        self.wfile.write(body if cut is None else body[:cut])
+        body = body if cut is None else body[:cut]
+        if fault == "chunked":
+            body = b"%x\r\n%s\r\n%x\r\n" % (len(body), body, 1000)
+        self.wfile.write(body)
+        if fault == "stalls":
+            self.wfile.flush()
+            self.server.go_on.wait(20)
+        while fault == "endless":
+            try:
+                self.wfile.write(bytes(1 << 16))
+            except OSError:
+                return
 
     def log_message(self, *args: object) -> None:
         """Quiet."""
@@ -78,7 +111,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> Pa
     monkeypatch.setenv("SAMDEPLOY_CACHE", str(folder))
     monkeypatch.delenv("SAMDEPLOY_MIRROR", raising=False)
     monkeypatch.chdir(tmp_path)
-    known = Checkpoint(NAME, f"{server.url}/{FILE}", hashlib.sha256(CONTENT).hexdigest())
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    known = Checkpoint(NAME, f"{server.url}/{FILE}", len(CONTENT), digest)
     monkeypatch.setitem(checkpoints.KNOWN, NAME, known)
     monkeypatch.setitem(checkpoints._BY_FILE_NAME, FILE, known)
     return folder
@@ -168,28 +202,139 @@ def test_mirror(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server() as gone:
         away = gone.url
     known = checkpoints.KNOWN[NAME]
-    moved = Checkpoint(NAME, f"{away}/{FILE}", known.sha256)
+    moved = dataclasses.replace(known, url=f"{away}/{FILE}")
     monkeypatch.setitem(checkpoints.KNOWN, NAME, moved)
     monkeypatch.setenv("SAMDEPLOY_MIRROR", f"{server.url}/")
     assert resolve_checkpoint(NAME).read_bytes() == CONTENT
 
 
 def test_interrupted_download_keeps_what_it_has(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    download = checkpoints._download
+    append = downloads._append
 
-    def stopped(url: str, path: Path, name: str) -> None:
-        download(url, path, name)
-        path.write_bytes(path.read_bytes()[:1234])
+    def stopped(response: Any, start: int, file: Any, size: int) -> None:
+        append(response, start, file, 1234)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "_download", stopped)
+        patch.setattr(downloads, "_append", stopped)
+        server.fault = "endless"
         with pytest.raises(KeyboardInterrupt):
             resolve_checkpoint(NAME)
     assert (cache / f"{FILE}.part").stat().st_size == 1234
     assert resolve_checkpoint(NAME).read_bytes() == CONTENT
+    assert server.requests == [None, "bytes=1234-"]
+
+
+def test_what_a_killed_process_left_is_continued(server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / f"{FILE}.part").write_bytes(CONTENT[:700_000])
+    (cache / f".{FILE}.lock").touch()
+    assert resolve_checkpoint(NAME).read_bytes() == CONTENT
+    assert server.requests == ["bytes=700000-"]
+    assert names(cache) == [FILE]
+
+
+@pytest.mark.parametrize("fault", ["earlier", "later", "no Content-Range", "416"])
+def test_a_wrong_part_of_the_file_costs_nothing(server: Server, cache: Path, fault: str) -> None:
+    cache.mkdir()
+    (cache / f"{FILE}.part").write_bytes(CONTENT[:700_000])
+    server.fault, server.cut = fault, None
+    assert resolve_checkpoint(NAME).read_bytes() == CONTENT
+    again = [] if fault == "earlier" else [None]
+    assert server.requests == ["bytes=700000-", *again]
+
+
+def test_the_whole_file_again_leaves_what_is_here(server: Server, cache: Path) -> None:
+    cache.mkdir()
+    (cache / f"{FILE}.part").write_bytes(CONTENT[:700_000])
+    server.ranges, server.cut = False, 500_000
+    with pytest.raises(DownloadError, match="ended after 700000 of 1000000 bytes"):
+        resolve_checkpoint(NAME)
+    assert (cache / f"{FILE}.part").read_bytes() == CONTENT[:700_000]
+
+
+def test_a_part_that_nobody_asked_for(server: Server) -> None:
+    server.fault = "unasked"
+    with pytest.raises(DownloadError, match="a part of the file that nobody asked for"):
+        resolve_checkpoint(NAME)
+
+
+def test_an_answer_without_end_is_cut(server: Server, cache: Path) -> None:
+    server.fault = "endless"
+    assert resolve_checkpoint(NAME).read_bytes() == CONTENT
+    assert names(cache) == [FILE]
+
+
+def test_a_broken_transfer_in_chunks_keeps_what_arrived(server: Server, cache: Path) -> None:
+    server.fault, server.cut = "chunked", 600_000
+    with pytest.raises(DownloadError) as refused:
+        resolve_checkpoint(NAME)
+    assert "\n" not in str(refused.value)
+    assert (cache / f"{FILE}.part").read_bytes() == CONTENT[:600_000]
+    assert resolve_checkpoint(NAME).read_bytes() == CONTENT
+
+
+def test_a_stall_keeps_what_arrived(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "_TIMEOUT", 0.5)
+    server.fault, server.cut = "stalls", 300_000
+    try:
+        with pytest.raises(DownloadError, match="timed out"):
+            resolve_checkpoint(NAME)
+    finally:
+        server.go_on.set()
+    assert (cache / f"{FILE}.part").read_bytes() == CONTENT[:300_000]
+    assert resolve_checkpoint(NAME).read_bytes() == CONTENT
+
+
+def test_a_page_instead_of_the_file_is_not_taken(server: Server, cache: Path) -> None:
+    server.files[FILE] = b"<html>" + bytes(2_000_000)
+    with pytest.raises(DownloadError, match="it has 2000006 bytes there; expected 1000000"):
+        resolve_checkpoint(NAME)
+    assert names(cache) == []
+
+
+@pytest.mark.parametrize("damage", [CONTENT[:-1] + b"?", CONTENT[:5]])
+def test_a_damaged_file_in_the_cache_is_replaced(
+    server: Server, cache: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    resolve_checkpoint(NAME).write_bytes(damage)
+    server.cut = 10
+    with pytest.raises(DownloadError):
+        resolve_checkpoint(NAME)
+    assert (cache / FILE).read_bytes() == damage
+    assert resolve_checkpoint(NAME).read_bytes() == CONTENT
+    assert "is damaged (its size or SHA-256 differs) and is downloaded again" in caplog.text
+
+
+def test_a_full_disk(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloads, "_append", full)
+    with pytest.raises(DownloadError, match=r"cannot be written to \(No space left.*free space"):
+        resolve_checkpoint(NAME)
+
+
+def test_no_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SAMDEPLOY_CACHE")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert resolve_checkpoint("sam_tiny.pt").is_file()
+    with pytest.raises(DownloadError, match="set SAMDEPLOY_CACHE to one"):
+        resolve_checkpoint(NAME)
+
+
+def test_a_cache_under_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("SAMDEPLOY_CACHE", "~/weights")
+    assert resolve_checkpoint(NAME) == tmp_path / "weights" / FILE
 
 
 def test_two_at_once(cache: Path) -> None:
@@ -212,6 +357,14 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("SAMDEPLOY_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(DownloadError, match="SAMDEPLOY_CACHE"):
         resolve_checkpoint(NAME)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe has no name here")
+def test_only_regular_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pt")
+    for name in ("pipe.pt", "/dev/zero", ".", "x" * 5000, "a\0b"):
+        with pytest.raises(InputError, match=r"expected a file|neither a file"):
+            resolve_checkpoint(name)
 
 
 @pytest.mark.parametrize(
