@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samdeploy.lettering import measure, write
+
 _OPACITY = 0.5
 _GOLDEN_RATIO = 0.618033988749895
 _FOREGROUND, _BACKGROUND, _BOX, _WHITE = (0, 200, 83), (229, 57, 53), (255, 193, 7), (255, 255, 255)
@@ -60,13 +62,13 @@ def draw_masks(
 
 def _draw_caption(image: NDArray[np.uint8], mask: NDArray[np.bool_], text: str, line: int) -> None:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.35 * (line + 1)
-    (width, height), below = cv2.getTextSize(text, font, size, line)
+    size = 0.35 * (line + 1)
+    width, height, below = measure(text, size, line)
     # Inside the picture also for a mask at its border.
     x = max(0, min(int(columns[0]), image.shape[1] - width))
     y = max(height, min(int(rows[0]) + height, image.shape[0] - below))
     cv2.rectangle(image, (x, y - height), (x + width, y + below), _DARK, cv2.FILLED)
-    cv2.putText(image, text, (x, y), font, size, _WHITE, line, cv2.LINE_AA)
+    write(image, text, (x, y), size, _WHITE, line)
 
 
 def _draw_points(

@@ -16,6 +16,7 @@ from samdeploy.drawing import draw_masks
 from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform, resize_masks
+from samdeploy.lettering import drawable
 from samdeploy.libraries import optional_library
 from samdeploy.polygons import Polygon, mask_to_polygons
 from samdeploy.postprocess import mask_boxes
@@ -259,6 +260,11 @@ class Masks:
         number = int(self.classes[index])
         return self.names.get(number, str(number))
 
+    def _caption(self, index: int) -> str:
+        """The name of a class, or its number where no font here has the letters of the name."""
+        name = self.class_name(index)
+        return name if self.classes is None else drawable(name, str(self.classes[index]))
+
     def plot(
         self,
         image: NDArray[np.uint8] | None = None,
@@ -277,7 +283,7 @@ class Masks:
             raise InputError(
                 f"an image of {list(base.shape[:2])}; expected the masks' {list(self.orig_shape)}."
             )
-        captions = [self.class_name(i) for i in range(len(self))]
+        captions = [self._caption(i) for i in range(len(self))]
         return draw_masks(
             base, self.data, points=points, labels=labels, boxes=boxes, captions=captions
         )

@@ -13,6 +13,7 @@ from PIL import Image
 
 from samdeploy.annotation.instances import AnnotatedImage
 from samdeploy.drawing import colour, draw_masks
+from samdeploy.lettering import drawable, write
 
 _LONGEST = 960
 _TILE, _COLUMNS, _TILES = 240, 6, 48
@@ -31,18 +32,10 @@ def draw_preview(item: AnnotatedImage, names: Mapping[int, str]) -> bytes:
     picture = draw_masks(base, masks)
     for index, one in enumerate(item.instances):
         x, y = (round(value * scale) for value in one.rle.box[:2])
-        text = names.get(one.class_id, f"class{one.class_id}")
-        _write(picture, text, (x, max(12, y)), colour(index))
+        number = f"class{one.class_id}"
+        word = drawable(names.get(one.class_id, number), number)
+        write(picture, word, (x, max(12, y)), 0.45, colour(index), 1, edge=(0, 0, 0))
     return _jpeg(picture)
-
-
-def _write(
-    picture: NDArray[np.uint8], text: str, at: tuple[int, int], paint: tuple[int, int, int]
-) -> None:
-    # OpenCV's font has no letters beyond ASCII.
-    shown = text.encode("ascii", "replace").decode()
-    for ink, line in (((0, 0, 0), 3), (paint, 1)):
-        cv2.putText(picture, shown, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, line, cv2.LINE_AA)
 
 
 def draw_contact_sheet(previews: Sequence[Path]) -> bytes:
