@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,6 +57,8 @@ class CoreMlRuntime:
 
 
 class CoreMlSession:
+    """Safe for threads: calls take turns, since Core ML wants one at a time of a model."""
+
     def __init__(self, package: Path, role: str, units: Any) -> None:
         try:
             self._model: Any = ct.models.MLModel(str(package), compute_units=units)
@@ -67,6 +70,7 @@ class CoreMlSession:
                 f"Core ML cannot load '{package}' ({reason}); export it again with an older "
                 "minimum_deployment_target, or update macOS."
             ) from error
+        self._lock = threading.Lock()
         self._provider = f"Core ML {units.name}"
         description = self._model.get_spec().description
         found = {value.name: value for value in (*description.input, *description.output)}
@@ -79,13 +83,22 @@ class CoreMlSession:
         return self._provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if self._model is None:
-            raise InputError("the session is closed; open the model again.")
-        answer = self._model.predict(dict(feeds))
+        with self._lock:
+            if self._model is None:
+                raise InputError("the session is closed; open the model again.")
+            try:
+                answer = self._model.predict(dict(feeds))
+            except Exception as error:  # as when it is loaded
+                reason = " ".join(str(error).split())
+                raise RuntimeUnavailableError(
+                    f"{self._provider} failed while it ran the graph ({reason}); choose another "
+                    "device."
+                ) from error
         return {spec.name: np.array(answer[spec.name], np.float32) for spec in self.outputs}
 
     def close(self) -> None:
-        self._model = None
+        with self._lock:
+            self._model = None
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -81,11 +81,12 @@ class MilSession:
         return "MIL evaluator"
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        if self._operations is None:
+        operations = self._operations
+        if operations is None:
             raise InputError("the session is closed; open the model again.")
         # Copied, because torch knows no read-only tensors and some arrays are.
         values: dict[str, Value] = {k: torch.from_numpy(v.copy()) for k, v in feeds.items()}
-        for operation in self._operations:
+        for operation in operations:
             if operation.op_type == "const":
                 continue
             arguments = {

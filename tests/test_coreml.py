@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.export_pipeline import export, verify_bundle
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER
 from samdeploy.registry import load_runtime
-from samdeploy.runtimes import mil
+from samdeploy.runtimes import coreml, mil
 from samdeploy.scenes import Scene
 from samdeploy.session import RuntimeOptions
 
@@ -158,3 +160,42 @@ def test_the_evaluator_refuses_what_it_cannot_honour(small_coreml_bundle: Path) 
 
 def test_verify_with_the_evaluator(small_coreml_bundle: Path, small_checkpoint: Path) -> None:
     assert verify_bundle(small_coreml_bundle, small_checkpoint, runtime="mil").passed
+
+
+def test_calls_of_core_ml_take_turns(
+    small_coreml_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a model that cannot stand two calls at once, as Core ML's cannot."""
+    package = small_coreml_bundle / "encoder.mlpackage"
+    spec = ct.utils.load_spec(str(package))
+
+    class Model:
+        def __init__(self, path: str, compute_units: Any) -> None:
+            self.inside = 0
+
+        def get_compiled_model_path(self) -> str:
+            return ""
+
+        def get_spec(self) -> Any:
+            return spec
+
+        def predict(self, feeds: dict[str, Any]) -> dict[str, Any]:
+            self.inside += 1
+            time.sleep(0.001)  # lets other threads in
+            alone = self.inside == 1
+            self.inside -= 1
+            if not alone:
+                raise RuntimeError("two at a time")
+            return {"image_embeddings": feeds["image"]}
+
+    monkeypatch.setattr(ct.models, "MLModel", Model)
+    session = coreml.CoreMlSession(package, ENCODER, ct.ComputeUnit.ALL)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda n: session.run({"image": np.array([n])}), range(20)))
+    assert [answer["image_embeddings"].tolist() for answer in found] == [[n] for n in range(20)]
+    monkeypatch.setattr(session._model, "inside", 1)
+    with pytest.raises(RuntimeUnavailableError, match=r"Core ML ALL failed .*\(two at a time\)"):
+        session.run({"image": np.array([1])})
+    session.close()
+    with pytest.raises(InputError, match="closed"):
+        session.run({"image": np.array([1])})
