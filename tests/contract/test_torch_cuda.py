@@ -1,0 +1,37 @@
+"""The contract on an NVIDIA GPU, through torch; ``tools/gpu_check.py`` runs it as well."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from runtime_contract import Model, RuntimeContract
+
+from samdeploy.graphs import ALL_ROLES, ENCODER
+from samdeploy.session import RuntimeOptions
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+class TestTorchCuda(RuntimeContract):
+    runtime = "torch"
+    device = "cuda"
+    # Other kernels for another number of prompts, which sum in another order.
+    tolerance = 1e-4
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        return dict.fromkeys(ALL_ROLES, fixture("small_checkpoint"))
+
+    @classmethod
+    def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
+        return RuntimeOptions(config=fixture("small_config"))
+
+    def test_provider_names_the_arithmetic(self, model: Model) -> None:
+        assert model[ENCODER].provider == "torch cuda f32"
