@@ -21,9 +21,11 @@ import numpy as np
 import onnxruntime as ort
 
 from samdeploy.cuda_driver import find_gpus
+from samdeploy.devices import base_name
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import dimension
 from samdeploy.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
+from samdeploy.precision import F32
 from samdeploy.resident import Resident, freeze, is_frozen
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
@@ -56,6 +58,9 @@ class OnnxRuntime:
         return Availability(
             devices=("cpu", *(device for device in installed if device != "cpu")),
             version=ort.__version__,
+            lower=lambda device: [
+                name for name in PROVIDERS[base_name(device)].arithmetic if name != F32
+            ],
             absent=lambda: {
                 device: state
                 for device, state in ((d, _state(p)) for d, p in PROVIDERS.items())
@@ -167,15 +172,11 @@ def _arithmetic(
 ) -> tuple[str, Mapping[str, str]]:
     """What a provider will compute in, and the options that ask for it."""
     known = provider.arithmetic
-    if wanted is None:
-        return next(iter(known.items()), ("", {}))
+    wanted = next(iter(known)) if wanted is None else wanted
     if wanted not in known:
-        offered = (
-            f"computes in {' or '.join(known)}" if known else "does not say what it computes in"
-        )
         raise InputError(
-            f"precision={wanted}; device '{device}' of ONNX Runtime {offered}: leave it out or "
-            "choose another device."
+            f"precision={wanted}; device '{device}' of ONNX Runtime computes in "
+            f"{' or '.join(known)}: pass that or choose another device."
         )
     return wanted, known[wanted]
 

@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+def _float32() -> dict[str, dict[str, str]]:
+    return {"f32": {}}
+
+
 @dataclass(frozen=True)
 class Provider:
     """An execution provider.
@@ -20,8 +24,8 @@ class Provider:
         plugin: for a plugin, the function of its package that says where its library is.
         system: the only value of ``sys.platform`` that it exists for.
         arithmetic: for each arithmetic of float32 graphs that it can be asked for, the options that
-            ask for it. The first is the default: float32 where it has that, because that is what a
-            bundle was verified with. Empty where it is not documented.
+            ask for it, float32 first where it has that. What may be rounded as TF32 is has to be
+            asked for.
         memory: ONNX Runtime's name of the memory that its inputs are copied to; empty where they
             stay in the host's.
         nvidia: it needs the CUDA libraries, and numbers its devices as the driver does.
@@ -31,7 +35,7 @@ class Provider:
     package: str
     plugin: str = ""
     system: str = ""
-    arithmetic: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    arithmetic: Mapping[str, Mapping[str, str]] = field(hash=False, default_factory=_float32)
     memory: str = ""
     nvidia: bool = False
 
@@ -41,8 +45,6 @@ def _openvino(precision: str) -> dict[str, str]:
     settings = {device: {"INFERENCE_PRECISION_HINT": precision} for device in devices}
     return {"load_config": json.dumps(settings)}
 
-
-_FLOAT32: dict[str, dict[str, str]] = {"f32": {}}
 
 #: Device names to execution providers, best first.
 PROVIDERS = {
@@ -76,14 +78,13 @@ PROVIDERS = {
     "migraphx": Provider(
         "MIGraphXExecutionProvider",
         "onnxruntime-migraphx",
-        arithmetic=_FLOAT32 | {"f16": {"migraphx_fp16_enable": "1"}},
+        arithmetic=_float32() | {"f16": {"migraphx_fp16_enable": "1"}},
     ),
-    "rocm": Provider("ROCMExecutionProvider", "onnxruntime-rocm", arithmetic=_FLOAT32),
+    "rocm": Provider("ROCMExecutionProvider", "onnxruntime-rocm"),
     "directml": Provider(
         "DmlExecutionProvider",
         "onnxruntime-directml",
         system="win32",
-        arithmetic=_FLOAT32,
         memory="dml",
     ),
     "coreml": Provider(
@@ -98,6 +99,8 @@ PROVIDERS = {
         "onnxruntime-ep-mlx",
         "onnxruntime_ep_mlx:library_path",
         system="darwin",
+        # Not documented; MLX itself allows TF32 on GPUs that have it.
+        arithmetic={"tf32": {}},
     ),
     "qnn": Provider(
         "QNNExecutionProvider",
@@ -116,9 +119,8 @@ PROVIDERS = {
         "WebGpuExecutionProvider",
         "onnxruntime-ep-webgpu",
         "onnxruntime_ep_webgpu:get_library_path",
-        arithmetic=_FLOAT32,
     ),
-    "cpu": Provider("CPUExecutionProvider", "onnxruntime", arithmetic=_FLOAT32),
+    "cpu": Provider("CPUExecutionProvider", "onnxruntime"),
 }
 
 #: Operators that move, cast or describe data and compute nothing.

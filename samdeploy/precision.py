@@ -31,6 +31,7 @@ class Arithmetic(NamedTuple):
 
 ARITHMETIC = {
     F32: Arithmetic(F32, F32, "fp32"),
+    "tf32": Arithmetic("tf32", "tf32", "tf32"),
     "bf16": Arithmetic("bf16", "bf16", "bf16"),
     "bf16-encoder": Arithmetic("bf16", F32, "bf16"),
     "f16": Arithmetic("f16", "f16", "fp16"),

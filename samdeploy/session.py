@@ -60,7 +60,7 @@ class Availability:
     ``reason`` says in one sentence why, and ``install`` is the command that mends it. ``absent``
     looks up the devices that are not usable after all, each with its own reason: a look that may
     load drivers, so it is taken only when somebody wants to know. ``lower(device)`` is what a
-    device can be asked to compute in beside ``f32``: ``bf16``, ``f16``, both or nothing.
+    device can be asked to compute in beside ``f32``: ``tf32``, ``bf16``, ``f16`` or nothing.
     """
 
     devices: tuple[str, ...] = ()
@@ -86,9 +86,9 @@ class RuntimeOptions:
         memory_arena: keep freed memory for the next call (faster, larger).
         graph_optimization: ``all``, ``extended``, ``basic`` or ``off``.
         precision: arithmetic of the inference, a name of :data:`samdeploy.precision.ARITHMETIC`:
-            ``f32``, ``bf16``, ``f16``, or ``bf16-encoder`` and ``f16-encoder``, of which a runtime
-            sees what is for its graph. ``None`` is one that the bundle was verified in, see
-            :func:`samdeploy.opening.open_model`, or ``f32``.
+            ``f32``, ``tf32``, ``bf16``, ``f16``, or ``bf16-encoder`` and ``f16-encoder``, of which
+            a runtime sees what is for its graph. ``None`` is one that the bundle was verified in,
+            see :func:`samdeploy.opening.open_model`, or ``f32``.
         cache: folder where a backend may keep compiled models, for a faster second start.
         performance_hint: ``latency`` or ``throughput``: what a backend tunes itself for.
         streams: inferences that a backend runs side by side, each on its share of the threads;

@@ -203,7 +203,7 @@ def test_streams_that_the_device_lacks_are_refused(small_openvino_bundle: Path) 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"precision": "f8"}, "precision=f8; expected one of f32, bf16, bf16-encoder, f16"),
+        ({"precision": "f8"}, "precision=f8; expected one of f32, tf32, bf16, bf16-encoder, f16"),
         ({"performance_hint": "fast"}, "performance_hint=fast; expected one of latency"),
         ({"streams": 0}, "streams=0; expected 1 or more"),
         ({"memory_arena": False}, "memory_arena=False; runtime 'openvino' has no use for it"),
