@@ -38,6 +38,7 @@ from samdeploy.cli_options import (
 )
 from samdeploy.cli_settings import takes_whole_image
 from samdeploy.console import print_json, run, say, steps
+from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export as export_bundle
 from samdeploy.export_pipeline import verify_bundle
 from samdeploy.families import class_of
@@ -247,7 +248,12 @@ def _prompts(
         "bboxes": parse_numbers(bboxes, "bboxes"),
         "masks": load_masks(masks),
     }
-    return collect_prompts(**given) if any(v is not None for v in given.values()) else []
+    if all(value is None for value in given.values()):
+        return []
+    prompts = collect_prompts(**given)
+    if not prompts:  # in place of which the whole image would be segmented
+        raise InputError("points, bboxes or masks are an empty list; drop them, or give some.")
+    return prompts
 
 
 def _summary(result: Result | LeftOut) -> dict[str, Any]:

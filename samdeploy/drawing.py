@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samdeploy.lettering import measure, write
+from samdeploy.rle import Rle
 
 _OPACITY = 0.5
 _GOLDEN_RATIO = 0.618033988749895
@@ -27,31 +28,37 @@ def colour(index: int) -> tuple[int, int, int]:
 
 def draw_masks(
     image: NDArray[np.uint8],
-    masks: NDArray[np.bool_],
+    masks: NDArray[np.bool_] | Sequence[Rle],
     *,
     points: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
     captions: Sequence[str] = (),
 ) -> NDArray[np.uint8]:
-    """A copy of ``image`` (RGB uint8 ``[H, W, 3]``) with ``masks`` ``[N, H, W]`` over it.
+    """A copy of ``image`` (RGB uint8 ``[H, W, 3]``) with ``masks`` ``[N, H, W]``, or their
+    run lengths, over it.
 
     Larger masks are drawn first, so that small ones stay visible. ``points`` ``[..., 2]`` with
     ``labels`` are drawn as green (foreground) and red discs, ``boxes`` ``[..., 4]`` as frames,
     ``captions`` (one per mask, empty for none) at the top of the masks.
     """
     out = np.array(image, np.uint8)
-    areas = np.count_nonzero(masks, axis=(1, 2))
+    rles = [mask if isinstance(mask, Rle) else Rle.encode(mask) for mask in masks]
     line = max(1, round(max(image.shape[:2]) / 500))
-    for index in np.argsort(-areas, kind="stable"):
-        mask, paint = masks[index], np.array(colour(int(index)), np.float32)
-        out[mask] = (out[mask] * (1 - _OPACITY) + paint * _OPACITY).astype(np.uint8)
-        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for index in sorted(range(len(rles)), key=lambda i: -rles[i].area):
+        x1, y1, x2, y2 = rles[index].box
+        mask = rles[index].decode()[y1 : y2 + 1, x1 : x2 + 1]
+        part = out[y1 : y2 + 1, x1 : x2 + 1]
+        paint = np.array(colour(index), np.float32)
+        part[mask] = (part[mask] * (1 - _OPACITY) + paint * _OPACITY).astype(np.uint8)
+        outlines, _ = cv2.findContours(
+            mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x1, y1)
+        )
         edge = tuple(int(v) for v in paint * 0.35 + 255 * 0.65)
         cv2.drawContours(out, outlines, -1, edge, line, cv2.LINE_AA)
-    for mask, caption in zip(masks, captions, strict=False):
-        if caption and mask.any():
-            _draw_caption(out, mask, caption, line)
+    for rle, caption in zip(rles, captions, strict=False):
+        if caption and rle.area:
+            _draw_caption(out, rle.box[:2], caption, line)
     if boxes is not None:
         for x1, y1, x2, y2 in np.asarray(boxes, float).reshape(-1, 4).round().astype(int).tolist():
             cv2.rectangle(out, (x1, y1), (x2, y2), _BOX, line + 1, cv2.LINE_AA)
@@ -60,13 +67,12 @@ def draw_masks(
     return out
 
 
-def _draw_caption(image: NDArray[np.uint8], mask: NDArray[np.bool_], text: str, line: int) -> None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+def _draw_caption(image: NDArray[np.uint8], corner: tuple[int, int], text: str, line: int) -> None:
     size = 0.35 * (line + 1)
     width, height, below = measure(text, size, line)
     # Inside the picture also for a mask at its border.
-    x = max(0, min(int(columns[0]), image.shape[1] - width))
-    y = max(height, min(int(rows[0]) + height, image.shape[0] - below))
+    x = max(0, min(corner[0], image.shape[1] - width))
+    y = max(height, min(corner[1] + height, image.shape[0] - below))
     cv2.rectangle(image, (x, y - height), (x + width, y + below), _DARK, cv2.FILLED)
     write(image, text, (x, y), size, _WHITE, line)
 

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from samdeploy.constants import MASK_THRESHOLD
 from samdeploy.drawing import draw_masks
 from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
-from samdeploy.geometry import Transform, resize_masks
+from samdeploy.geometry import Transform, iter_resized_logits
 from samdeploy.lettering import drawable
 from samdeploy.libraries import optional_library
 from samdeploy.polygons import Polygon, mask_to_polygons
-from samdeploy.postprocess import mask_boxes
 from samdeploy.rle import Rle
 from samdeploy.yolo_labels import mask_to_yolo_line
 
 Floats = NDArray[np.float32]
+#: RGB uint8 ``[H, W, 3]``, or what reads it when it is drawn on.
+Picture: TypeAlias = "NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]"
 
 
 class Masks:
     """``N`` masks of one image, prompt-major when a prompt gave several.
+
+    They are kept as logits or run lengths. All formats but :attr:`data` make the pixels of one mask
+    at a time, so that memory does not grow with ``N`` images.
 
     Attributes:
         scores: ``[N]`` predicted IoU, float32.
@@ -56,7 +61,7 @@ class Masks:
         crop_boxes: ArrayLike | None = None,
         classes: ArrayLike | None = None,
         names: Mapping[int, str] | None = None,
-        image: NDArray[np.uint8] | None = None,
+        image: Picture | None = None,
     ) -> None:
         self.orig_shape = orig_shape
         self.scores = np.asarray(scores, np.float32).reshape(-1)
@@ -72,7 +77,7 @@ class Masks:
         self.classes = None if classes is None else np.asarray(classes, np.int64).reshape(-1)
         self.names = dict(names or {})
         self.low_res_logits = low_res_logits
-        self.image = image
+        self._image = image
         self._transform = transform
         self._rles = None if rles is None else list(rles)
 
@@ -84,7 +89,7 @@ class Masks:
         scores: ArrayLike,
         *,
         prompt_index: ArrayLike | None = None,
-        image: NDArray[np.uint8] | None = None,
+        image: Picture | None = None,
     ) -> Masks:
         """Masks that are still logits ``[N, S/4, S/4]``; pixels are computed when asked for."""
         return cls(
@@ -132,37 +137,56 @@ class Masks:
             crop_boxes=take(self.crop_boxes),
             classes=take(self.classes),
             names=self.names,
-            image=self.image,
+            image=self._image,
         )
+
+    @property
+    def image(self) -> NDArray[np.uint8] | None:
+        """The image that they were made from, RGB uint8 ``[height, width, 3]``, where it is known;
+        of a file it may be read anew."""
+        return self._image() if callable(self._image) else self._image
+
+    @image.setter
+    def image(self, image: Picture | None) -> None:
+        self._image = image
 
     @cached_property
     def data(self) -> NDArray[np.bool_]:
-        """Masks at image size, bool ``[N, height, width]``."""
-        if self._rles is not None:
-            decoded = [rle.decode() for rle in self._rles]
-            return np.stack(decoded) if decoded else np.zeros((0, *self.orig_shape), bool)
-        assert self.low_res_logits is not None
-        assert self._transform is not None
-        return resize_masks(self.low_res_logits, self._transform)
+        """All masks at image size, bool ``[N, height, width]``; kept from then on."""
+        out = np.empty((len(self), *self.orig_shape), bool)
+        for target, mask in zip(out, self.iter_data(), strict=True):
+            target[:] = mask
+        return out
+
+    def iter_data(self) -> Iterator[NDArray[np.bool_]]:
+        """Masks at image size, bool ``[height, width]``, one at a time; none is kept."""
+        if "data" in vars(self):
+            yield from self.data
+        elif self._rles is not None:
+            for rle in self._rles:
+                yield rle.decode()
+        else:
+            assert self.low_res_logits is not None
+            assert self._transform is not None
+            for logits in iter_resized_logits(self.low_res_logits, self._transform):
+                yield np.greater(logits, MASK_THRESHOLD)
 
     @cached_property
     def boxes(self) -> Floats:
         """``[N, 4]`` x1 y1 x2 y2: first and last set column and row, inclusive; zeros if empty."""
-        if self._rles is not None:
-            return np.array([rle.box for rle in self._rles], np.float32).reshape(-1, 4)
-        return mask_boxes(self.data)
+        return np.array([rle.box for rle in self.rles], np.float32).reshape(-1, 4)
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
         """``[N]`` set pixels."""
-        if self._rles is not None:
-            return np.array([rle.area for rle in self._rles], np.int64)
-        return np.asarray(np.count_nonzero(self.data, axis=(1, 2)), np.int64)
+        return np.array([rle.area for rle in self.rles], np.int64)
 
     @cached_property
     def rles(self) -> list[Rle]:
         """Run lengths of every mask."""
-        return self._rles if self._rles is not None else [Rle.encode(mask) for mask in self.data]
+        if self._rles is not None:
+            return self._rles
+        return [Rle.encode(mask) for mask in self.iter_data()]
 
     def to_rle(self) -> list[dict[str, object]]:
         """Compressed COCO run lengths, ``{"size": [height, width], "counts": str}`` each."""
@@ -170,7 +194,7 @@ class Masks:
 
     def to_polygons(self, epsilon: float = 0.0) -> list[list[Polygon]]:
         """Per mask its parts, largest first; see :func:`samdeploy.polygons.mask_to_polygons`."""
-        return [mask_to_polygons(mask, epsilon) for mask in self.data]
+        return [mask_to_polygons(mask, epsilon) for mask in self.iter_data()]
 
     def to_coco(
         self, image_id: int = 0, category_id: int = 1, first_id: int = 1
@@ -209,7 +233,7 @@ class Masks:
             raise InputError(f"{len(classes)} class ids for {len(self)} masks; give one per mask.")
         lines = [
             mask_to_yolo_line(mask, class_id, epsilon)
-            for class_id, mask in zip(classes, self.data, strict=True)
+            for class_id, mask in zip(classes, self.iter_data(), strict=True)
         ]
         return [line for line in lines if line is not None]
 
@@ -285,7 +309,7 @@ class Masks:
             )
         captions = [self._caption(i) for i in range(len(self))]
         return draw_masks(
-            base, self.data, points=points, labels=labels, boxes=boxes, captions=captions
+            base, self.rles, points=points, labels=labels, boxes=boxes, captions=captions
         )
 
     def save(self, path: str | Path, **plot_options: Any) -> Path:

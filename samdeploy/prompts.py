@@ -21,6 +21,9 @@ from samdeploy.errors import InputError
 from samdeploy.geometry import Transform, mask_to_logits
 from samdeploy.text import shown
 
+#: Detectors round, and let boxes end this many pixels beyond the image; what is beyond is cut off.
+_BOX_SLACK = 1.0
+
 #: Points, labels and boxes as users write them: nested lists, possibly ragged, or arrays.
 Nested: TypeAlias = ArrayLike | Sequence[Any]
 
@@ -85,11 +88,14 @@ def collect_prompts(
       points with labels ``[[...]]`` nested as one list of ``N`` are one prompt of ``N`` points.
     * ``bboxes``: ``[4]`` or ``[N, 4]``; ``masks``: one mask or ``[N, ...]``, see :class:`Prompt`.
 
-    Several kinds given together are paired by position, so they must be equally many.
+    Several kinds given together are paired by position, so they must be equally many. None of
+    each, such as the ``[0, 4]`` boxes of a detector that found nothing, are no prompts. Tensors of
+    any library and on any device are taken like arrays.
 
     Raises:
         InputError: nothing given, or counts that do not match.
     """
+    points, labels, bboxes, masks = (_on_host(each) for each in (points, labels, bboxes, masks))
     if points is None and labels is not None:
         raise InputError(f"labels={shown(labels)} came without points; give one label each.")
     columns: dict[str, list[Any]] = {}
@@ -98,11 +104,11 @@ def collect_prompts(
         columns["points"] = list(groups)
         columns["labels"] = _label_groups(labels, groups)
     if bboxes is not None:
-        columns["box"] = list(_rows(bboxes, 4, "bboxes"))
+        columns["box"] = list(_rows(bboxes, 4, "bboxes", least=0))
     if masks is not None:
         columns["mask"] = _mask_list(masks)
     counts = {name: len(values) for name, values in columns.items() if name != "labels"}
-    if not counts or not max(counts.values()):
+    if not counts:
         raise InputError("no prompt given; pass points, bboxes or masks.")
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{count} x {name}" for name, count in counts.items())
@@ -114,6 +120,14 @@ def collect_prompts(
     return [
         Prompt(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)
     ]
+
+
+def check_prompts(prompts: Sequence[Prompt], transform: Transform, low_res_side: int) -> None:
+    """Raise what :func:`encode_prompts` would, at no cost: before an image is encoded."""
+    for prompt in prompts:
+        _tokens(prompt, transform)
+        if prompt.mask is not None:
+            _check_mask(prompt.mask, transform, low_res_side)
 
 
 def encode_prompts(
@@ -191,10 +205,21 @@ def _tokens(
     return np.concatenate([np.zeros((0, 2)), *coords]), np.array(labels, np.float64)
 
 
+def _on_host(values: Any) -> Any:
+    """Tensors, also inside lists, as what NumPy can read: detached from a graph, off a device."""
+    if isinstance(values, (list, tuple)):
+        return [_on_host(each) for each in values]
+    if hasattr(values, "detach"):  # torch's; its other libraries' arrays turn into NumPy's as is
+        values = values.detach().cpu()
+        half = values.is_floating_point() and values.element_size() == 2
+        return values.float() if half else values  # NumPy has no bfloat16
+    return values
+
+
 def _numbers(values: Any, what: str) -> NDArray[np.float64]:
     try:
-        numbers = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
+        numbers = np.asarray(_on_host(values), np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{what}={shown(values)}; expected numbers in equally long rows."
         ) from error
@@ -203,12 +228,15 @@ def _numbers(values: Any, what: str) -> NDArray[np.float64]:
     return numbers
 
 
-def _rows(values: Any, width: int, what: str) -> NDArray[np.float64]:
-    """``[width]`` or ``[N, width]`` -> ``[N, width]``."""
+def _rows(values: Any, width: int, what: str, least: int = 1) -> NDArray[np.float64]:
+    """``[width]`` or ``[N, width]`` -> ``[N, width]``, ``N`` at least ``least``; no values at all
+    are no rows."""
     numbers = _numbers(values, what)
+    if not least and numbers.shape == (0,):
+        numbers = numbers.reshape(0, width)
     if numbers.ndim == 1 and numbers.size == width:
         numbers = numbers[None]
-    if numbers.ndim != 2 or numbers.shape[1] != width or not len(numbers):
+    if numbers.ndim != 2 or numbers.shape[1] != width or len(numbers) < least:
         layout = "[x, y]" if width == 2 else "[x1, y1, x2, y2]"
         raise InputError(f"{what}={shown(values)}; expected {layout} or a list of such.")
     return numbers
@@ -218,8 +246,8 @@ def _point_groups(points: Any, labels: Any) -> list[NDArray[np.float64]]:
     """Points of each prompt, ``[P, 2]`` each."""
     if _depth(points) > 2:
         return [_rows(group, 2, "points") for group in points]
-    rows = _rows(points, 2, "points")
-    one_prompt = _depth(labels) == 2 and len(labels) == 1
+    rows = _rows(points, 2, "points", least=0)
+    one_prompt = len(rows) > 0 and _depth(labels) == 2 and len(labels) == 1
     return [rows] if one_prompt else list(rows[:, None])
 
 
@@ -262,7 +290,7 @@ def _check_inside(points: NDArray[np.float64], size: tuple[int, int], what: str)
     if outside.any():
         x, y = points[outside][0]
         raise InputError(
-            f"{what} ({x:g}, {y:g}) is outside the image; expected 0 <= x <= {width} and "
+            f"{what} ({x:.12g}, {y:.12g}) is outside the image; expected 0 <= x <= {width} and "
             f"0 <= y <= {height} in pixels."
         )
 
@@ -275,14 +303,15 @@ def _one_box(box: Any) -> NDArray[np.float64]:
 
 
 def _check_box(box: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    x1, y1, x2, y2 = box
-    if x2 <= x1 or y2 <= y1:
-        raise InputError(
-            f"box [{x1:g}, {y1:g}, {x2:g}, {y2:g}] has no area; expected x1 < x2 and y1 < y2."
-        )
+    """Corners ``[2, 2]`` of a box, moved into an image of ``size`` if they are close to it."""
     corners = box.reshape(2, 2)
-    _check_inside(corners, size, "box corner")
-    return corners
+    inside = corners.clip(0, size[::-1])
+    if (corners[0] < corners[1]).all() and np.abs(corners - inside).max() > _BOX_SLACK:
+        _check_inside(corners, size, "box corner")
+    if not (inside[0] < inside[1]).all():
+        written = ", ".join(f"{value:.12g}" for value in box)
+        raise InputError(f"box [{written}] has no area in the image; expected x1 < x2 and y1 < y2.")
+    return inside
 
 
 def _mask_list(masks: Any) -> list[Any]:
@@ -311,15 +340,16 @@ def _mask(mask: Any) -> NDArray[Any]:
 
 def _as_array(mask: Any) -> NDArray[Any]:
     try:
-        array = np.asarray(mask)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(_on_host(mask))
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"masks={shown(mask)}; expected rows of equal length.") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"a mask of {array.dtype}; expected bool, integer or float values.")
     return array
 
 
-def _mask_logits(mask: Any, transform: Transform, side: int) -> NDArray[np.float32]:
+def _check_mask(mask: Any, transform: Transform, side: int) -> NDArray[Any]:
+    """A mask ``[height, width]`` of integers at image size, or of float32 at ``side``."""
     array = _mask(mask)
     if array.dtype.kind == "f":
         if array.shape != (side, side):
@@ -333,4 +363,11 @@ def _mask_logits(mask: Any, transform: Transform, side: int) -> NDArray[np.float
             f"a mask has shape {list(array.shape)}; expected the image's "
             f"{list(transform.original_size)}."
         )
+    return array
+
+
+def _mask_logits(mask: Any, transform: Transform, side: int) -> NDArray[np.float32]:
+    array = _check_mask(mask, transform, side)
+    if array.dtype.kind == "f":
+        return array
     return mask_to_logits(array.astype(bool), transform, side)

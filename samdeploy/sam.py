@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from samdeploy.benchmarking import BenchmarkResult, benchmark
 from samdeploy.embedding import Embedding
@@ -16,13 +16,15 @@ from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export
+from samdeploy.geometry import Transform
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks import Masks
 from samdeploy.opening import OpenedModel, open_model
-from samdeploy.prompts import Nested, Prompt, collect_prompts, encode_prompts
+from samdeploy.prompts import Nested, Prompt, check_prompts, collect_prompts, encode_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import WholeImageSettings
-from samdeploy.sources import iter_sources
+from samdeploy.sources import iter_sources, results_of
 from samdeploy.table import format_table, plain
 from samdeploy.verification_table import verification_facts
 from samdeploy.whole_image import generate
@@ -47,6 +49,7 @@ class SAM:
         options: further :class:`RuntimeOptions`, instead of the three above.
         embedding_cache: folder in which embeddings are kept, so that an image that was encoded
             before opens at once.
+        image_options: what pixels of more than 8 bits mean, and how large an image may be.
 
     Raises:
         SamDeployError: any subclass, with one sentence on what to do.
@@ -66,6 +69,7 @@ class SAM:
         config: Mapping[str, Any] | str | Path | None = None,
         options: RuntimeOptions | None = None,
         embedding_cache: str | Path | None = None,
+        image_options: ImageOptions = DEFAULT_OPTIONS,
     ) -> None:
         options = options or RuntimeOptions(threads=threads, imgsz=imgsz, config=config)
         self._options = options
@@ -81,6 +85,7 @@ class SAM:
             if embedding_cache is None
             else EmbeddingCache(embedding_cache, self._opened.encoder_key)
         )
+        self._image_options = image_options
         self._current: Embedding | None = None
 
     def __enter__(self) -> SAM:
@@ -117,7 +122,9 @@ class SAM:
 
     def encode(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> Embedding:
         """Run the image encoder once; any number of prompts can then be decoded."""
-        pixels = load_image(image, channel_order)
+        return self._encode(load_image(image, channel_order, self._image_options))
+
+    def _encode(self, pixels: NDArray[np.uint8]) -> Embedding:
         if self._cache is None:
             return self._engine.encode(pixels)
         return self._cache.get(pixels, self._engine.encode)
@@ -152,14 +159,25 @@ class SAM:
             raise InputError("prompts= came with points, labels, bboxes or masks; give one form.")
         elif isinstance(prompts, Prompt):
             prompts = [prompts]
-        embedding = self._embedding(target, channel_order)
+        given = self._given(target)
+        if isinstance(given, Embedding):
+            image, transform = given.image, given.transform
+        else:
+            image = load_image(given, channel_order, self._image_options)
+            transform = Transform.fit((image.shape[0], image.shape[1]), self.image_size)
+        side = self._engine.low_res_side
+        check_prompts(prompts, transform, side)  # the encoder takes long
+        embedding = given if isinstance(given, Embedding) else None
         # Token 0 answers with one mask, tokens 1 to 3 with the three of an ambiguous prompt.
         chosen = slice(1, None) if multimask else slice(0, 1)
-        logits, iou = [], []
-        for start in range(0, max(1, len(prompts)), MAX_BATCH):
-            batch = encode_prompts(
-                prompts[start : start + MAX_BATCH], embedding.transform, self._engine.low_res_side
-            )
+        answers = 3 if multimask else 1
+        logits = [np.zeros((0, answers, side, side), np.float32)]
+        iou = [np.zeros((0, answers), np.float32)]
+        for start in range(0, len(prompts), MAX_BATCH):
+            if embedding is None:
+                assert image is not None
+                embedding = self._encode(image)
+            batch = encode_prompts(prompts[start : start + MAX_BATCH], embedding.transform, side)
             answer = self._engine.decode(embedding, batch)
             masks_of_all = answer.masks(np.arange(len(batch)))
             logits.append(masks_of_all[:, chosen].copy())  # lets the other masks go
@@ -168,10 +186,10 @@ class SAM:
         low_res = np.concatenate(logits)
         return Masks.from_logits(
             low_res.reshape(-1, *low_res.shape[2:]),
-            embedding.transform,
+            transform,
             scores.reshape(-1),
             prompt_index=np.repeat(np.arange(len(prompts)), scores.shape[1]),
-            image=embedding.image,
+            image=image,
         )
 
     def generate(
@@ -189,14 +207,13 @@ class SAM:
         defaults. ``progress(done, total)`` counts grid points.
         """
         chosen = WholeImageSettings.from_names(settings, self._opened.whole_image)
-        if image is None:
-            image = self._embedding(None, channel_order)
-        if isinstance(image, Embedding):
-            if image.image is None:
+        given = self._given(image)
+        if isinstance(given, Embedding):
+            if given.image is None:
                 raise InputError("a loaded embedding holds no image; pass the image itself.")
-            pixels = image.image
+            pixels = given.image
         else:
-            pixels = load_image(image, channel_order)
+            pixels = load_image(given, channel_order, self._image_options)
         engine, streams = self._engine, self._opened.streams
         return generate(engine.encode, engine.decode, pixels, chosen, progress, streams)
 
@@ -209,25 +226,28 @@ class SAM:
         masks: ArrayLike | None = None,
         *,
         multimask: bool = False,
+        stream: bool = False,
         channel_order: ChannelOrder = "bgr",
         **settings: Any,
-    ) -> list[Masks]:
+    ) -> list[Masks] | Iterator[Masks]:
         """Segment a file, a folder, a glob pattern, a video or an array: one :class:`Masks` each.
 
         Without a prompt the whole image is segmented. ``source`` ``None`` is the image of
-        :meth:`set_image`.
+        :meth:`set_image`. With ``stream`` results come one by one, as they are made and asked for,
+        instead of in a list.
         """
         prompted = any(value is not None for value in (bboxes, points, labels, masks))
         check_mode(prompted, multimask, settings)
-        return [
-            self.predict(
+
+        def one(image: Embedding | ImageSource) -> Masks:
+            if not prompted:
+                return self.generate(image, channel_order=channel_order, **settings)
+            return self.predict(
                 image, points=points, labels=labels, bboxes=bboxes, masks=masks,
                 multimask=multimask, channel_order=channel_order,
-            )
-            if prompted
-            else self.generate(image, channel_order=channel_order, **settings)
-            for image in self._targets(source)
-        ]  # fmt: skip
+            )  # fmt: skip
+
+        return results_of(one, self._targets(source), stream, self._image_options)
 
     def set_image(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> None:
         """Encode an image for the prompts that follow."""
@@ -285,20 +305,16 @@ class SAM:
         opened_with = {"config": self._options.config, "imgsz": self._options.imgsz}
         return benchmark(self._model, **{**opened_with, **options})
 
-    def _embedding(
-        self, target: Embedding | ImageSource | None, channel_order: ChannelOrder
-    ) -> Embedding:
-        if isinstance(target, Embedding):
-            return target
+    def _given(self, target: Embedding | ImageSource | None) -> Embedding | ImageSource:
         if target is not None:
-            return self.encode(target, channel_order)
+            return target
         if self._current is None:
             raise InputError("no image given; pass one, or call set_image first.")
         return self._current
 
     def _targets(self, source: ImageSource | None) -> Iterator[Embedding | ImageSource]:
         if source is None:
-            yield self._embedding(None, "rgb")
+            yield self._given(None)
         else:
             yield from iter_sources(source)
 

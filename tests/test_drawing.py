@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from samdeploy.drawing import colour, draw_masks
+from samdeploy.rle import Rle
 
 
 @pytest.fixture
@@ -48,6 +49,15 @@ def test_small_masks_lie_on_top(image: np.ndarray, masks: np.ndarray) -> None:
     for order in (masks, masks[::-1]):
         inside = draw_masks(image, order)[40, 50]
         assert (inside != drawn[20, 20]).any()
+
+
+def test_run_lengths_are_drawn_like_pixels(image: np.ndarray, masks: np.ndarray) -> None:
+    masks[1, 79:] = True  # up to the border, and a second part
+    masks = np.concatenate([masks, np.zeros((1, 80, 100), bool)])
+    marks = {"captions": ["a", "b", "c"]}
+    drawn = draw_masks(image, [Rle.encode(mask) for mask in masks], **marks)
+    np.testing.assert_array_equal(drawn, draw_masks(image, masks, **marks))
+    assert (drawn[79] != image[79]).any()
 
 
 def test_no_masks(image: np.ndarray) -> None:

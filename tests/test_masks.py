@@ -83,6 +83,36 @@ class TestPixels:
         none.plot(np.zeros((*SIZE, 3), np.uint8))
 
 
+class TestMemory:
+    def test_no_format_makes_all_pixels_at_once(self, masks: Masks, run_lengths: Masks) -> None:
+        expected = masks.data
+        for whole in (masks[:], run_lengths[:]):
+            whole.to_json()
+            whole.to_coco()
+            whole.to_yolo()
+            whole.to_polygons()
+            whole.plot()
+            assert "data" not in vars(whole)
+            one_by_one = list(whole.iter_data())
+            np.testing.assert_array_equal(one_by_one, expected)
+            np.testing.assert_array_equal(whole.data, expected)
+
+    def test_an_image_that_is_read_when_it_is_drawn(self, masks: Masks) -> None:
+        expected = masks.plot()
+        image, reads = masks.image, []
+
+        def read() -> NDArray[np.uint8]:
+            reads.append(1)
+            assert image is not None
+            return image
+
+        masks.image = read
+        assert reads == []
+        np.testing.assert_array_equal(masks.plot(), expected)
+        np.testing.assert_array_equal(masks[1:].image, image)
+        assert reads == [1, 1]
+
+
 class TestSelection:
     @pytest.mark.parametrize(
         ("index", "wanted"),

@@ -204,8 +204,12 @@ def test_slices() -> None:
     [
         ({}, "no prompt given"),
         ({"labels": [1]}, "without points"),
-        ({"points": []}, "expected [x, y]"),
-        ({"points": np.zeros((0, 2))}, "expected [x, y]"),
+        ({"points": [[]]}, "expected [x, y]"),
+        ({"points": [[[]]]}, "expected [x, y]"),
+        ({"points": np.zeros((0, 3))}, "expected [x, y]"),
+        ({"points": [10**400, 2]}, "expected numbers"),
+        ({"points": [], "labels": [1]}, "1 labels for 0 prompts"),
+        ({"points": [], "bboxes": [1, 2, 3, 4]}, "0 x points, 1 x box"),
         ({"points": [1, 2, 3]}, "expected [x, y]"),
         ({"points": [[1, 2], [3]]}, "equally long"),
         ({"points": "here"}, "expected numbers"),
@@ -222,9 +226,13 @@ def test_slices() -> None:
         ({"points": [[None, 2]]}, "not finite"),
         ({"points": [[-1, 2]]}, "point (-1, 2) is outside the image"),
         ({"points": [[241, 2]]}, "0 <= x <= 240"),
+        ({"points": [[240.00003, 2]]}, "point (240.00003, 2) is outside"),
         ({"points": [[1, 180.5]]}, "0 <= y <= 180"),
         ({"bboxes": [1, 2, 3]}, "expected [x1, y1, x2, y2]"),
-        ({"bboxes": np.zeros((0, 4))}, "expected [x1, y1, x2, y2]"),
+        ({"bboxes": np.zeros((0, 5))}, "expected [x1, y1, x2, y2]"),
+        ({"bboxes": [10, 10, 241.00003, 20]}, "box corner (241.00003, 20) is outside"),
+        ({"bboxes": [-1.01, 10, 50, 20]}, "box corner (-1.01, 10) is outside"),
+        ({"bboxes": [240.2, 10, 240.9, 20]}, "[240.2, 10, 240.9, 20] has no area in the image"),
         ({"bboxes": [10, 10, 10, 20]}, "has no area"),
         ({"bboxes": [10, 20, 30, 5]}, "has no area"),
         ({"bboxes": [[1, 2, 3, 4], [10, 10, 250, 20]]}, "box corner (250, 20) is outside"),
@@ -234,7 +242,6 @@ def test_slices() -> None:
         ({"masks": np.ones((180, 240), np.float32)}, "expected low-res logits"),
         ({"masks": np.full((64, 64), np.nan, np.float32)}, "not finite"),
         ({"masks": np.ones(5, bool)}, "expected [height, width]"),
-        ({"masks": np.zeros((0, 180, 240), bool)}, "no prompt given"),
         ({"masks": [[1, 0], [1]]}, "equal length"),
         ({"masks": np.array([["a"]])}, "expected bool, integer or float"),
     ],
@@ -263,6 +270,60 @@ def test_bad_input_is_one_clear_sentence(arguments: dict[str, Any], says: str) -
 def test_bad_prompt_objects(prompt: Prompt, says: str) -> None:
     with pytest.raises(InputError, match=says.replace("[", r"\[")):
         encode_prompts([prompt], TRANSFORM, SIDE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize("nested", [False, True])
+def test_tensors_of_a_network(dtype: torch.dtype, nested: bool) -> None:
+    values = torch.tensor([[8, 16, 32, 64], [1, 2, 3, 4]], dtype=dtype)
+    if dtype.is_floating_point:
+        values.requires_grad_()
+    given: Any = list(values) if nested else values
+    for name, prompts in (
+        ("box", collect_prompts(bboxes=given)),
+        ("points", collect_prompts(points=[row[:2] for row in given])),
+    ):
+        for prompt, row in zip(prompts, values.tolist(), strict=True):
+            found = np.asarray(getattr(prompt, name)).reshape(-1)
+            assert found.tolist() == row[: len(found)]
+    found = encode_prompts([Prompt(box=values[0])], TRANSFORM, SIDE)
+    np.testing.assert_array_equal(found.point_labels, [[2, 3]])
+
+
+def test_masks_of_a_network_keep_their_kind() -> None:
+    whole = torch.ones(1, 180, 240)
+    for mask in (whole.bool(), whole.to(torch.int16), whole.to(torch.uint8)):
+        found = encode_prompts(collect_prompts(masks=mask), TRANSFORM, SIDE)
+        assert found.mask_input[0, 0, 0, 0] == 8
+    logits = torch.full((1, 64, 64), 3.0, dtype=torch.bfloat16, requires_grad=True)
+    found = encode_prompts(collect_prompts(masks=[logits[0]]), TRANSFORM, SIDE)
+    assert (found.mask_input == 3).all()
+
+
+@pytest.mark.parametrize(
+    "box", [[-1, -0.4, 240.4, 181], [-0.00003, 0, 240.00003, 180], [0, 0, 240, 180]]
+)
+def test_boxes_just_beyond_the_image_are_clipped(box: list[float]) -> None:
+    whole = encode_prompts([Prompt(box=[0, 0, 240, 180])], TRANSFORM, SIDE)
+    found = encode_prompts(collect_prompts(bboxes=box), TRANSFORM, SIDE)
+    np.testing.assert_array_equal(found.point_coords, whole.point_coords)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"bboxes": []},
+        {"bboxes": np.zeros((0, 4), np.float32)},
+        {"bboxes": torch.zeros(0, 4)},
+        {"points": []},
+        {"points": np.zeros((0, 2)), "labels": []},
+        {"points": np.zeros((0, 3, 2)), "bboxes": np.zeros((0, 4))},
+        {"masks": []},
+        {"masks": np.zeros((0, 180, 240), bool)},
+    ],
+)
+def test_none_are_no_prompts(arguments: dict[str, Any]) -> None:
+    assert collect_prompts(**arguments) == []
 
 
 def test_no_prompts_at_all() -> None:

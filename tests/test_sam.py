@@ -23,6 +23,7 @@ from samdeploy import (
     RuntimeUnavailableError,
 )
 from samdeploy.engine import Engine
+from samdeploy.image_options import ImageOptions
 from samdeploy.prompts import DecoderPrompts
 
 Photo = NDArray[np.uint8]
@@ -180,10 +181,46 @@ class TestPrompts:
         found = fake.predict(photo, prompts=Prompt(points=[60, 60]))
         np.testing.assert_array_equal(found.data, fake.predict(photo, points=[60, 60]).data)
 
-    @pytest.mark.parametrize("prompts", [[], [Prompt()]])
-    def test_no_prompt_at_all(self, fake: SAM, photo: Photo, prompts: list[Prompt]) -> None:
-        with pytest.raises(InputError, match=r"no prompt given|an empty Prompt"):
-            fake.predict(photo, prompts=prompts)
+    def test_no_prompt_at_all(self, fake: SAM, photo: Photo) -> None:
+        with pytest.raises(InputError, match="no prompt given"):
+            fake.predict(photo)
+        with pytest.raises(InputError, match="an empty Prompt"):
+            fake.predict(photo, prompts=[Prompt()])
+
+    @pytest.mark.parametrize("multimask", [False, True])
+    @pytest.mark.parametrize("given", [{"bboxes": np.zeros((0, 4))}, {"prompts": []}])
+    def test_a_detector_that_found_nothing(
+        self, fake: SAM, photo: Photo, batches: list[int], given: dict[str, Any], multimask: bool
+    ) -> None:
+        embedding = fake.encode(photo)
+        for target in (photo, embedding):
+            found = fake.predict(target, multimask=multimask, **given)
+            assert len(found) == 0
+            assert found.data.shape == (0, *photo.shape[:2])
+            assert found.boxes.shape == (0, 4)
+            assert found.low_res_logits is not None
+            assert found.low_res_logits.shape == (0, fake.image_size // 4, fake.image_size // 4)
+            assert found.to_json()["masks"] == []
+            np.testing.assert_array_equal(found.plot(), found.image)
+        assert batches == []
+
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            {"points": [[241, 2]]}, {"bboxes": [10, 10, 250, 20]}, {"points": [1, 2], "labels": 5},
+            {"masks": np.ones((7, 9), bool)}, {"prompts": [Prompt(points=[1, 1]), Prompt()]},
+        ],
+    )  # fmt: skip
+    def test_what_does_not_fit_is_refused_before_the_image_is_encoded(
+        self,
+        fake: SAM,
+        photo: Photo,
+        prompt: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(Engine, "encode", lambda *_: pytest.fail("encoded"))
+        with pytest.raises(InputError):
+            fake.predict(photo, **prompt)
 
     def test_unknown_setting(self, fake: SAM, photo: Photo) -> None:
         with pytest.raises(InputError, match="points_stride"):
@@ -207,6 +244,40 @@ class TestSources:
         frames = fake(video, **prompt)
         assert len(frames) == 3
         assert frames[0].data.shape == (1, *photo.shape[:2])
+
+    def test_results_come_one_by_one(self, fake: SAM, photo: Photo, tmp_path: Path) -> None:
+        for name in ("a.png", "b.png"):
+            Image.fromarray(photo).save(tmp_path / name)
+        (tmp_path / "c.png").write_bytes(b"no image")
+        results = fake(tmp_path, points=[60, 60], stream=True)
+        first, second = next(results), next(results)
+        np.testing.assert_array_equal(first.data, second.data)
+        with pytest.raises(InputError, match=r"c\.png"):
+            next(results)
+
+    def test_a_list_of_results_keeps_no_pictures_of_files(
+        self, fake: SAM, photo: Photo, tmp_path: Path
+    ) -> None:
+        for name in ("a.png", "b.png"):
+            Image.fromarray(photo).save(tmp_path / name)
+        results = fake(str(tmp_path), points=[60, 60])
+        Image.fromarray(255 - photo).save(tmp_path / "b.png")
+        np.testing.assert_array_equal(results[0].image, photo)
+        np.testing.assert_array_equal(results[1][0].image, 255 - photo)  # read when asked for
+        assert (results[1].plot() != 255 - photo).any()
+
+    def test_image_options(self, photo: Photo, tmp_path: Path) -> None:
+        values = photo.astype(np.int32)[..., 0] * 100 - 3000
+        Image.fromarray(values).save(tmp_path / "deep.tif")
+        window = ImageOptions(window=(-3000, 22500))
+        with SAM("anything", runtime="fake", image_options=window) as sam:
+            grey = np.repeat(photo[..., :1], 3, axis=2)
+            for found in (
+                sam.predict(tmp_path / "deep.tif", points=[60, 60]),
+                sam(tmp_path, points=[60, 60])[0],
+                sam.generate(values, points_stride=2),
+            ):
+                np.testing.assert_array_equal(found.image, grey)
 
 
 class TestModels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -10,15 +10,16 @@ from typing import Any, ClassVar
 
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks import Masks
 from samdeploy.prompts import Nested, Prompt, collect_prompts
 from samdeploy.session import RuntimeOptions
-from samdeploy.sources import iter_sources
+from samdeploy.sources import iter_sources, results_of
 from samdeploy.table import format_table, plain
 from samdeploy.verification_table import verification_facts
 from samdeploy.yolo.model import open_yolo
-from samdeploy.yolo.prompting import select_masks
+from samdeploy.yolo.prompting import check_selection, select_masks
 from samdeploy.yolo.settings import YoloSettings
 
 
@@ -28,7 +29,7 @@ class YOLO:
 
     Args:
         model: a bundle folder, or an ``.onnx`` file that Ultralytics exported.
-        runtime, device, threads, options: see :class:`samdeploy.SAM`.
+        runtime, device, threads, options, image_options: see :class:`samdeploy.SAM`.
 
     Raises:
         SamDeployError: any subclass, with one sentence on what to do.
@@ -49,11 +50,13 @@ class YOLO:
         device: str = "auto",
         threads: int | None = None,
         options: RuntimeOptions | None = None,
+        image_options: ImageOptions = DEFAULT_OPTIONS,
     ) -> None:
         options = options or RuntimeOptions(threads=threads)
         # The size belongs to a call: a graph takes one size, or any.
         self._defaults = {**self.defaults, "imgsz": options.imgsz}
         options = replace(options, imgsz=None)
+        self._image_options = image_options
         self._model = open_yolo(model, runtime=runtime, device=device, options=options)
 
     def __enter__(self) -> YOLO:
@@ -93,7 +96,7 @@ class YOLO:
     ) -> Detections:
         """Boxes with classes, best first."""
         chosen = YoloSettings.from_names(settings, self._defaults)
-        return self._model.detect(load_image(image, channel_order), chosen)
+        return self._model.detect(load_image(image, channel_order, self._image_options), chosen)
 
     def generate(
         self,
@@ -111,7 +114,8 @@ class YOLO:
             InputError: the model finds boxes only.
         """
         chosen = YoloSettings.from_names(settings, self._defaults)
-        masks, _ = self._model.segment(load_image(image, channel_order), chosen)
+        pixels = load_image(image, channel_order, self._image_options)
+        masks, _ = self._model.segment(pixels, chosen)
         if progress is not None:
             progress(1, 1)
         return masks
@@ -136,7 +140,9 @@ class YOLO:
             raise InputError("prompts= came with points, labels or bboxes; give one form.")
         elif isinstance(prompts, Prompt):
             prompts = [prompts]
-        everything = self.generate(image, channel_order=channel_order, **settings)
+        pixels = load_image(image, channel_order, self._image_options)
+        check_selection(prompts, pixels.shape[:2])
+        everything = self.generate(pixels, channel_order="rgb", **settings)
         return select_masks(everything, prompts)
 
     def __call__(
@@ -146,23 +152,26 @@ class YOLO:
         points: Nested | None = None,
         labels: Nested | None = None,
         *,
+        stream: bool = False,
         channel_order: ChannelOrder = "bgr",
         **settings: Any,
-    ) -> list[Masks]:
+    ) -> list[Masks] | Iterator[Masks]:
         """Segment a file, a folder, a glob pattern, a video or an array: one :class:`Masks` each.
 
-        Without a prompt, all objects; with prompts, those that they mean.
+        Without a prompt, all objects; with prompts, those that they mean. ``stream``: as in
+        :meth:`samdeploy.SAM.__call__`.
         """
         prompted = any(value is not None for value in (bboxes, points, labels))
-        return [
-            self.predict(
+
+        def one(image: ImageSource) -> Masks:
+            if not prompted:
+                return self.generate(image, channel_order=channel_order, **settings)
+            return self.predict(
                 image, points=points, labels=labels, bboxes=bboxes,
                 channel_order=channel_order, **settings,
-            )
-            if prompted
-            else self.generate(image, channel_order=channel_order, **settings)
-            for image in iter_sources(source)
-        ]  # fmt: skip
+            )  # fmt: skip
+
+        return results_of(one, iter_sources(source), stream, self._image_options)
 
     def info(self, verbose: bool = True) -> dict[str, Any]:
         """What this model is and what runs it, as plain values; printed unless told otherwise."""

@@ -29,6 +29,7 @@ def select_masks(masks: Masks, prompts: Sequence[Prompt]) -> Masks:
     Raises:
         InputError: a coordinate is outside the image, or a prompt has a mask.
     """
+    check_selection(prompts, masks.orig_shape)
     chosen = [_select(masks, prompt) for prompt in prompts]
     counts = [len(indices) for indices in chosen]
     picked = masks[np.concatenate([np.zeros(0, np.intp), *chosen])]
@@ -36,9 +37,15 @@ def select_masks(masks: Masks, prompts: Sequence[Prompt]) -> Masks:
     return picked
 
 
+def check_selection(prompts: Sequence[Prompt], size: tuple[int, int]) -> None:
+    """Raise what :func:`select_masks` would for an image of ``size`` (height, width)."""
+    for prompt in prompts:
+        if prompt.mask is not None:
+            raise InputError("a prompt with a mask; FastSAM takes points and boxes.")
+        box_and_points(prompt, size)
+
+
 def _select(masks: Masks, prompt: Prompt) -> NDArray[np.intp]:
-    if prompt.mask is not None:
-        raise InputError("a prompt with a mask; FastSAM takes points and boxes.")
     box, points, foreground = box_and_points(prompt, masks.orig_shape)
     fitting = np.ones(len(masks), bool)
     if len(points):
@@ -58,7 +65,7 @@ def _holds(masks: Masks, points: NDArray[np.float64]) -> NDArray[np.bool_]:
     height, width = masks.orig_shape
     columns = np.minimum(points[:, 0].astype(int), width - 1)
     rows = np.minimum(points[:, 1].astype(int), height - 1)
-    return masks.data[:, rows, columns]
+    return np.array([mask[rows, columns] for mask in masks.iter_data()]).reshape(-1, len(points))
 
 
 def _iou_with_box(
@@ -66,6 +73,7 @@ def _iou_with_box(
 ) -> NDArray[np.float64]:
     """IoU of masks with all pixels of a box, whose sides are cut to whole pixels."""
     x1, y1, x2, y2 = box.astype(int)
-    inside = np.count_nonzero(masks.data[indices, y1:y2, x1:x2], axis=(1, 2))
+    parts = (mask[y1:y2, x1:x2] for mask in masks[indices].iter_data())
+    inside = np.array([np.count_nonzero(part) for part in parts])
     union = (x2 - x1) * (y2 - y1) + masks.areas[indices] - inside
     return np.asarray(inside / np.maximum(union, 1))

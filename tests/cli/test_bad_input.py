@@ -81,7 +81,7 @@ class TestImages:
         (["points=[1,2,3]"], r"expected \[x, y\]"),
         (["points=hello"], "points=hello; expected numbers"),
         (["points=[[1,2]"], "expected numbers"),
-        (["points=[]"], "points"),
+        (["points=[]"], "empty list"),
         (["points=[true,1]"], "expected numbers"),
         (["points=[nan,2]"], "not finite"),
         (["points=[1,Infinity]"], "not finite"),
