@@ -15,11 +15,13 @@ from samdeploy.errors import (
     DownloadError,
     ExportError,
     InputError,
+    OutputError,
     RuntimeUnavailableError,
     SamDeployError,
     VerificationError,
 )
 from samdeploy.export_pipeline import export
+from samdeploy.image_options import ImageOptions
 from samdeploy.masks import Masks
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
@@ -37,8 +39,10 @@ __all__ = [
     "Embedding",
     "ExportError",
     "FastSAM",
+    "ImageOptions",
     "InputError",
     "Masks",
+    "OutputError",
     "Prompt",
     "RuntimeUnavailableError",
     "SamDeployError",

@@ -55,6 +55,30 @@ def test_truncated(embedding: Embedding, tmp_path: Path) -> None:
             Embedding.load(tmp_path / "a.npz")
 
 
+def test_an_archive_that_grows(embedding: Embedding, tmp_path: Path) -> None:
+    np.savez_compressed(
+        tmp_path / "a.npz",
+        image_embeddings=np.zeros((1, 3, 4, 4), np.float32),
+        original_size=np.array([50, 90]),
+        image_size=np.array(64),
+    )
+    with pytest.raises(InputError, match="its content is compressed"):
+        Embedding.load(tmp_path / "a.npz")
+
+
+def test_a_header_of_more_than_there_is(embedding: Embedding, tmp_path: Path) -> None:
+    embedding.save(tmp_path / "a.npz")
+    content = (tmp_path / "a.npz").read_bytes()
+    grown = content.replace(
+        b"(1, 3, 4, 4), }" + b" " * 20, b"(1, 30000, 40000, 40000), }" + b" " * 8
+    )
+    assert grown != content
+    assert len(grown) == len(content)
+    (tmp_path / "a.npz").write_bytes(grown)
+    with pytest.raises(InputError, match="not a saved embedding"):
+        Embedding.load(tmp_path / "a.npz")
+
+
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         Embedding.load(tmp_path / "a.npz")
@@ -68,6 +92,14 @@ def test_missing(tmp_path: Path) -> None:
         {"original_size": np.array([1, 2, 3])},
         {"original_size": np.array([0, 0])},
         {"image_size": np.array([1, 2])},
+        {"image_size": np.array(128)},
+        {"image_size": np.array(2**62)},
+        {"image_size": np.array("64")},
+        {"original_size": np.array([1.5, 2.5])},
+        {"original_size": np.array([2**40, 2**40])},
+        {"image_embeddings": np.zeros((2, 3, 4, 4), np.float32)},
+        {"image_embeddings": np.zeros((1, 3, 4, 5), np.float32)},
+        {"image_embeddings": np.full((1, 3, 4, 4), np.nan, np.float32)},
     ],
 )
 def test_wrong_content(embedding: Embedding, tmp_path: Path, change: dict[str, np.ndarray]) -> None:

@@ -20,8 +20,10 @@ NAMES = [
     "Embedding",
     "ExportError",
     "FastSAM",
+    "ImageOptions",
     "InputError",
     "Masks",
+    "OutputError",
     "Prompt",
     "RuntimeUnavailableError",
     "SamDeployError",
@@ -34,11 +36,13 @@ NAMES = [
 ]
 
 SIGNATURES = {
-    "SAM": "model runtime device threads imgsz config options embedding_cache",
+    "SAM": "model runtime device threads imgsz config options embedding_cache image_options",
     "SAM.encode": "self image channel_order",
     "SAM.predict": "self target points labels bboxes masks prompts multimask channel_order",
     "SAM.generate": "self image channel_order progress settings",
-    "SAM.__call__": "self source bboxes points labels masks multimask channel_order settings",
+    "SAM.__call__": (
+        "self source bboxes points labels masks multimask stream channel_order settings"
+    ),
     "SAM.set_image": "self image channel_order",
     "SAM.reset_image": "self",
     "SAM.info": "self verbose",
@@ -53,11 +57,11 @@ SIGNATURES = {
     ),
     "tune": "model options",
     "export": "model format output imgsz config verify tolerance device trust progress options",
-    "YOLO": "model runtime device threads options",
+    "YOLO": "model runtime device threads options image_options",
     "YOLO.detect": "self image channel_order settings",
     "YOLO.predict": "self image points labels bboxes prompts channel_order settings",
     "YOLO.generate": "self image channel_order progress settings",
-    "YOLO.__call__": "self source bboxes points labels channel_order settings",
+    "YOLO.__call__": "self source bboxes points labels stream channel_order settings",
 }
 
 
