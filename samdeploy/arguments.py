@@ -14,7 +14,7 @@ import numpy as np
 
 from samdeploy.errors import InputError
 from samdeploy.images import load_image
-from samdeploy.text import shown
+from samdeploy.text import shortened, shown
 
 _KEY = re.compile(r"(?P<dashes>--)?(?P<name>[A-Za-z][\w-]*)(?:=(?P<value>.*))?", re.DOTALL)
 _TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
@@ -109,7 +109,7 @@ def _known(name: str, keys: Keys, command: str) -> str:
 
 def _truth(name: str, value: str) -> bool:
     if value.lower() not in _TRUTH:
-        raise InputError(f"{name}={value}; expected True or False.")
+        raise InputError(f"{name}={shortened(value)}; expected True or False.")
     return _TRUTH[value.lower()]
 
 
@@ -127,11 +127,12 @@ def parse_numbers(text: str | None, name: str) -> Any:
     for attempt in (written, f"[{written}]"):
         try:
             value = json.loads(attempt)
-        except ValueError:
+            if _numeric(value):
+                return value
+        except (ValueError, RecursionError):
             continue
-        if _numeric(value):
-            return value
-    raise InputError(f"{name}={text}; expected numbers such as {_EXAMPLES.get(name, '[1,0]')}.")
+    example = _EXAMPLES.get(name, "[1,0]")
+    raise InputError(f"{name}={shortened(text)}; expected numbers such as {example}.")
 
 
 _EXAMPLES = {
@@ -159,7 +160,7 @@ def parse_names(text: str | None, name: str) -> list[str]:
         return []
     names = [part.strip() for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
     if not all(names):
-        raise InputError(f"{name}={text}; expected names between commas.")
+        raise InputError(f"{name}={shortened(text)}; expected names between commas.")
     return names
 
 

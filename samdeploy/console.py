@@ -21,7 +21,7 @@ from tqdm import tqdm
 from samdeploy.arguments import Keys, rewrite
 from samdeploy.errors import SamDeployError
 from samdeploy.notices import NoticeLines
-from samdeploy.text import as_utf8, printable
+from samdeploy.text import as_utf8, printable, shortened
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Seconds in which a signal that is sent again, by an impatient hand, does not disturb tidying up.
@@ -154,7 +154,7 @@ def _usage_sentence(error: Any, words: list[str]) -> str:
     message = _one_line(error.format_message())
     if option and value is not None:  # only numbers are converted, so only they can be wrong
         kind = "whole number" if "integer" in message else "number"
-        return f"{option.removeprefix('--')}={value}; expected a {kind}."
+        return f"{option.removeprefix('--')}={shortened(value)}; expected a {kind}."
     return message
 
 

@@ -16,7 +16,12 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 def shown(value: Any) -> str:
     """``repr`` on one line, cut in the middle of long values."""
-    text = " ".join(repr(value).split())
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """``text`` on one line, cut in the middle of long ones."""
+    text = " ".join(text.split())
     if len(text) <= _LONGEST:
         return text
     half = (_LONGEST - 5) // 2
