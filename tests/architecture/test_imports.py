@@ -47,6 +47,7 @@ def module_files() -> list[str]:
         path.relative_to(ROOT).as_posix()
         for folder in folders
         for path in (ROOT / folder).rglob("*.py")
+        if path.stem.isidentifier()  # hook-samdeploy.py is run by PyInstaller, and no module
     )
 
 
