@@ -53,13 +53,10 @@ def test_on_the_processor(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert abs(masks["plain"] - masks["torch"]) <= 1
 
 
-def test_what_has_no_time_left_is_named(
-    tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tool, "ours", lambda *given: {"provider": lambda: "none"})
-    monkeypatch.setattr(export_pipeline, "export", lambda *given, **named: tmp_path)
+def test_what_has_no_time_left_is_named(tool: Any, tmp_path: Path) -> None:
     given = {"device": "cpu", "points": "4", "rounds": "0"}
     found = tool.measure("sam_tiny.pt", tmp_path, given, lambda: 0.0)
+    assert found["not_run"]["torch"] == found["not_run"]["onnxruntime"] == "no time left"
     assert found["not_run"]["encode of plain, round 0"] == "no time left"
     assert found["encode"] == found["whole_image"] == {}
 
