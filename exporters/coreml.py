@@ -62,9 +62,6 @@ class CoreMlExporter:
     def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
         """One package, and those of its variants; the spec that is recorded is the dynamic one."""
         target = _target(options.minimum_deployment_target)
-        for name in ("max_prompts", "max_points"):
-            if getattr(options, name) < 1:
-                raise InputError(f"{name}={getattr(options, name)}; expected 1 or more.")
         shapes = _variants(graph, options)
         for name, (prompts, points) in shapes.items():
             _write_package(folder / f"{name}.mlpackage", graph, prompts, points, target, options)

@@ -69,9 +69,6 @@ class TensorRtExporter:
 
 
 def _check(options: ExportOptions) -> None:
-    for name in ("max_prompts", "max_points"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name}={getattr(options, name)}; expected 1 or more.")
     if options.workspace is not None and not options.workspace > 0:
         raise InputError(f"workspace={options.workspace}; expected GiB above 0.")
 

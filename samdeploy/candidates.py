@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from samdeploy.constants import MASK_THRESHOLD
 from samdeploy.geometry import Transform, iter_resized_logits
 from samdeploy.grids import Crop
-from samdeploy.postprocess import mask_boxes, near_crop_edge, stability_scores
+from samdeploy.postprocess import (
+    estimate_stability,
+    mask_boxes,
+    near_crop_edge,
+    stability_scores,
+)
 from samdeploy.rle import Rle
 from samdeploy.settings import WholeImageSettings
 from samdeploy.upscaling import Patch, Upscaler
 
 Floats = NDArray[np.float32]
 Size = tuple[int, int]
-
-#: Low-res stability scores this close to the threshold are computed again at image size.
-_DOUBT = 0.02
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Selector:
         self._crop, self._transform = crop, transform
         self._image_size, self._settings = image_size, settings
         self._upscaler = Upscaler(transform)
+        self._corner = np.array([*crop.box[:2], *crop.box[:2]], np.float32)
 
     def select(self, decoded: Decoded) -> Candidates:
         """Those that are stable and not cut off by the crop, judged on low-res logits.
@@ -115,22 +118,35 @@ class Selector:
         boxes = np.array([mask.box for mask in masks], np.float32).reshape(-1, 4)
         return replace(found, masks=[*masks], boxes=boxes)
 
+    def inner_box(self, found: Candidates, index: int) -> Floats:
+        """A box that the box of one mask holds, as ``found.boxes`` hold it."""
+        mask = found.masks[index]
+        if isinstance(mask, Rle):
+            return np.asarray(found.boxes[index])
+        return self._upscaler.inner_box(mask) + self._corner
+
     def _low_res(self, decoded: Decoded) -> Candidates:
         height, width = self._transform.low_res_size
         logits = decoded.logits[:, :height, :width]
         offset = self._settings.stability_score_offset
-        stability = stability_scores(logits, offset)
+        stability, doubt = estimate_stability(logits, offset)
         least = self._settings.stability_score_thresh
-        for i in np.flatnonzero(np.abs(stability - least) <= _DOUBT) if least > 0 else ():
+        for i in np.flatnonzero(np.abs(stability - least) <= doubt) if least > 0 else ():
             stability[i] = self._upscaler.stability(decoded.logits[i], offset)
         cells = mask_boxes(logits > MASK_THRESHOLD)
-        boxes = self._upscaler.boxes(decoded.logits) + np.tile(
-            np.array(self._crop.box[:2], np.float32), 2
-        )
-        kept = np.flatnonzero(self._steady(stability) & ~self._cut_off(boxes))
+        boxes = self._upscaler.boxes(decoded.logits) + self._corner
+        kept = np.flatnonzero(self._steady(stability))
         box_of = cells.astype(int).tolist()
         patches = [self._upscaler.cut(decoded.logits[i], tuple(box_of[i])) for i in kept]
-        return self._candidates([*patches], boxes[kept], stability[kept], decoded, kept)
+        found = self._candidates([*patches], boxes[kept], stability[kept], decoded, kept)
+        # Boxes may be too large: where one seems to be cut off, the mask is made and its own tells.
+        masks, boxes = list(found.masks), found.boxes.copy()
+        for i in np.flatnonzero(self._cut_off(boxes)):
+            one = self.encode(found[np.array([i])])
+            if one.rles[0].area:
+                masks[i], boxes[i] = one.masks[0], one.boxes[0]
+        whole = np.flatnonzero(~self._cut_off(boxes))
+        return replace(found, masks=masks, boxes=boxes)[whole]
 
     def _exact(self, decoded: Decoded) -> Candidates:
         masks: list[Rle | Patch] = []

@@ -33,6 +33,7 @@ from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.fallback import Attempt, nearest, repair
 from samdeploy.graphs import ENCODER, needed_roles
+from samdeploy.layer_names import check_layers
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import F32
 from samdeploy.registry import (
@@ -115,6 +116,7 @@ def export(
     # Torch is imported here and not above: running a bundle must not need it.
     from samdeploy.models import graph_modules
     from samdeploy.models.families import load_model, model_facts
+    from samdeploy.models.sensitivity import encoder_layers
 
     if _calibrated(exporter, chosen) and not chosen.data:
         say(
@@ -134,6 +136,8 @@ def export(
                     f"{given}; it is for SAM's image encoder and '{model}' is a "
                     f"{facts.architecture} model, leave it out."
                 )
+            if options.float_layers:
+                check_layers(options.float_layers, encoder_layers(loaded))
             source = _source(model, checkpoint, facts.licence)
             options = dataclasses.replace(options, metadata=_metadata(facts, source))
             say(f"exporting {facts.architecture} to {exporter.name}, {options.precision}")

@@ -60,8 +60,7 @@ def make_crops(size: tuple[int, int], settings: WholeImageSettings) -> list[Crop
         if settings.point_grids is not None:
             grid = np.asarray(settings.point_grids[layer], np.float64)
         else:
-            side = int(settings.points_stride / settings.crop_downscale_factor**layer)
-            grid = point_grid(max(1, side))
+            grid = point_grid(settings.points_along(layer))
         x1, y1, x2, y2 = box
         if x2 > x1 and y2 > y1:  # an image of few pixels has tiles without any
             crops.append(Crop(box, grid * (x2 - x1, y2 - y1)))

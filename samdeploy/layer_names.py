@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import accumulate
+
+from samdeploy.errors import InputError
+from samdeploy.text import shown
 
 
 def belongs_to(name: str, layers: Iterable[str]) -> bool:
@@ -15,6 +20,18 @@ def belongs_to(name: str, layers: Iterable[str]) -> bool:
     """
     plain = f"_{_plain(name)}_"
     return any(f"_{_plain(layer)}_" in plain for layer in layers)
+
+
+def check_layers(given: Iterable[str], layers: Collection[str]) -> None:
+    """Raise :class:`InputError` for a name that is of none of ``layers``, with what is like it."""
+    paths = {path for layer in layers for path in accumulate(layer.split("."), "{}.{}".format)}
+    for name in given:
+        if not any(belongs_to(layer, (name,)) for layer in layers):
+            close = difflib.get_close_matches(name, sorted(paths), 3) or [next(iter(layers))]
+            raise InputError(
+                f"float_layers={shown(name)}; the encoder has no such layer to leave in float, "
+                f"expected one such as {', '.join(close)}."
+            )
 
 
 def _plain(name: str) -> str:

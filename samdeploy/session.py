@@ -11,6 +11,7 @@ Names, shapes and dtypes are checked once, above the session (:mod:`samdeploy.gr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
+from samdeploy.limits import whole
 from samdeploy.precision import ARITHMETIC, F32
 
 if TYPE_CHECKING:
@@ -75,11 +77,20 @@ class Availability:
         return bool(self.devices)
 
 
+#: Most threads, up to twice the processors where those are many: far more of them stand in each
+#: other's way until nothing moves, or end the process. Most inferences side by side.
+MOST_THREADS, MOST_STREAMS = max(64, 2 * (os.cpu_count() or 1)), 256
+#: Longest side of an encoder input or a detector's, in pixels.
+MOST_IMGSZ = 8192
+#: Most prompts of a call, and tokens of a prompt, that :class:`ExportOptions` fix.
+MOST_PROMPTS, MOST_POINTS = 1024, 1024
+
+
 @dataclass(frozen=True)
 class RuntimeOptions:
     """How to open a graph. A runtime ignores nothing silently: it raises
     :class:`~samdeploy.errors.InputError` for a value that it cannot honour,
-    see :meth:`refuse_all_but`.
+    see :meth:`refuse_all_but`. A count out of range is one too.
 
     Attributes:
         threads: CPU threads of one inference; ``None`` leaves it to the backend.
@@ -114,13 +125,21 @@ class RuntimeOptions:
             raise InputError(
                 f"precision={self.precision}; expected one of {', '.join(ARITHMETIC)}."
             )
+        for name, most in (
+            ("threads", MOST_THREADS),
+            ("streams", MOST_STREAMS),
+            ("imgsz", MOST_IMGSZ),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, whole(name, value, 1, most))
 
     def refuse_all_but(self, *heeded: str, runtime: str) -> None:
         """A runtime calls this with the names of the options that it heeds. Every runtime grants
         ``precision="f32"``.
 
         Raises:
-            InputError: another option is not at its default, or a count is below 1.
+            InputError: another option is not at its default.
         """
         for option in fields(self):
             value = getattr(self, option.name)
@@ -129,10 +148,6 @@ class RuntimeOptions:
                 raise InputError(
                     f"{option.name}={value}; runtime '{runtime}' has no use for it, leave it out."
                 )
-        for name in ("threads", "streams"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise InputError(f"{name}={count}; expected 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -185,6 +200,10 @@ class ExportOptions:
     minimum_deployment_target: str = "iOS16"
     image_input: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, most in (("max_prompts", MOST_PROMPTS), ("max_points", MOST_POINTS)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1, most))
 
     @property
     def precision(self) -> str:

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from samdeploy.errors import InputError
+from samdeploy.limits import number, whole
 from samdeploy.text import shown
 
-#: Crops that overlap entirely would never advance.
-_MOST_OVERLAP = 0.99
+#: Least and most of every setting that counts something. Points and crops are as many as an image
+#: of 100 megapixels has use for; a batch of 1,024 prompts needs tens of GB.
+COUNTS = {
+    "points_stride": (1, 1000),
+    "points_batch_size": (1, 1024),
+    "crop_n_layers": (0, 6),
+    "crop_downscale_factor": (1, 1000),
+    "min_mask_region_area": (0, 10**9),
+}
+#: The same of the others. Crops that overlap entirely would never advance.
+RANGES = {
+    "conf_thres": (0.0, 1.0),
+    "stability_score_thresh": (0.0, 1.0),
+    "stability_score_offset": (0.0, 1000.0),
+    "nms_thresh": (0.0, 1.0),
+    "crop_nms_thresh": (0.0, 1.0),
+    "crop_overlap_ratio": (0.0, 0.99),
+}
+#: Grid points in the image and all its crops.
+MOST_POINTS = 10**7
 
 #: ``points_batch_size`` on a GPU, unless told otherwise: a few prompts leave most of it idle.
 GPU_BATCH = 64
@@ -75,39 +92,37 @@ class WholeImageSettings:
     mode: str = "grid"
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("points_stride", 1),
-            ("points_batch_size", 1),
-            ("crop_downscale_factor", 1),
-            ("crop_n_layers", 0),
-            ("min_mask_region_area", 0),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                raise InputError(f"{name}={shown(value)}; expected a whole number from {least} up.")
-        for name, most in (
-            ("conf_thres", 1.0),
-            ("stability_score_thresh", 1.0),
-            ("nms_thresh", 1.0),
-            ("crop_nms_thresh", 1.0),
-            ("crop_overlap_ratio", _MOST_OVERLAP),
-        ):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= most:
-                raise InputError(f"{name}={shown(value)}; expected a number from 0 to {most:g}.")
-        offset = self.stability_score_offset
-        if not _is_number(offset) or offset < 0:
-            raise InputError(f"stability_score_offset={shown(offset)}; expected 0 or more.")
+        for name, limits in COUNTS.items():
+            object.__setattr__(self, name, whole(name, getattr(self, name), *limits))
+        for name, span in RANGES.items():
+            object.__setattr__(self, name, number(name, getattr(self, name), *span))
+        self._check_points()
         if self.point_grids is not None:
             self._check_point_grids(self.point_grids)
-        if not isinstance(self.exact, bool):
+        if not isinstance(self.exact, (bool, np.bool_)):
             raise InputError(f"exact={shown(self.exact)}; expected True or False.")
+        object.__setattr__(self, "exact", bool(self.exact))
         if self.mode not in MODES:
             raise InputError(f"mode={shown(self.mode)}; expected one of {', '.join(MODES)}.")
         if self.mode == "adaptive" and (self.exact or self.point_grids is not None):
             raise InputError(
                 "mode=adaptive works on low-res logits of a regular grid; drop exact and "
                 "point_grids, or the mode."
+            )
+
+    def points_along(self, layer: int) -> int:
+        """Grid points along a side of the crops of ``layer``; 0 is the whole image."""
+        divisor: int = self.crop_downscale_factor**layer
+        return max(1, self.points_stride // divisor)
+
+    def _check_points(self) -> None:
+        layers = range(self.crop_n_layers + 1)
+        count = sum(4**layer * self.points_along(layer) ** 2 for layer in layers)
+        if self.point_grids is None and count > MOST_POINTS:
+            raise InputError(
+                f"points_stride={self.points_stride} with crop_n_layers={self.crop_n_layers} asks "
+                f"at {count:,} points; expected at most {MOST_POINTS:,}, lower one of them or "
+                "raise crop_downscale_factor."
             )
 
     def _check_point_grids(self, grids: Sequence[ArrayLike]) -> None:
@@ -163,7 +178,3 @@ class WholeImageSettings:
 def other_names(setting: str) -> list[str]:
     """What else a setting is called, by Meta and in Ultralytics' other functions."""
     return [name for name, target in _ALIASES.items() if target == setting]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

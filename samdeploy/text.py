@@ -16,7 +16,10 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 def shown(value: Any) -> str:
     """``repr`` on one line, cut in the middle of long values."""
-    return shortened(repr(value))
+    try:
+        return shortened(repr(value))
+    except ValueError:  # Python writes no integer of more than a few thousand digits
+        return f"<{type(value).__name__} of thousands of digits>"
 
 
 def shortened(text: str) -> str:

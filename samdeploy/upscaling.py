@@ -47,8 +47,9 @@ class Upscaler:
 
     def boxes(self, logits: Floats) -> Floats:
         """Boxes ``[N, 4]`` of the masks of ``[N, s, s]`` logits in the image frame, without making
-        the masks: from the largest logit of every row and column. A box may be a little too large,
-        since the largest values are interpolated as if they were neighbours."""
+        the masks: from the largest logit of every row and column. A box may be too large, never too
+        small: the largest values are interpolated as if they were neighbours, and a speck may fall
+        between the pixels."""
         sides = [
             logits.max(axis=axis) @ matrix.T > MASK_THRESHOLD
             for axis, matrix in ((1, self._columns.matrix), (2, self._rows.matrix))
@@ -58,6 +59,19 @@ class Upscaler:
         boxes = np.stack([x1, y1, x2, y2], axis=1).astype(np.float32)
         boxes[~sides[0].any(axis=1)] = 0
         return boxes
+
+    def inner_box(self, patch: Patch) -> Floats:
+        """A box ``[4]`` that the box of the mask holds: of the pixels that read only squares of
+        four positive logits; without any, no area."""
+        positive = patch.logits > MASK_THRESHOLD
+        squares = positive[1:, 1:] & positive[1:, :-1] & positive[:-1, 1:] & positive[:-1, :-1]
+        if not (squares.any() and self._rows.dense and self._columns.dense):
+            return np.zeros(4, np.float32)
+        x1, y1, x2, y2 = mask_boxes(squares[None])[0].astype(int).tolist()
+        y, x = patch.cell
+        left, right = self._columns.starts[x + x1], self._columns.stops[x + x2] - 1
+        top, bottom = self._rows.starts[y + y1], self._rows.stops[y + y2] - 1
+        return np.array([left, top, right, bottom], np.float32)
 
     def cut(self, logits: Floats, box: CellBox) -> Patch:
         """The patch of logits ``[s, s]`` whose positive values are all in ``box``."""
@@ -104,13 +118,20 @@ class Upscaler:
 
 
 class _Axis:
-    """A banded matrix ``[n, s]``; output ``i`` reads the cells ``first[i]`` to ``last[i]``."""
+    """A banded matrix ``[n, s]``; output ``i`` reads the cells ``first[i]`` to ``last[i]``.
+
+    The outputs from ``starts[c]`` to ``stops[c]`` read the cells ``c`` and ``c + 1`` alone; where
+    the axis is ``dense``, there are such for every ``c``."""
 
     def __init__(self, matrix: Floats) -> None:
         self.matrix = matrix
         used = matrix != 0
         self._first = used.argmax(axis=1)
         self._last = used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+        pairs = np.arange(self._last.max())
+        self.starts = np.searchsorted(self._first, pairs)
+        self.stops = np.searchsorted(self._last, pairs + 1, "right")
+        self.dense = bool((self.starts < self.stops).all())
 
     def outputs(self, first: int, last: int) -> tuple[int, int]:
         """Start and stop of the outputs that read any of the cells ``first`` to ``last``."""

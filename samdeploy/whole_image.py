@@ -30,7 +30,7 @@ from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
 from samdeploy.grids import Crop, make_crops
 from samdeploy.masks import Masks
-from samdeploy.postprocess import box_iou, fill_holes, nms, remove_islands
+from samdeploy.postprocess import box_iou, fill_holes, least_iou, nms, remove_islands
 from samdeploy.prefetch import side_by_side
 from samdeploy.prompts import DecoderPrompts
 from samdeploy.rle import Rle
@@ -46,9 +46,6 @@ Decode = Callable[[Embedding, DecoderPrompts], Answer]
 #: Candidates of a crop wait as logits for the filter between masks; beyond this many bytes, further
 #: ones are brought to image size at once.
 _MOST_LOGIT_BYTES = 256 << 20
-
-#: How far the IoU of two boxes of low-res logits may be from that of the masks' boxes.
-_BOX_DOUBT = 0.1
 
 #: Logit of what is not made: the part of a low-res mask that is all padding.
 _OUTSIDE = -BINARY_MASK_LOGIT
@@ -169,8 +166,8 @@ class _Walk:
     def best(self) -> Candidates:
         """All candidates but those that a better one overlaps, as :func:`nms` with every mask made.
 
-        Boxes of low-res logits are a little off. Where that could matter, and for all that stay,
-        the mask is made and its own box decides.
+        The boxes of low-res logits are outer bounds. A candidate is passed by when it is a
+        duplicate whatever its box is within bounds; else its mask is made and its own box decides.
         """
         found = Candidates.concatenate(self._parts)
         threshold = self._settings.nms_thresh
@@ -178,13 +175,13 @@ class _Walk:
         boxes = np.zeros((len(found), 4), np.float32)  # of the kept ones, and space for the rest
         for i in np.argsort(-found.scores, kind="stable"):
             better = boxes[: len(kept)]
-            overlaps = box_iou(found.boxes[i], better)
-            if (overlaps > threshold + _BOX_DOUBT).any():
-                continue
+            near = better[box_iou(found.boxes[i], better) > threshold]
+            if len(near):
+                inner = self.selector.inner_box(found, i)
+                if (least_iou(inner, found.boxes[i], near) > threshold).any():
+                    continue
             one = self.selector.encode(found[np.array([i])])
-            if (overlaps > threshold - _BOX_DOUBT).any() and (
-                box_iou(one.boxes[0], better) > threshold
-            ).any():
+            if (box_iou(one.boxes[0], better) > threshold).any():
                 continue
             boxes[len(kept)] = one.boxes[0]
             kept.append(one)

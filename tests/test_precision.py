@@ -88,6 +88,20 @@ class TestCalibration:
                 "weights_only=True; format=coreml has no use for it",
             ),
             ({"int8": True, "data": "no_such_folder"}, "'no_such_folder' does not exist"),
+            (
+                {"int8": True, "float_layers": ("image_encoder.layer.1.blocks.0",)},
+                r"float_layers='image_encoder\.layer\.1\.blocks\.0'; .* such as "
+                r"image_encoder\.layers\.1\.blocks\.0",
+            ),
+            (
+                {"int8": True, "weights_only": True, "float_layers": ("nope",)},
+                "float_layers='nope'; the encoder has no such layer .* such as image_encoder",
+            ),
+            (
+                {"int8": True, "float_layers": ("mask_decoder.iou_prediction_head",)},
+                "float_layers='mask_decoder.iou_prediction_head'; the encoder has no such layer",
+            ),
+            ({"max_prompts": 10**9}, "max_prompts=1000000000; "),
             ({"palette_bits": 6}, "palette_bits=6; format=onnx has no use for it"),
             ({"palette_bits": 5, "format": "coreml"}, "palette_bits=5; expected 4, 6 or 8"),
             (

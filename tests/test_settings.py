@@ -57,6 +57,14 @@ def test_both_families_of_names() -> None:
 def test_numpy_scalars() -> None:
     settings = WholeImageSettings(points_stride=np.int64(4), conf_thres=np.float32(0.5))
     assert settings == WholeImageSettings(points_stride=4, conf_thres=0.5)
+    assert type(settings.points_stride) is int
+    assert type(settings.conf_thres) is float
+    assert WholeImageSettings(exact=np.True_).exact is True
+
+
+def test_points_of_crops_are_divided() -> None:
+    settings = WholeImageSettings(points_stride=20, crop_n_layers=4, crop_downscale_factor=3)
+    assert [settings.points_along(layer) for layer in range(5)] == [20, 6, 2, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -65,25 +73,34 @@ def test_numpy_scalars() -> None:
         ({"point_stride": 4}, "did you mean 'points_stride'?"),
         ({"qqq": 4}, "known: ['conf_thres'"),
         ({"points_stride": 4, "points_per_side": 4}, "a second time"),
-        ({"points_stride": 0}, "a whole number from 1 up"),
-        ({"points_stride": 4.5}, "a whole number from 1 up"),
-        ({"points_stride": "many"}, "a whole number from 1 up"),
-        ({"points_stride": float("nan")}, "a whole number from 1 up"),
-        ({"points_stride": True}, "a whole number from 1 up"),
-        ({"points_batch_size": -1}, "a whole number from 1 up"),
+        ({"points_stride": 0}, "a whole number from 1 to 1,000"),
+        ({"points_stride": 4.5}, "a whole number from 1 to 1,000"),
+        ({"points_stride": "many"}, "a whole number from 1 to 1,000"),
+        ({"points_stride": float("nan")}, "a whole number from 1 to 1,000"),
+        ({"points_stride": True}, "a whole number from 1 to 1,000"),
+        ({"points_stride": 100_000}, "a whole number from 1 to 1,000"),
+        ({"points_stride": 10**5000}, "a whole number from 1 to 1,000"),
+        ({"points_stride": 1000, "crop_n_layers": 2}, "asks at 21,000,000 points; expected at"),
+        ({"points_batch_size": -1}, "a whole number from 1 to 1,024"),
+        ({"points_batch_size": 10**9}, "a whole number from 1 to 1,024"),
+        ({"crop_n_layers": 40}, "a whole number from 0 to 6"),
+        ({"crop_downscale_factor": 10**400}, "a whole number from 1 to 1,000"),
+        ({"min_mask_region_area": 10**400}, "a whole number from 0 to 1,000,000,000"),
+        ({"stability_score_offset": 10**400}, "a number from 0 to 1000"),
+        ({"conf_thres": 10**400}, "a number from 0 to 1"),
         ({"mode": "fast"}, "one of grid, adaptive"),
         ({"exact": 1}, "True or False"),
         ({"mode": "adaptive", "exact": True}, "drop exact"),
-        ({"crop_n_layers": -1}, "a whole number from 0 up"),
-        ({"crop_downscale_factor": 0}, "a whole number from 1 up"),
-        ({"min_mask_region_area": None}, "a whole number from 0 up"),
+        ({"crop_n_layers": -1}, "a whole number from 0 to 6"),
+        ({"crop_downscale_factor": 0}, "a whole number from 1 to 1,000"),
+        ({"min_mask_region_area": None}, "a whole number from 0 to 1,000,000,000"),
         ({"conf_thres": 1.5}, "a number from 0 to 1"),
         ({"conf_thres": float("nan")}, "a number from 0 to 1"),
         ({"conf_thres": "0.5"}, "a number from 0 to 1"),
         ({"conf_thres": True}, "a number from 0 to 1"),
         ({"stability_score_thresh": -0.1}, "a number from 0 to 1"),
-        ({"stability_score_offset": -1}, "expected 0 or more"),
-        ({"stability_score_offset": float("inf")}, "expected 0 or more"),
+        ({"stability_score_offset": -1}, "a number from 0 to 1000"),
+        ({"stability_score_offset": float("inf")}, "a number from 0 to 1000"),
         ({"crop_overlap_ratio": 1.0}, "a number from 0 to 0.99"),
         ({"point_grids": []}, "expected a list of 1"),
         ({"point_grids": [[[0.5, 0.5]]], "crop_n_layers": 1}, "expected a list of 2"),

@@ -23,6 +23,8 @@ from samdeploy.session import Array
 #: Blocks that are taken apart.
 _WORST_BLOCKS = 3
 _BLOCK = re.compile(r"image_encoder\.(?:(?:layers\.\d+\.)?blocks\.\d+|layers\.\d+\.\w+|\w+)")
+#: Kinds of layers that formats store in 8 bits.
+_WITH_WEIGHTS = (nn.Linear, nn.Conv2d)
 
 
 @torch.inference_mode()
@@ -46,7 +48,7 @@ def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) 
         off = sum(float((a - b).square().sum()) for a, b in zip(expected, found, strict=True))
         return float((off / sum(float(a.square().sum()) for a in expected)) ** 0.5)
 
-    blocks = _blocks(sam, (nn.Linear,) if activations else (nn.Linear, nn.Conv2d))
+    blocks = _blocks(sam, (nn.Linear,) if activations else _WITH_WEIGHTS)
     errors = {name: error(list(layers.values())) for name, layers in blocks.items()}
     for name in sorted(errors, key=errors.__getitem__, reverse=True)[:_WORST_BLOCKS]:
         if len(blocks[name]) > 1:
@@ -55,7 +57,14 @@ def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) 
     return dict(sorted(errors.items(), key=lambda item: item[1], reverse=True))
 
 
-def _blocks(sam: Sam, kinds: tuple[type[nn.Module], ...]) -> Mapping[str, dict[str, nn.Module]]:
+def encoder_layers(sam: nn.Module) -> list[str]:
+    """Module paths of the layers of SAM's image encoder that 8 bits are for."""
+    return [path for layers in _blocks(sam, _WITH_WEIGHTS).values() for path in layers]
+
+
+def _blocks(
+    sam: nn.Module, kinds: tuple[type[nn.Module], ...]
+) -> Mapping[str, dict[str, nn.Module]]:
     """Layers of those kinds, by block."""
     blocks: dict[str, dict[str, nn.Module]] = {}
     for path, module in sam.named_modules():

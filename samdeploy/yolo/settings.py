@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from samdeploy.errors import InputError
+from samdeploy.limits import number, whole
+from samdeploy.session import MOST_IMGSZ
 from samdeploy.text import shown
 
 #: Other names, among them those that whole-image mode has for the same thing.
 _ALIASES = {"conf_thres": "conf", "nms_thresh": "iou", "agnostic": "agnostic_nms"}
+
+#: Most boxes of an image, and greatest class id.
+MOST_BOXES, MOST_CLASS = 100_000, 10**6
 
 
 @dataclass(frozen=True)
@@ -38,23 +42,20 @@ class YoloSettings:
 
     def __post_init__(self) -> None:
         for name in ("conf", "iou"):
-            value = getattr(self, name)
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or not 0 <= value <= 1:
-                raise InputError(f"{name}={shown(value)}; expected a number from 0 to 1.")
-        if not _is_whole(self.max_det, 1):
-            raise InputError(f"max_det={shown(self.max_det)}; expected a whole number from 1 up.")
-        if self.imgsz is not None and not _is_whole(self.imgsz, 1):
-            raise InputError(f"imgsz={shown(self.imgsz)}; expected a whole number of pixels.")
+            object.__setattr__(self, name, number(name, getattr(self, name), 0, 1))
+        object.__setattr__(self, "max_det", whole("max_det", self.max_det, 1, MOST_BOXES))
+        if self.imgsz is not None:
+            object.__setattr__(self, "imgsz", whole("imgsz", self.imgsz, 1, MOST_IMGSZ))
         if not isinstance(self.agnostic_nms, bool):
             raise InputError(f"agnostic_nms={shown(self.agnostic_nms)}; expected True or False.")
         if self.classes is not None:
             wanted = [self.classes] if isinstance(self.classes, Integral) else self.classes
-            if isinstance(wanted, str) or not all(_is_whole(value, 0) for value in wanted):
+            if isinstance(wanted, str) or not isinstance(wanted, Iterable):
                 raise InputError(
                     f"classes={shown(self.classes)}; expected class ids such as [0, 2]."
                 )
-            object.__setattr__(self, "classes", tuple(int(value) for value in wanted))
+            ids = tuple(whole("classes", value, 0, MOST_CLASS) for value in wanted)
+            object.__setattr__(self, "classes", ids)
 
     @classmethod
     def from_names(
@@ -75,7 +76,3 @@ class YoloSettings:
                 raise InputError(f"unknown setting '{name}' of a YOLO model; {hint}")
             chosen[target] = value
         return cls(**chosen)
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least

@@ -98,9 +98,13 @@ class TestOnnxRuntime(RuntimeContract):
 
     def test_unknown_options_are_refused(self, graphs: dict[str, Path]) -> None:
         opener = load_runtime(self.runtime)()
-        for options in (RuntimeOptions(graph_optimization="most"), RuntimeOptions(threads=0)):
-            with pytest.raises(InputError):
-                opener.open(graphs[ENCODER], ENCODER, device="cpu", options=options)
+        with pytest.raises(InputError, match="graph_optimization='most'"):
+            opener.open(
+                graphs[ENCODER],
+                ENCODER,
+                device="cpu",
+                options=RuntimeOptions(graph_optimization="most"),
+            )
         with pytest.raises(InputError, match="quantum"):
             opener.open(graphs[ENCODER], ENCODER, device="quantum", options=RuntimeOptions())
 
@@ -166,11 +170,13 @@ class TestOpenVino(RuntimeContract):
         assert list(tmp_path.iterdir())
 
     def test_unknown_options_are_refused(self, graphs: dict[str, Path]) -> None:
-        for options in (RuntimeOptions(graph_optimization="basic"), RuntimeOptions(threads=0)):
-            with pytest.raises(InputError):
-                load_runtime(self.runtime)().open(
-                    graphs[ENCODER], ENCODER, device="cpu", options=options
-                )
+        with pytest.raises(InputError, match="graph_optimization=basic"):
+            load_runtime(self.runtime)().open(
+                graphs[ENCODER],
+                ENCODER,
+                device="cpu",
+                options=RuntimeOptions(graph_optimization="basic"),
+            )
 
 
 class TestMil(RuntimeContract):
