@@ -30,6 +30,7 @@ from samdeploy.annotation.models import (
 )
 from samdeploy.annotation.report import Report
 from samdeploy.annotation.request import (
+    UNMATCHED,
     as_plain,
     check_classes,
     check_cluster,
@@ -92,7 +93,7 @@ def auto_annotate(
     output_dir: str | PathLike[str] | None = None,
     *,
     boxes: str | PathLike[str] | None = None,
-    unmatched: float = 0.5,
+    unmatched: float = UNMATCHED,
     format: str = "yolo",
     names: str | PathLike[str] | None = None,
     val: float = 0.0,
@@ -174,7 +175,7 @@ def auto_annotate(
     chosen = find_engine(engine)
     cluster = check_cluster(chosen, workers, worker_cpus, worker_gpus)
     mode = choose_mode(det_model, boxes)
-    check_mode(mode, detector_settings, zoom, whole_image)
+    check_mode(mode, detector_settings, unmatched, zoom, whole_image)
     own_names = None if names is None else read_names(Path(names))
 
     images = ImageOptions(bit_depth, window, max_pixels)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from samdeploy.annotate import AnnotationSummary, auto_annotate
+from samdeploy.annotation.request import UNMATCHED
 from samdeploy.arguments import parse_numbers
 from samdeploy.cli_options import (
     BitDepth,
@@ -38,7 +39,7 @@ def annotate(
     ] = None,
     unmatched: Annotated[
         float, option("unmatched", help="largest share of images that boxes= may lack")
-    ] = 0.5,
+    ] = UNMATCHED,
     format: Annotated[str, option("format", help="yolo, coco, labelme or png")] = "yolo",
     output_dir: Annotated[
         str | None, option("output_dir", help="default: labels, beside the images' folder")

@@ -27,6 +27,9 @@ Mode: TypeAlias = Literal["detector", "boxes", "whole image"]
 #: ``det_model`` for segmenting the whole image, without a detector.
 NO_DETECTOR = "none"
 
+#: Share of the images that boxes may say nothing about.
+UNMATCHED = 0.5
+
 _DETECTOR_DEFAULTS = {"conf": 0.25, "iou": 0.45, "imgsz": 640, "max_det": 300}
 
 
@@ -77,7 +80,11 @@ def choose_mode(det_model: object, boxes: object) -> Mode:
 
 
 def check_mode(
-    mode: Mode, detector: Mapping[str, Any], zoom: bool, whole_image: Mapping[str, Any]
+    mode: Mode,
+    detector: Mapping[str, Any],
+    unmatched: float,
+    zoom: bool,
+    whole_image: Mapping[str, Any],
 ) -> None:
     """Raise :class:`InputError` for an argument that the mode would ignore."""
     if mode == "whole image":
@@ -92,6 +99,8 @@ def check_mode(
             f"{', '.join(whole_image)} set whole-image mode; add det_model={NO_DETECTOR}, or drop "
             "them."
         )
+    if mode != "boxes" and unmatched != UNMATCHED:
+        raise InputError(f"unmatched={unmatched:g} is about boxes=; add them, or drop it.")
     if mode != "detector":
         changed = [name for name, value in _DETECTOR_DEFAULTS.items() if detector[name] != value]
         if changed:

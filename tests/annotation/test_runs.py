@@ -410,6 +410,8 @@ class TestRefused:
                 {"boxes": None, "det_model": "none", "zoom": True},
                 "zoom=True enlarges what is around",
             ),
+            ({"boxes": None, "det_model": "none", "unmatched": 1}, "unmatched=1 is about boxes="),
+            ({"unmatched": 1.5}, "unmatched=1.5; expected a number from 0 to 1"),
             ({"points_stride": 4}, "points_stride set whole-image mode"),
             ({"boxes": None, "det_model": "none", "point_stride": 4}, "did you mean"),
         ],
