@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import random
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ from samdeploy import checkpoints, downloads
 from samdeploy.checkpoints import Checkpoint, resolve_checkpoint
 from samdeploy.errors import DownloadError, InputError
 
-CONTENT = os.urandom(1_000_000)
+CONTENT = random.Random(0).randbytes(1_000_000)
 NAME, FILE = "sam_test.pt", "sam_test_0123.pth"
 
 
