@@ -23,7 +23,7 @@ ARITHMETIC = {
     "float32": (("avx512f", "avx2", "asimd", "advsimd"), "inference is slow"),
     "bf16": (
         ("amx_bf16", "avx512_bf16", "bf16"),
-        "OpenVINO computes in float32 unless told otherwise",
+        "precision=bf16 is refused, or slow",
     ),
     "float16": (
         ("avx512_fp16", "asimdhp", "fp16"),

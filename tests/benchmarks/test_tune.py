@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,17 @@ from PIL import Image
 
 import samdeploy
 from samdeploy import SAM, BundleError, InputError, SamDeployError
+from samdeploy.benchmarks.jobs import Job, Outcome
 from samdeploy.benchmarks.plots import scatter_chart
+from samdeploy.bundle import read_manifest
+from samdeploy.cli import main
+from samdeploy.graphs import ENCODER
 from samdeploy.opening import open_model
 from samdeploy.scenes import Scene
 from samdeploy.session import RuntimeOptions
 from samdeploy.tuning import TUNING, Row, Tuning, machine, read_tuning
 from tests.cli.conftest import Cli, cli, done  # noqa: F401
+from tests.rounding import bf16_runtime
 
 CHOSEN = Row("onnx", "fp32", 1, 4, "passed", seconds=0.5)
 
@@ -56,6 +64,81 @@ def test_in_time_and_the_fastest_that_passed(done: Cli, scene: Scene) -> None:  
         info = sam.info(verbose=False)
         assert info["tuned"].startswith(f"{tuning.chosen.threads} threads")
         assert len(sam.predict("scene.png", points=[50, 50])) == 1
+
+
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_bundle: Path
+) -> None:
+    """Commands run in this process, an export is a copy of one that was made before, and speed is
+    told instead of measured: bf16 anywhere is fastest."""
+
+    def run(deadline: float, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        words = list(command[3:])
+        if words[0] == "export":
+            output = next(word for word in words if word.startswith("output="))
+            shutil.copytree(tiny_bundle, output.removeprefix("output="))
+            return subprocess.CompletedProcess(command, 0, "", "")
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        return subprocess.CompletedProcess(command, int(str(end.value.code)), *capsys.readouterr())
+
+    def measure(job: Job, folder: Path, deadline: float) -> Outcome:
+        seconds = {"f32": 3.0, "bf16-encoder": 2.0, "bf16": 1.0}[job.precision or ""]
+        seconds += job.threads != os.cpu_count()
+        return Outcome(f"CPU {job.precision}", 1, {"image_to_mask": [seconds]}, {})
+
+    monkeypatch.setattr("samdeploy.benchmarks.tune.run_until", run)
+    monkeypatch.setattr("samdeploy.benchmarks.tune.measure_in_process", measure)
+
+
+def tune_click(folder: Path, **options: Any) -> Tuning:
+    return samdeploy.tune(
+        "sam_tiny.pt", formats=["onnx"], precisions=["fp32"], goal="click", output=folder, **options
+    ).tuning
+
+
+@pytest.mark.usefixtures("here")
+def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = bf16_runtime(monkeypatch, "onnxruntime")
+    # Between what the two lose.
+    tuning = tune_click(tmp_path / "tuned", tolerance=0.9988)
+    verdicts = [(row.arithmetic, row.status) for row in tuning.rows[:3]]
+    assert verdicts == [("f32", "passed"), ("bf16", "missed"), ("bf16-encoder", "passed")]
+    assert tuning.rows[1].seconds is None
+    assert "expected 0.9988 or more" in tuning.rows[1].note
+    # All of bf16 would be faster.
+    assert tuning.chosen.arithmetic == "bf16-encoder"
+    assert "bf16-encoder" in (tmp_path / "tuned/tune.html").read_text()
+    manifest = read_manifest(tmp_path / "tuned")
+    assert list(manifest.verifications) == ["f32", "bf16", "bf16-encoder"]
+    for row in tuning.rows:
+        record = manifest.verifications[row.arithmetic]
+        assert (row.status == "passed") == record.passed
+        assert row.mask_iou_mean == record.mask_iou_mean
+        assert row.ran_on == (f"CPU {row.arithmetic}" if record.passed else "")
+    # SAM follows it here, without a word, and not elsewhere.
+    runtime.asked.clear()
+    with SAM(tmp_path / "tuned") as sam:
+        facts = sam.info(verbose=False)
+    assert facts["arithmetic"] == tuning.chosen.arithmetic
+    assert facts["tuned"].endswith(tuning.chosen.arithmetic)
+    assert facts["mask_iou_against_torch"] == tuning.chosen.mask_iou_mean
+    assert dict(runtime.asked)[ENCODER] == "bf16"
+    assert not caplog.messages
+    with SAM(tmp_path / "tuned", options=RuntimeOptions(precision="f32")) as sam:
+        assert sam.info(verbose=False)["arithmetic"] == "f32"
+    monkeypatch.setattr("samdeploy.tuning.machine", lambda: "another")
+    with SAM(tmp_path / "tuned") as sam:
+        assert sam.info(verbose=False)["arithmetic"] == "f32"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_device_without_bf16_is_not_asked_for_it(tmp_path: Path) -> None:
+    tuning = tune_click(tmp_path / "tuned")
+    assert {row.arithmetic for row in tuning.rows} == {"f32"}
 
 
 def test_nothing_in_time_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:

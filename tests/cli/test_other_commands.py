@@ -133,9 +133,10 @@ class TestVerify:
         manifest.write_text(json.dumps(content))
         words = ("verify", "model=bundle", f"reference={small_checkpoint}")
         outcome = done(*words, "save=True")
-        rows = dict(re.split(r" {2,}", line, maxsplit=1) for line in outcome.out.splitlines()[-11:])
+        rows = dict(re.split(r" {2,}", line, maxsplit=1) for line in outcome.out.splitlines()[-12:])
         assert rows["verdict"] == "passed"
         assert rows["mask IoU, mean"].endswith("(at least 0.999)")
+        assert rows["arithmetic"] == "f32"
         assert rows["ran on"] == provider
         told = "runtime 'coreml' is not usable here" in outcome.out
         assert told == (provider == "MIL evaluator")
