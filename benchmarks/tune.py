@@ -192,7 +192,9 @@ class _Search:
         """Other arithmetic for the fastest of each format, then fewer threads and other batches for
         the fastest of all, one change at a time."""
         for format in dict.fromkeys(row.format for row in self.rows):
-            best = self.fastest(format)
+            exported = (row for row in self.rows if row.format == format and row.bytes)
+            # A device without f32 has none that passed.
+            best = self.fastest(format) or next(exported, None)
             if best is not None:
                 for name in self._lower(format):
                     row = msgspec.structs.replace(best, arithmetic=name, seconds=None, ran_on="")
@@ -225,7 +227,7 @@ class _Search:
 
     def _exported(self, row: Row) -> Row:
         words = ["export", f"model={self._model}", f"format={row.format}"]
-        words += [f"output={self.folder(row)}", f"device={self._target}", "json=True"]
+        words += [f"output={self.folder(row)}", "json=True"]
         words += [f"{option}=True" for option in PRECISIONS[row.made]]
         words += [f"data={self._data}"] if self._data and row.made == "int8" else []
         done = self._run(words)

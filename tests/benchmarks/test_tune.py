@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import samdeploy
 from samdeploy import SAM, BundleError, InputError, SamDeployError
 from samdeploy.benchmarks.jobs import Job, Outcome
 from samdeploy.benchmarks.plots import scatter_chart
+from samdeploy.benchmarks.tune import _Search
 from samdeploy.bundle import read_manifest
 from samdeploy.cli import main
 from samdeploy.graphs import ENCODER
@@ -139,6 +141,21 @@ def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
 def test_a_device_without_bf16_is_not_asked_for_it(tmp_path: Path) -> None:
     tuning = tune_click(tmp_path / "tuned")
     assert {row.arithmetic for row in tuning.rows} == {"f32"}
+
+
+def test_a_device_without_f32_is_asked_for_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = msgspec.structs.replace
+    search = _Search(None, "m", "npu", "click", None, "", math.inf, print)  # type: ignore[arg-type]
+    monkeypatch.setattr(search, "_lower", lambda format: ["f16"])
+    monkeypatch.setattr(search, "_verified", lambda row: replace(row, status="passed"))
+    monkeypatch.setattr(search, "_measured", lambda row: replace(row, seconds=1.0))
+    search.rows = [
+        Row("coreml", "fp32", 0, 4, "failed", "not exported"),
+        Row("onnx", "fp32", 0, 4, "failed", "device 'npu' computes in f16", bytes=1),
+    ]
+    search.refine()
+    assert [(row.format, row.arithmetic) for row in search.rows[2:]] == [("onnx", "f16")]
+    assert search.fastest() == search.rows[2]
 
 
 def test_nothing_in_time_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
