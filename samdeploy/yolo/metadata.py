@@ -15,10 +15,12 @@ from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import BundleError
 from samdeploy.graphs import DETECTOR, SEGMENTER
 from samdeploy.onnx_file import read_onnx_metadata
-from samdeploy.text import shown
+from samdeploy.text import reason, shown
 
 #: What Ultralytics calls a task, and the role of its graph.
 TASKS = {"detect": DETECTOR, "segment": SEGMENTER}
+#: Characters of a value that is parsed; COCO's names have two thousand.
+_LONGEST = 1 << 20
 _ROLES = {role: task for task, role in TASKS.items()}
 
 
@@ -83,14 +85,16 @@ class YoloFacts:
                 raise TypeError(f"names are {shown(names)}")
             facts = cls(
                 TASKS.get(task, task),
-                {int(number): str(name) for number, name in names.items()},
-                int(config["stride"]),
+                {_whole(number): str(name) for number, name in names.items()},
+                _whole(config["stride"]),
                 _sides(config["imgsz"]),
             )
+            if len(facts.names) != len(names) or min(facts.names, default=0) < 0:
+                raise ValueError(f"classes are {shown(list(names))}")
         except Exception as error:  # of values that somebody else wrote
             raise BundleError(
-                f"'{source}' does not say what YOLO model it is ({type(error).__name__}: {error}); "
-                "expected task, names, stride and imgsz as Ultralytics' ONNX export writes them."
+                f"'{source}' does not say what YOLO model it is ({reason(error)}); expected "
+                "task, names, stride and imgsz as Ultralytics' ONNX export writes them."
             ) from error
         if facts.role not in _ROLES:
             raise BundleError(
@@ -126,12 +130,21 @@ def read_onnx_facts(path: Path) -> YoloFacts:
 
 def _literal(text: str) -> Any:
     """A Python literal, or the text itself where it is none."""
+    if len(text) > _LONGEST:
+        return text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+    except Exception:  # of text that somebody else wrote
         return text
 
 
 def _sides(value: Any) -> tuple[int, int]:
     height, width = [value, value] if isinstance(value, int) else value
-    return int(height), int(width)
+    return _whole(height), _whole(width)
+
+
+def _whole(value: Any) -> int:
+    """A number that is whole, also as text; nothing is rounded."""
+    if isinstance(value, bool) or int(value) != float(value):
+        raise ValueError(f"{shown(value)} is no whole number")
+    return int(value)
