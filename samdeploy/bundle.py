@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -205,8 +205,20 @@ class Bundle:
 
 
 def is_bundle(model: str | Path) -> bool:
-    """Whether it is a folder, or was one before a process was killed that replaced it."""
-    put_back(Path(model))
+    """Whether it is a folder, or was one before a process was killed that replaced it.
+
+    Raises:
+        InputError: it is one of the files of a bundle.
+    """
+    path = Path(model)
+    put_back(path)
+    if os.path.isfile(path.parent / MANIFEST):  # noqa: PTH113 - Path raises for some names
+        with suppress(BundleError):  # what lies beside is no concern then
+            parts = read_manifest(path.parent).graphs
+            if any(file.path == path.name for part in parts for file in part.files):
+                raise InputError(
+                    f"'{model}' is a part of the bundle '{path.parent}'; pass the bundle's folder."
+                )
     return os.path.isdir(model)  # noqa: PTH112 - Path raises for names that are too long
 
 

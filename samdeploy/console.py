@@ -172,7 +172,7 @@ def _as_utf8(value: Any) -> Any:
         return as_utf8(value)
     if isinstance(value, dict):
         return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
-    return [_as_utf8(item) for item in value] if isinstance(value, list) else value
+    return [_as_utf8(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def say(line: str) -> None:

@@ -130,3 +130,10 @@ def test_mask_files(tmp_path: Path) -> None:
     assert load_masks(None) is None
     with pytest.raises(InputError, match="different sizes"):
         load_masks(f"[{tmp_path / 'a.png'},{tmp_path / 'c.png'}]")
+
+
+def test_values_without_end_are_refused_in_a_short_sentence() -> None:
+    for text in ("[" * 100_000, "1" * 5000, "[" * 900 + "]" * 900 + "x"):
+        with pytest.raises(InputError, match=r"^points=.* \.\.\. .*; expected numbers") as caught:
+            parse_numbers(text, "points")
+        assert len(str(caught.value)) < 200

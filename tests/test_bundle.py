@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from samdeploy import SAM, YOLO
 from samdeploy.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -22,6 +23,7 @@ from samdeploy.bundle import (
 )
 from samdeploy.bundle_files import sha256
 from samdeploy.errors import BundleError, InputError
+from samdeploy.families import class_of
 from samdeploy.graphs import ALL_ROLES, DECODER
 
 
@@ -224,3 +226,9 @@ class TestWriting:
             new_bundle(tmp_path / "file" / "bundle"),
         ):
             pass
+
+
+def test_a_part_of_a_bundle_is_not_a_model(small_bundle: Path) -> None:
+    for open_it in (SAM, YOLO, class_of):
+        with pytest.raises(InputError, match=r"is a part of the bundle .*; pass the bundle's"):
+            open_it(small_bundle / "encoder.onnx")

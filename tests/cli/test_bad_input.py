@@ -93,7 +93,7 @@ class TestImages:
         ([f"points=[{10**400},1]"], "expected numbers"),
         ([f"bboxes=[1,1,9,{10**400}]"], "expected numbers"),
         (["points=[1e999,2]"], "not finite"),
-        (["bboxes=[50,10,241,60]"], "outside the image"),
+        (["bboxes=[50,10,242,60]"], "outside the image"),
         (["bboxes=[50,10,90]"], "expected .x1, y1, x2, y2."),
         (["bboxes=[[1,1,9,9],[2,2,8,8]]", "points=[1,1]"], "cannot be paired"),
         (["masks=nowhere.png"], "'nowhere.png' does not exist"),
@@ -230,7 +230,7 @@ class TestBundles:
         [
             ({"schema_version": 99}, "schema version 99"),
             ({"schema_version": "one"}, "not a valid manifest"),
-            ({"graphs": []}, "no encoder graph"),
+            ({"graphs": []}, "length >= 1"),
         ],
     )
     def test_manifest(
@@ -280,7 +280,7 @@ class TestOutputs:
         for output in (read_only, read_only / "deeper"):
             refused(
                 "predict", *FAKE, f"source={picture}", "points=[9,9]", f"output={output}",
-                match="cannot be written to",
+                match="cannot be written",
             )  # fmt: skip
 
     def test_export_into_a_read_only_folder(
@@ -288,7 +288,7 @@ class TestOutputs:
     ) -> None:
         refused(
             "export", "model=sam_tiny.pt", f"output={read_only / 'bundle'}",
-            match="cannot be written to",
+            match="cannot be written",
         )  # fmt: skip
 
     def test_a_file_in_the_way(
@@ -299,7 +299,7 @@ class TestOutputs:
         refused(*prompt, "output=taken", match="'taken' cannot be written to")
         refused(*prompt, "output=taken/deeper", match="cannot be written to")
         refused(*prompt, "project=taken", match="'taken' cannot be written to")
-        refused("export", "model=sam_tiny.pt", "output=taken", match="'taken' exists")
+        refused("export", "model=sam_tiny.pt", "output=taken", match="taken' exists")
         assert (tmp_path / "taken").read_text() == "precious"
 
     def test_results_never_overwrite_the_source(

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from samdeploy.console import run
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,29 @@ def test_stopped_export(
     if number != signal.SIGKILL:  # nobody can tidy up after that one
         assert list(tmp_path.iterdir()) == []
         assert errors == "error: stopped; nothing half-written was left.\n"
+
+
+def test_an_impatient_hand_does_not_disturb_tidying_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tidied = []
+    app = typer.Typer()
+
+    @app.command()
+    def first() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+            tidied.append(True)
+
+    app.command("second")(lambda: None)
+    with pytest.raises(SystemExit) as end:
+        run(app, ["first"])
+    assert end.value.code == 130
+    assert tidied == [True]
+    assert capsys.readouterr().err == "error: stopped; nothing half-written was left.\n"
 
 
 def test_handlers_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
