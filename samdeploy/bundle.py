@@ -17,14 +17,13 @@ import msgspec
 from msgspec import Meta
 
 from samdeploy.bundle_files import bytes_of, check_file, check_references, sha256
-from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import BundleError, InputError
-from samdeploy.files import atomic_path
+from samdeploy.files import UNFINISHED, atomic_path
 from samdeploy.folders import put_back, replaced_folder
 from samdeploy.graphs import FAMILIES, Specs, check_contract
 from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
 from samdeploy.precision import F32
-from samdeploy.session import PRECISIONS, TensorSpec
+from samdeploy.session import MOST_IMGSZ, PRECISIONS, TensorSpec
 from samdeploy.tuning import TUNING, TUNING_PAGE
 
 SCHEMA_VERSION = 1
@@ -126,7 +125,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     schema_version: Annotated[int, Meta(ge=1)]
     architecture: _Line
-    image_size: Annotated[int, Meta(ge=1, le=LARGEST_SIDE)]
+    image_size: Annotated[int, Meta(ge=1, le=MOST_IMGSZ)]
     embedding_channels: Annotated[int, Meta(ge=0, le=1 << 16)]
     format: _Name
     runtime: _Name
@@ -307,8 +306,8 @@ def new_bundle(folder: Path) -> AbstractContextManager[Path]:
     :func:`replaced_folder`. An earlier bundle is replaced, and nothing else.
 
     Raises:
-        InputError: ``folder`` is something else than a bundle, holds what is no part of it, or
-            cannot be written.
+        InputError: ``folder`` is something else than a bundle, or holds what is no part of it.
+        OutputError: it cannot be written to, or the disk is full.
     """
     return replaced_folder(folder, _check_replaceable)
 
@@ -338,7 +337,7 @@ def _foreign(root: Path, folder: Path, ours: Mapping[str, int]) -> Iterator[str]
         name = path.relative_to(root).as_posix()
         plain = path.is_dir() and not path.is_symlink()
         listed = name in ours and (not plain or bytes_of(path) == ours[name])
-        if listed or name in (MANIFEST, TUNING, TUNING_PAGE):
+        if listed or name in (MANIFEST, TUNING, TUNING_PAGE) or name.startswith(UNFINISHED):
             continue
         if name not in ours and plain and any(path.iterdir()):
             yield from _foreign(root, path, ours)

@@ -105,7 +105,7 @@ def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     if path.is_dir():
         digest.update(b"\0")  # no file name begins so: never what _joined_sha256 hashes
-    for name, file in _files(path):
+    for name, file in sorted(_files(path)):
         if name:
             _update(digest, len(name).to_bytes(8, "big"), name)
             _update(digest, file.stat().st_size.to_bytes(8, "big"))
@@ -114,7 +114,7 @@ def sha256(path: Path) -> str:
 
 
 def _joined_sha256(folder: Path) -> str:
-    """As it was once: the same without lengths."""
+    """As it was once: the same without lengths, in the order of paths."""
     digest = hashlib.sha256()
     for name, file in _files(folder):
         _update(digest, name, b"\0")

@@ -13,9 +13,6 @@ MASK_THRESHOLD: Final = 0.0
 #: Logit magnitude that stands for "certainly inside / outside" when a binary mask is a prompt.
 BINARY_MASK_LOGIT: Final = 8.0
 
-#: Largest side of an encoder's input in pixels; what follows of a longer one fits into no memory.
-LARGEST_SIDE: Final = 8192
-
 #: Point labels understood by the decoder graph.
 LABEL_ABSENT: Final = -2  #: no token at all: fills up a batch, takes part in no attention
 LABEL_PADDING: Final = -1  #: SAM's "not a point" token, added when points come without a box

@@ -32,7 +32,7 @@ from samdeploy.calibration import calibration_inputs, check_data
 from samdeploy.checkpoints import KNOWN, TINY, resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.fallback import Attempt, nearest, repair
-from samdeploy.graphs import ENCODER, needed_roles
+from samdeploy.graphs import ENCODER, Specs, needed_roles
 from samdeploy.layer_names import check_layers
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import F32
@@ -258,8 +258,10 @@ def _compare(
     whole_image: Mapping[str, Any],
     say: Callable[[str], None] | None,
     arithmetic: str = F32,
+    recorded: Mapping[str, Specs] | None = None,
 ) -> VerificationRecord:
-    candidate, _ = open_graphs(paths, runtime, device, RuntimeOptions(precision=arithmetic))
+    options = RuntimeOptions(precision=arithmetic)
+    candidate, _ = open_graphs(paths, runtime, device, options, recorded)
     reference, _ = open_graphs(
         dict.fromkeys(needed_roles(paths), checkpoint),
         "torch",
@@ -328,6 +330,7 @@ def verify_bundle(
         whole_image=manifest.whole_image,
         say=say,
         arithmetic=precision,
+        recorded=opened.specs(),
     )
     if save:
         write_manifest(opened.folder, manifest.with_verification(record))

@@ -19,8 +19,8 @@ from samdeploy.text import as_utf8
 if sys.platform != "win32":
     import fcntl
 
-#: How unfinished files begin.
-_UNFINISHED = ".samdeploy-"
+#: How the names of what is unfinished begin, of files and of folders.
+UNFINISHED = ".samdeploy-"
 
 _REMEDIES = {
     errno.ENOSPC: "free some space, or choose another folder",
@@ -77,7 +77,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent.absolute())
-        handle, name = tempfile.mkstemp(prefix=_UNFINISHED, suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=path.suffix, dir=path.parent)
         temporary = Path(name)
         _hold(handle)
         try:
@@ -118,7 +118,7 @@ def _hold(handle: int) -> None:
 @lru_cache(maxsize=64)
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left unfinished in ``folder``; once per folder."""
-    for left in folder.glob(f"{_UNFINISHED}*"):
+    for left in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):  # somebody's, or removed by somebody else
             if sys.platform == "win32":
                 left.unlink()

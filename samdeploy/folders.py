@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from samdeploy.errors import InputError
+from samdeploy.files import UNFINISHED, output_error
 from samdeploy.locks import take
-from samdeploy.text import reason
+from samdeploy.text import reason, shown
 
-_PREFIX, _LOCK = ".samdeploy-", "lock"
+_LOCK = "lock"
 #: What a rename finds when another process has just renamed the same folder.
 _RACES = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT)
 _TRIES = 10
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -44,7 +44,8 @@ def replaced_folder(target: Path, check: Callable[[Path], None]) -> Iterator[Pat
             again at its end.
 
     Raises:
-        InputError: ``target`` is where this process runs, or cannot be written to.
+        InputError: ``target`` is where this process runs.
+        OutputError: it cannot be written to, or the disk is full.
     """
     target = _real(target)
     stage = None
@@ -59,13 +60,10 @@ def replaced_folder(target: Path, check: Callable[[Path], None]) -> Iterator[Pat
             check(target)
             _place(new, target, stage / "old")
     except OSError as error:
-        if not (stage is None or _is_about(error, stage, target) or error.errno in _FULL):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not (stage is None or full or _is_about(error, stage, target)):
             raise  # what the block reads is not ours
-        raise InputError(
-            f"'{target}' cannot be written ({error.strerror or error}); "
-            + ("free space or " if error.errno in _FULL else "")
-            + "choose another output."
-        ) from error
+        raise output_error(target, error) from error
 
 
 def _is_about(error: OSError, stage: Path, target: Path) -> bool:
@@ -89,9 +87,13 @@ def _real(target: Path) -> Path:
     try:
         real = target.resolve()
         here = Path.cwd().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
+        with suppress(FileNotFoundError):
+            real.lstat()  # hours before it is written, a name may turn out to be too long
+    except OSError as error:
+        raise output_error(target, error) from error
+    except (RuntimeError, ValueError) as error:  # links in a circle, a zero byte
         raise InputError(
-            f"'{target}' is no usable path ({reason(error)}); choose another output."
+            f"{shown(str(target))} is no usable path ({reason(error)}); choose another output."
         ) from error
     if here.is_relative_to(real):
         raise InputError(
@@ -113,7 +115,7 @@ def _stage(target: Path) -> Iterator[Path]:
 def _claim(target: Path) -> tuple[Path, BinaryIO]:
     """A new stage for ``target`` and its lock, which is held."""
     while True:
-        stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=target.parent))
+        stage = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
         with suppress(FileNotFoundError):  # another process took it for an abandoned one
             lock = (stage / _LOCK).open("xb")
             take(lock, wait=True)
@@ -126,7 +128,7 @@ def _claim(target: Path) -> tuple[Path, BinaryIO]:
 
 def _abandoned(parent: Path) -> Iterator[Path]:
     """The stages in ``parent`` whose processes are gone; each is locked until the next is asked."""
-    for stage in sorted(parent.glob(f"{_PREFIX}*")):
+    for stage in sorted(parent.glob(f"{UNFINISHED}*")):
         if stage.is_symlink():
             continue
         with suppress(OSError):
@@ -183,6 +185,8 @@ def _exchange(one: Path, other: Path) -> bool:
 def _step_aside(new: Path, target: Path, aside: Path) -> None:
     """The same in two steps; a process that is killed between them leaves ``target`` to
     :func:`put_back`."""
+    if aside.exists():  # another process put its own in the place of that
+        shutil.rmtree(aside)
     try:
         target.rename(aside)
         new.rename(target)

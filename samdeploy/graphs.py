@@ -7,9 +7,8 @@ from itertools import takewhile
 
 import numpy as np
 
-from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
-from samdeploy.session import Array, Session, TensorSpec
+from samdeploy.session import MOST_IMGSZ, Array, Session, TensorSpec
 from samdeploy.text import reason
 
 ENCODER, DECODER = "encoder", "decoder"
@@ -203,12 +202,12 @@ def _check_tensors(role: str, found: Specs) -> None:
             if (
                 spec.dtype not in _DTYPES[role]
                 or len(spec.shape) != _RANKS[spec.name]
-                or (image and largest > LARGEST_SIDE)
+                or (image and largest > MOST_IMGSZ)
             ):
                 raise BundleError(
                     f"the {role} graph has '{spec.name}' {list(spec.shape)} of {spec.dtype}; "
                     f"expected {_RANKS[spec.name]} dimensions of {' or '.join(_DTYPES[role])}"
-                    + (f" up to {LARGEST_SIDE}" if image else "")
+                    + (f" up to {MOST_IMGSZ}" if image else "")
                     + ", export it again."
                 )
 

@@ -24,7 +24,7 @@ from samdeploy.registry import (
 )
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import GPU_BATCH, WholeImageSettings
-from samdeploy.text import reason, shown
+from samdeploy.text import reason
 from samdeploy.tuning import Tuning, read_tuning, tuned
 from samdeploy.verified import notice_unless_verified, with_arithmetic
 
@@ -179,8 +179,8 @@ def own_runtime(bundle: Bundle) -> str:
     runtimes = [name for name in runtime_names() if name != _PRETENDS]
     if manifest.runtime not in runtimes or manifest.format not in exporter_names():
         raise BundleError(
-            f"bundle '{bundle.folder}' (format {shown(manifest.format)}) is for runtime "
-            f"{shown(manifest.runtime)}, which nothing installed here provides; install its plugin "
+            f"bundle '{bundle.folder}' (format {manifest.format}) is for runtime "
+            f"'{manifest.runtime}', which nothing installed here provides; install its plugin "
             "or export the checkpoint to another format."
         )
     return manifest.runtime

@@ -15,13 +15,13 @@ from samdeploy.errors import BundleError
 from samdeploy.json_files import UnreadableError, decode_json, read_regular
 from samdeploy.precision import F32
 from samdeploy.processor import cpu_name
-from samdeploy.session import RuntimeOptions
+from samdeploy.session import MOST_THREADS, RuntimeOptions
+from samdeploy.settings import COUNTS
 
 #: The choice, and a page that shows it.
 TUNING, TUNING_PAGE = "tune.json", "tune.html"
 
 _LONGEST = 1 << 20  # bytes
-_Count: TypeAlias = Annotated[int, Meta(ge=1, le=1024)]
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
@@ -42,8 +42,8 @@ class Row(msgspec.Struct, frozen=True):
 
     format: str
     made: str
-    threads: Annotated[int, Meta(ge=0, le=1024)]
-    points_batch_size: _Count
+    threads: Annotated[int, Meta(ge=0, le=MOST_THREADS)]
+    points_batch_size: Annotated[int, Meta(ge=1, le=COUNTS["points_batch_size"][1])]
     status: Literal["passed", "missed", "failed", "not tried"]
     note: str = ""
     seconds: _Seconds | None = None

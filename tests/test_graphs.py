@@ -94,7 +94,7 @@ def test_what_a_backend_raises_is_said() -> None:
     def fail(answer: dict[str, Any]) -> None:
         raise RuntimeError("out of\nmemory")
 
-    with pytest.raises(RuntimeUnavailableError, match=r"stored failed .* \(out of memory\)"):
+    with pytest.raises(RuntimeUnavailableError, match="RuntimeError: out of memory"):
         ask(ENCODER, fail)
 
     def refuse(answer: dict[str, Any]) -> None:
@@ -152,7 +152,8 @@ class Breaking:
 
 def test_whatever_a_library_raises_when_it_opens_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "load_runtime", lambda name: Breaking)
+    monkeypatch.setattr(opening, "availability", lambda group, name: Breaking.availability())
     graphs = {ENCODER: Path("encoder"), DECODER: Path("decoder")}
-    with pytest.raises(BundleError, match=r"cannot open 'decoder' \(a library's own words\)"):
+    with pytest.raises(BundleError, match="RuntimeError: a library's own words"):
         opening.open_graphs(graphs, "breaking", "auto", RuntimeOptions())
     assert [session.closed for session in Breaking.opened] == [True]

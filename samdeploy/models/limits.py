@@ -8,12 +8,11 @@ from typing import Any
 
 from samdeploy.errors import CheckpointError
 from samdeploy.models.config import SamConfig, VitConfig
+from samdeploy.session import MOST_IMGSZ
 from samdeploy.text import shown
 
-#: Side of the encoder input in pixels.
-MOST_PIXELS = 8192
 #: No published model comes near; beyond, no machine could build what is claimed.
-_MOST = {"img_size": MOST_PIXELS, "window_size": 1024, "window_sizes": 64}
+_MOST = {"img_size": MOST_IMGSZ, "window_size": 1024, "window_sizes": 64}
 _MOST_OTHERS = 1 << 16
 _MAY_BE_ZERO = {"num_classes", "global_attn_indexes"}
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from samdeploy.errors import InputError
 from samdeploy.models.config import SamConfig, VitConfig
-from samdeploy.models.limits import MOST_PIXELS
+from samdeploy.session import MOST_IMGSZ
 
 
 def resize_positions(
@@ -24,9 +24,9 @@ def resize_positions(
     Raises:
         InputError: ``imgsz`` is not a multiple of the patch size, 16, or too large.
     """
-    if not 0 < imgsz <= MOST_PIXELS or imgsz % 16:
+    if not 0 < imgsz <= MOST_IMGSZ or imgsz % 16:
         raise InputError(
-            f"imgsz={imgsz}; expected a multiple of 16 up to {MOST_PIXELS}, such as 512 or 1024."
+            f"imgsz={imgsz}; expected a multiple of 16 up to {MOST_IMGSZ}, such as 512 or 1024."
         )
     new = config.with_image_size(imgsz)
     state = dict(state)

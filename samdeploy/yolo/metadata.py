@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import BundleError
 from samdeploy.graphs import DETECTOR, SEGMENTER
 from samdeploy.onnx_file import read_onnx_metadata
+from samdeploy.session import MOST_IMGSZ
 from samdeploy.text import reason, shown
 
 #: What Ultralytics calls a task, and the role of its graph.
@@ -103,10 +103,10 @@ class YoloFacts:
         if not facts.names:
             raise BundleError(f"'{source}' has no class names; export it again.")
         sides = (facts.stride, *facts.imgsz)
-        if min(sides) < 1 or max(sides) > LARGEST_SIDE:
+        if min(sides) < 1 or max(sides) > MOST_IMGSZ:
             raise BundleError(
                 f"'{source}' has stride {facts.stride} and imgsz {list(facts.imgsz)}; expected "
-                f"pixels from 1 to {LARGEST_SIDE}."
+                f"pixels from 1 to {MOST_IMGSZ}."
             )
         return facts
 
