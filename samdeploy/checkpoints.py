@@ -112,7 +112,7 @@ def cache_folder() -> Path:
         return Path(given).expanduser() if given else Path.home() / ".cache" / "samdeploy"
     except RuntimeError as error:
         raise DownloadError(
-            f"no folder for downloads ({error}); set SAMDEPLOY_CACHE to one."
+            "there is no home folder to keep downloads in; set SAMDEPLOY_CACHE to a folder."
         ) from error
 
 
