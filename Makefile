@@ -15,11 +15,11 @@ demo: $(READY)
 
 # Two processes of one thread each: most tests are not long enough to gain from more threads.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full_size'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not full_size'
 
-# ViT-B and MobileSAM at 1024 pixels in every format; minutes for each.
+# What exports for long, and ViT-B and MobileSAM at 1024 pixels in every format.
 test-full: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m full_size tests/test_full_size.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m 'slow or full_size'
 
 lint: $(READY)
 	$(BIN)/ruff check .
