@@ -100,7 +100,8 @@ def test_nms_keeps_what_no_better_kept_box_covers(
         sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
         shared = float(np.clip(sides, 0, None).prod())
         union = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
-        return shared / union if union else 0.0
+        # In float32 as in torchvision: it decides where the overlap is the threshold exactly.
+        return float(np.float32(shared) / np.float32(union)) if union else 0.0
 
     ranked = sorted(range(len(rows)), key=lambda i: -table[i, 4])
     expected: list[int] = []
