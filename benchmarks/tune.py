@@ -197,8 +197,7 @@ class _Search:
             best = self.fastest(format) or next(exported, None)
             if best is not None:
                 for name in self._lower(format):
-                    row = msgspec.structs.replace(best, arithmetic=name, seconds=None, ran_on="")
-                    row = self._verified(row)
+                    row = self._verified(_unmeasured(best, name))
                     self.rows.append(self._measured(row) if row.status == "passed" else row)
         for name, values in (("threads", self._fewer()), ("points_batch_size", self._batches())):
             best = self.fastest()
@@ -296,6 +295,13 @@ class _Search:
     def _median(self, outcome: Outcome) -> float:
         name = "image_to_mask" if self._goal == "click" else self._goal
         return Statistics.of(outcome.seconds[name]).median
+
+
+def _unmeasured(row: Row, arithmetic: str) -> Row:
+    """The same artifact in other arithmetic, of which nothing is known."""
+    return msgspec.structs.replace(
+        row, arithmetic=arithmetic, seconds=None, ran_on="", mask_iou_mean=None, mask_iou_p5=None
+    )
 
 
 def _passed(row: Row, record: VerificationRecord) -> Row:

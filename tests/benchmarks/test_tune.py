@@ -151,10 +151,20 @@ def test_a_device_without_f32_is_asked_for_what_it_has(monkeypatch: pytest.Monke
     monkeypatch.setattr(search, "_measured", lambda row: replace(row, seconds=1.0))
     search.rows = [
         Row("coreml", "fp32", 0, 4, "failed", "not exported"),
-        Row("onnx", "fp32", 0, 4, "failed", "device 'npu' computes in f16", bytes=1),
+        Row(
+            "onnx",
+            "fp32",
+            0,
+            4,
+            "failed",
+            "device 'npu' computes in f16",
+            bytes=1,
+            mask_iou_mean=1.0,
+        ),
     ]
     search.refine()
     assert [(row.format, row.arithmetic) for row in search.rows[2:]] == [("onnx", "f16")]
+    assert search.rows[2].mask_iou_mean is None
     assert search.fastest() == search.rows[2]
 
 
