@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import openvino as ov
 
+from samdeploy.bounded_shapes import BoundedShapes
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import CONTRACT, dimension
 from samdeploy.precision import F32
@@ -58,7 +59,8 @@ class OpenVinoRuntime:
                 "it again or choose another device."
             ) from error
         check_honoured(compiled, options, device)
-        return OpenVinoSession(compiled, role, options.streams or 1)
+        # For every new shape OpenVINO keeps several MB.
+        return BoundedShapes(OpenVinoSession(compiled, role, options.streams or 1))
 
 
 class OpenVinoSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from samdeploy.bundle import Bundle
 from samdeploy.errors import InputError
 from samdeploy.export_pipeline import export, verify_bundle
 from samdeploy.graphs import ALL_ROLES, ENCODER
+from samdeploy.prompts import Prompt
 from samdeploy.runtimes.openvino import OpenVinoRuntime, OpenVinoSession, check_honoured
-from samdeploy.session import RuntimeOptions
+from samdeploy.session import Array, RuntimeOptions
 from tests.rounding import bf16, bf16_openvino
 
 
@@ -215,3 +217,24 @@ def test_unknown_options(
 ) -> None:
     with pytest.raises(InputError, match=match):
         SAM(small_openvino_bundle, options=RuntimeOptions(**options))  # type: ignore[arg-type]
+
+
+def test_few_shapes_of_prompts_reach_openvino(
+    small_openvino_bundle: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps several MB for every new one."""
+    seen: set[tuple[int, ...]] = set()
+    run = OpenVinoSession.run
+
+    def watched(session: OpenVinoSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if "point_labels" in feeds:
+            seen.add(feeds["point_labels"].shape)
+        return run(session, feeds)
+
+    monkeypatch.setattr(OpenVinoSession, "run", watched)
+    with SAM(small_openvino_bundle, threads=1) as sam:
+        embedding = sam.encode(photo)
+        for count, points in ((1, 1), (3, 2), (3, 5), (5, 6), (7, 4)):
+            prompts = [Prompt(points=[[60 + i, 60] for i in range(points)])] * count
+            assert len(sam.predict(embedding, prompts=prompts)) == count
+    assert seen == {(1, 2), (2, 4), (1, 4), (2, 8), (1, 8), (4, 8)}
