@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from samdeploy.benchmarks.substitution import SETTINGS, SubstitutedSession, Substitution
+from samdeploy.geometry import Transform
 from samdeploy.graphs import CheckedSession
 from samdeploy.grids import make_crops
 from samdeploy.opening import open_model
@@ -16,6 +17,7 @@ from samdeploy.postprocess import mask_boxes
 from samdeploy.sam import SAM
 from samdeploy.scenes import Scene
 from samdeploy.settings import WholeImageSettings
+from samdeploy.upscaling import Upscaler
 
 SHAPE = (1200, 1800)
 
@@ -60,6 +62,18 @@ def test_masks_are_round(substitution: Substitution) -> None:
     assert np.allclose(areas[large], np.pi / 4 * (width * height)[large], rtol=0.15)
 
 
+def test_edges_are_as_soft_as_a_model_s(substitution: Substitution) -> None:
+    """Some masks are stable, some are not, and some have to be made before that is known."""
+    logits = np.zeros((256, 4, 256, 256), np.float32)
+    substitution.replace_masks(np.arange(256), logits)
+    upscaler = Upscaler(Transform.fit((1024, 1024), 1024))
+    scores, doubt = upscaler.estimate_stability(logits[:, 1], 1.0)
+    least = SETTINGS["stability_score_thresh"]
+    assert 0.3 < (scores >= least).mean() < 0.6
+    assert 0.05 < (np.abs(scores - least) <= doubt).mean() < 0.5
+    np.testing.assert_allclose(np.median(scores), 0.945, atol=0.01)
+
+
 def test_both_ways_of_decoding_give_the_same(small_bundle: Path, scene: Scene) -> None:
     """Through the split decoder and the plain one; batches do not matter."""
     opened = open_model(small_bundle)
@@ -83,5 +97,5 @@ def test_both_ways_of_decoding_give_the_same(small_bundle: Path, scene: Scene) -
     assert replaced == areas(split, 7) == areas(plain, 36)
     iou = np.zeros((36, 3), np.float32)
     chosen.replace_iou(np.arange(36), iou)
-    assert len(replaced) == (iou > SETTINGS["conf_thres"]).sum()
+    assert 0 < len(replaced) < (iou > SETTINGS["conf_thres"]).sum()  # some are not stable
     assert replaced != own
