@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from samdeploy.constants import MASK_THRESHOLD
 from samdeploy.geometry import Transform, iter_resized_logits
 from samdeploy.grids import Crop
-from samdeploy.postprocess import (
-    estimate_stability,
-    mask_boxes,
-    near_crop_edge,
-    stability_scores,
-)
+from samdeploy.postprocess import mask_boxes, near_crop_edge, stability_scores
 from samdeploy.rle import Rle
 from samdeploy.settings import WholeImageSettings
 from samdeploy.upscaling import Patch, Upscaler
@@ -129,7 +124,7 @@ class Selector:
         height, width = self._transform.low_res_size
         logits = decoded.logits[:, :height, :width]
         offset = self._settings.stability_score_offset
-        stability, doubt = estimate_stability(logits, offset)
+        stability, doubt = self._upscaler.estimate_stability(decoded.logits, offset)
         least = self._settings.stability_score_thresh
         for i in np.flatnonzero(np.abs(stability - least) <= doubt) if least > 0 else ():
             stability[i] = self._upscaler.stability(decoded.logits[i], offset)

@@ -10,10 +10,6 @@ from samdeploy.constants import MASK_THRESHOLD
 
 Floats = NDArray[np.float32]
 
-#: How much of the area of the squares that outlines pass may be on the wrong side; by measurement
-#: (``tools/stability_margin.py``).
-_RIM_ERROR = 0.02
-
 
 def stability_scores(
     logits: Floats, offset: float = 1.0, threshold: float = MASK_THRESHOLD
@@ -28,49 +24,6 @@ def stability_scores(
     outer = np.array([np.count_nonzero(mask > threshold - offset) for mask in logits], np.float64)
     with np.errstate(invalid="ignore"):
         return np.asarray(inner / outer, np.float32)
-
-
-def estimate_stability(
-    logits: Floats, offset: float = 1.0, threshold: float = MASK_THRESHOLD
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What :func:`stability_scores` will be of the ``[N, H, W]`` logits when they are enlarged, and
-    how far off that may be: ``[N]`` each.
-
-    Enlarging moves an outline within the squares of four neighbouring logits that it passes. Of
-    each, the part inside is taken to be the positive part of its corners. The fewer of these
-    squares there are for its area, the better a mask's score is known.
-    """
-    inner, inner_rim = _enlarged_areas(logits, threshold + offset)
-    outer, outer_rim = _enlarged_areas(logits, threshold - offset)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scores = np.asarray(inner / outer, np.float32)
-        return scores, np.asarray(_RIM_ERROR * (inner_rim + outer_rim) / outer, np.float32)
-
-
-def _enlarged_areas(
-    logits: Floats, threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Area above ``threshold`` in cells, and the number of squares on the outline: ``[N]`` each."""
-    above = (logits > threshold).view(np.uint8)
-    height, width = logits.shape[1:]
-    corners = [
-        (slice(None), slice(y, height - 1 + y), slice(x, width - 1 + x))
-        for y in (0, 1)
-        for x in (0, 1)
-    ]
-    set_corners = np.zeros((len(logits), height - 1, width - 1), np.uint8)
-    for corner in corners:
-        set_corners += above[corner]
-    on_outline = np.nonzero((set_corners > 0) & (set_corners < len(corners)))
-    values = np.stack([logits[corner][on_outline] for corner in corners]) - threshold
-    inside = np.maximum(values, 0).sum(axis=0) / np.abs(values).sum(axis=0)
-    change = inside - set_corners[on_outline] / len(corners)
-    count = len(logits)
-    cells = np.array([np.count_nonzero(mask) for mask in above], np.float64)
-    return (
-        cells + np.bincount(on_outline[0], change, count),
-        np.bincount(on_outline[0], minlength=count),
-    )
 
 
 def mask_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:

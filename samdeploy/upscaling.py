@@ -22,6 +22,14 @@ Floats = NDArray[np.float32]
 #: x1 y1 x2 y2, the last ones included, in cells of low-res logits.
 CellBox = tuple[int, int, int, int]
 
+#: Input pixels along a cell of low-res logits.
+_CELL = 4
+
+#: How much of the area of the squares that outlines pass may be on the wrong side, where a cell has
+#: :data:`_FINE` pixels along a side or more; by measurement (``tools/stability_margin.py``).
+_RIM_ERROR = 0.02
+_FINE = 4
+
 #: Outputs computed in one product. The matrices are banded: a long product would be mostly zeros.
 _BLOCK = 128
 
@@ -44,6 +52,10 @@ class Upscaler:
         rows, columns = transform.logits_to_image()
         self._size = transform.original_size
         self._rows, self._columns = _Axis(rows), _Axis(columns)
+        self._cells = transform.low_res_size
+        self._sides = [_square_sides(length) for length in transform.input_size]
+        pixels = min(np.array(transform.original_size) / transform.input_size) * _CELL
+        self._rim_error = _RIM_ERROR * max(1.0, _FINE / pixels)
 
     def boxes(self, logits: Floats) -> Floats:
         """Boxes ``[N, 4]`` of the masks of ``[N, s, s]`` logits in the image frame, without making
@@ -101,6 +113,46 @@ class Upscaler:
         )
         return inner / outer if outer else float("nan")
 
+    def estimate_stability(self, logits: Floats, offset: float) -> tuple[Floats, Floats]:
+        """What :meth:`stability` is of ``[N, s, s]`` logits and how far off that may be: ``[N]``
+        each.
+
+        An outline lies in squares of four neighbouring logits. Of each, the part inside is taken to
+        be the positive part of its corners. The fewer of these squares there are for its area, the
+        better a mask's score is known.
+        """
+        height, width = self._cells
+        # The outermost logits go on to the border.
+        part = np.pad(logits[:, :height, :width], ((0, 0), (1, 1), (1, 1)), "edge")
+        inner, inner_rim = self._areas(part, MASK_THRESHOLD + offset)
+        outer, outer_rim = self._areas(part, MASK_THRESHOLD - offset)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scores = np.asarray(inner / outer, np.float32)
+            return scores, np.asarray(self._rim_error * (inner_rim + outer_rim) / outer, np.float32)
+
+    def _areas(self, logits: Floats, threshold: float) -> tuple[Floats, Floats]:
+        """Areas above ``threshold``, and of the squares that outlines pass, in cells: ``[N]``."""
+        count, height, width = logits.shape
+        corners = [
+            (slice(None), slice(y, height - 1 + y), slice(x, width - 1 + x))
+            for y in (0, 1)
+            for x in (0, 1)
+        ]
+        above = (logits > threshold).view(np.uint8)
+        inside = np.zeros((count, height - 1, width - 1), np.uint8)
+        for corner in corners:
+            inside += above[corner]
+        rows, columns = self._sides
+        whole = ((inside == len(corners)).astype(np.float32) @ columns) @ rows
+        mask, y, x = np.nonzero((inside > 0) & (inside < len(corners)))
+        values = np.stack([logits[corner][mask, y, x] for corner in corners]) - threshold
+        share = np.maximum(values, 0).sum(axis=0) / np.abs(values).sum(axis=0)
+        areas = rows[y] * columns[x]
+        return (
+            np.asarray(whole + np.bincount(mask, areas * share, count), np.float32),
+            np.asarray(np.bincount(mask, areas, count), np.float32),
+        )
+
     def mask(self, patch: Patch, threshold: float = MASK_THRESHOLD) -> NDArray[np.bool_]:
         """Where logits are above ``threshold`` in the rows and columns of the patch."""
         (top, bottom), (left, right) = patch.rows, patch.columns
@@ -115,6 +167,14 @@ class Upscaler:
             part = stretched[:, _moved(cells, x)] @ self._columns.matrix[out, cells].T
             np.greater(part, threshold, out=mask[:, _moved(out, left)])
         return mask
+
+
+def _square_sides(length: int) -> Floats:
+    """How much of an axis of ``length`` input pixels lies between the centres of neighbouring
+    cells, before the first and behind the last one: in cells."""
+    centres = np.arange(-(-length // _CELL)) * _CELL + _CELL / 2
+    ends = np.concatenate([[0], centres, [length]]).clip(0, length)
+    return np.asarray(np.diff(ends) / _CELL, np.float32)
 
 
 class _Axis:

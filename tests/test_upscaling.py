@@ -40,7 +40,8 @@ def test_masks_boxes_and_stability(
     full = resize_logits(logits[None], transform)
     height, width = transform.low_res_size
     cells = mask_boxes(logits[None, :height, :width] > MASK_THRESHOLD)[0].astype(int).tolist()
-    found = upscaler.encode(upscaler.cut(logits, tuple(cells))).decode()
+    patch = upscaler.cut(logits, tuple(cells))
+    found = upscaler.encode(patch).decode()
     # Sums in another order: a logit within rounding of the threshold may fall on either side.
     doubtful = np.abs(full[0]) < 1e-5
     assert ((found == (full[0] > MASK_THRESHOLD)) | doubtful).all()
@@ -49,11 +50,36 @@ def test_masks_boxes_and_stability(
     x1, y1, x2, y2 = upscaler.boxes(logits[None])[0] - expected
     if found.any():
         assert max(x1, y1) <= 0 <= min(x2, y2), "a box never cuts its mask"
+    inner = upscaler.inner_box(patch)
+    if inner.any():
+        x1, y1, x2, y2 = inner - expected
+        assert max(x2, y2) <= 0 <= min(x1, y1), "what lies within its mask's box"
 
     outer = np.count_nonzero(full > -1)
     if outer:
         score = stability_scores(full, 1.0)[0]
         assert abs(upscaler.stability(logits, 1.0) - score) <= 2 / outer + 1e-6
+
+
+@pytest.mark.parametrize("size", [(512, 512), (360, 512), (512, 175), (2000, 1400), (128, 90)])
+@pytest.mark.parametrize(("x", "y"), [(15.2, 9.7), (0, 5), (31, 20), (16, 31)])
+def test_stability_is_known_before_a_mask_is_made(
+    size: tuple[int, int], x: float, y: float
+) -> None:
+    transform = Transform.fit(size, 128)
+    upscaler = Upscaler(transform)
+    height, width = transform.low_res_size
+    x, y = x * width / 32, y * height / 32
+    rows, columns = np.mgrid[:32, :32]
+    distance = np.hypot(rows - y, columns - x)
+    logits = np.stack([(r - distance) * slope for r in (3, 6, 9) for slope in (1, 3, 9)])
+    scores, doubts = upscaler.estimate_stability(logits.astype(np.float32), 1.0)
+    for one, score, doubt in zip(logits.astype(np.float32), scores, doubts, strict=True):
+        assert abs(score - upscaler.stability(one, 1.0)) <= doubt
+        assert doubt < 0.25
+    counted = stability_scores(logits[:, :height, :width], 1.0)
+    full = np.array([upscaler.stability(one, 1.0) for one in logits.astype(np.float32)])
+    assert np.abs(scores - full).mean() < 0.5 * np.abs(counted - full).mean()
 
 
 def test_a_mask_in_a_crop() -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from samdeploy.engine import Engine
 from samdeploy.grids import make_crops
 from samdeploy.opening import open_model
-from samdeploy.postprocess import estimate_stability, stability_scores
+from samdeploy.postprocess import stability_scores
 from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
 from samdeploy.settings import WholeImageSettings
@@ -49,7 +49,11 @@ def measure(
         logits = answer.masks(np.arange(len(prompts)))[:, 1:][confident]
         part = logits[:, :height, :width]
         full = [upscaler.stability(one, 1.0) for one in logits]
-        rows.append(np.stack([full, *estimate_stability(part), stability_scores(part)], axis=1))
+        rows.append(
+            np.stack(
+                [full, *upscaler.estimate_stability(logits, 1.0), stability_scores(part)], axis=1
+            )
+        )
     return np.concatenate(rows)
 
 
