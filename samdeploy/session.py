@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_ch
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import InputError
 from samdeploy.limits import whole
 from samdeploy.precision import ARITHMETIC, F32
@@ -81,6 +80,8 @@ class Availability:
 #: Most threads, up to twice the processors where those are many: far more of them stand in each
 #: other's way until nothing moves, or end the process. Most inferences side by side.
 MOST_THREADS, MOST_STREAMS = max(64, 2 * (os.cpu_count() or 1)), 256
+#: Longest side of an encoder input or a detector's, in pixels.
+MOST_IMGSZ = 8192
 #: Most prompts of a call, and tokens of a prompt, that :class:`ExportOptions` fix.
 MOST_PROMPTS, MOST_POINTS = 1024, 1024
 
@@ -127,7 +128,7 @@ class RuntimeOptions:
         for name, most in (
             ("threads", MOST_THREADS),
             ("streams", MOST_STREAMS),
-            ("imgsz", LARGEST_SIDE),
+            ("imgsz", MOST_IMGSZ),
         ):
             value = getattr(self, name)
             if value is not None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import InputError
 from samdeploy.limits import whole
 from samdeploy.models.load import load_sam, read_whole_image
 from samdeploy.models.sam import Sam
 from samdeploy.models.yolo import Yolo, is_ultralytics, load_yolo
+from samdeploy.session import MOST_IMGSZ
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def load_model(
 ) -> Sam | Yolo:
     """A checkpoint of any family in evaluation mode; see :func:`load_sam` and :func:`load_yolo`."""
     if imgsz is not None:
-        imgsz = whole("imgsz", imgsz, 1, LARGEST_SIDE)
+        imgsz = whole("imgsz", imgsz, 1, MOST_IMGSZ)
     if not is_ultralytics(path):
         return load_sam(path, config=config, imgsz=imgsz)
     if config is not None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any
 
-from samdeploy.constants import LARGEST_SIDE
 from samdeploy.errors import InputError
 from samdeploy.limits import number, whole
+from samdeploy.session import MOST_IMGSZ
 from samdeploy.text import shown
 
 #: Other names, among them those that whole-image mode has for the same thing.
@@ -45,7 +45,7 @@ class YoloSettings:
             object.__setattr__(self, name, number(name, getattr(self, name), 0, 1))
         object.__setattr__(self, "max_det", whole("max_det", self.max_det, 1, MOST_BOXES))
         if self.imgsz is not None:
-            object.__setattr__(self, "imgsz", whole("imgsz", self.imgsz, 1, LARGEST_SIDE))
+            object.__setattr__(self, "imgsz", whole("imgsz", self.imgsz, 1, MOST_IMGSZ))
         if not isinstance(self.agnostic_nms, bool):
             raise InputError(f"agnostic_nms={shown(self.agnostic_nms)}; expected True or False.")
         if self.classes is not None:
