@@ -49,7 +49,7 @@ def test_on_the_processor(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert model["encode_answers"]["torch"] < 1e-5
     assert model["click_answers"]["torch"] < 1e-4
     masks = model["whole_image_answers"]
-    assert masks["plain"] > 5
+    assert masks["plain"] >= 5
     assert abs(masks["plain"] - masks["torch"]) <= 1
 
 

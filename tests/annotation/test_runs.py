@@ -396,7 +396,7 @@ class TestRefused:
             ({"engine": "locl"}, "did you mean 'local'"),
             ({"segmentation": "mask"}, "expected rle or polygon"),
             ({"boxes": "nowhere.json"}, "boxes=nowhere.json does not exist"),
-            ({"names": "nowhere.txt"}, "names=nowhere.txt cannot be read"),
+            ({"names": "nowhere.txt"}, "text file 'nowhere.txt' does not exist"),
             ({"conf": 2}, "conf=2; expected a number from 0 to 1"),
             ({"val": 1}, "val=1; expected a number from 0 to 0.99"),
             ({"min_area": 1.5}, "min_area=1.5; expected a whole number"),
