@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -131,12 +132,13 @@ def bf16_openvino(patch: pytest.MonkeyPatch) -> None:
 def bf16_runtime(patch: pytest.MonkeyPatch, name: str, able: bool = True) -> Any:
     """Let the registry find the runtime ``name`` on such a device; its ``asked`` are the roles that
     it opened, and in what."""
-    load = registry._load
+    point_of = registry._point
     chosen = rounding_runtime(registry.load_runtime(name), able)
 
     def find(group: str, wanted: str, what: str) -> Any:
+        point = point_of(group, wanted, what)
         ours = (group, wanted) == (registry.RUNTIMES, name)
-        return chosen if ours else load(group, wanted, what)
+        return SimpleNamespace(name=name, dist=point.dist, load=lambda: chosen) if ours else point
 
-    patch.setattr(registry, "_load", find)
+    patch.setattr(registry, "_point", find)
     return chosen
