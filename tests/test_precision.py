@@ -426,6 +426,7 @@ class TestPoisoned:
         healthy = sensitivity(load_sam(small_checkpoint, config=small_config), images)
         assert max(healthy.values()) < 0.05
 
+    @pytest.mark.slow
     def test_the_fallback_repairs_it(
         self, poisoned: Path, small_config: Path, tmp_path: Path
     ) -> None:
@@ -448,6 +449,7 @@ class TestPoisoned:
         assert types.count(onnx.TensorProto.FLOAT16) == 1
         assert types.count(onnx.TensorProto.INT8) == 15
 
+    @pytest.mark.slow
     def test_the_fallback_repairs_weights_alone(
         self, poisoned: Path, small_config: Path, tmp_path: Path
     ) -> None:

@@ -43,6 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_commands(folder: Path) -> None:
     found = [command for command in commands() if not command.startswith(IN_CI)]
     assert len(found) >= 7
