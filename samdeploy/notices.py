@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 _LOG = logging.getLogger("samdeploy")
+# Libraries that are used beside raise the root's level, which would silence these.
+_LOG.setLevel(logging.WARNING)
 
 #: Of one kind, how many are shown in full.
 _SHOWN = 3

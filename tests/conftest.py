@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def small_coreml_bundle(
 def tiny_bundle(export_once: ExportOnce) -> Path:
     """The shipped model as a verified ONNX bundle. Copy it before changing anything."""
     return export_once("sam_tiny_onnx", "sam_tiny.pt")
+
+
+@pytest.fixture
+def noticed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """What samdeploy has said so far, whatever other libraries have done to logging."""
+    said: list[str] = []
+    logger, handler = logging.getLogger("samdeploy"), logging.Handler(logging.WARNING)
+    monkeypatch.setattr(handler, "emit", lambda record: said.append(record.getMessage()))
+    monkeypatch.setattr(logging.root.manager, "disable", 0)
+    monkeypatch.setattr(logger, "disabled", False)
+    logger.addHandler(handler)
+    yield lambda: said
+    logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

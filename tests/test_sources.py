@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -50,13 +51,13 @@ def test_every_format_is_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["", "/*"])
 def test_what_is_passed_over_is_counted_and_named(
-    tmp_path: Path, pattern: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, pattern: str, noticed: Callable[[], list[str]]
 ) -> None:
     for name in ("a.png", "b.heic", "c.txt", "d.txt", "e"):
         (tmp_path / name).touch()
     (tmp_path / "deeper.png").mkdir()
     assert [path.name for path in list_sources(f"{tmp_path}{pattern}")] == ["a.png"]
-    (notice,) = caplog.messages
+    (notice,) = noticed()
     assert str(tmp_path) in notice
     assert "2 .txt, 1 .heic, 1 folder, 1 no suffix: b.heic, c.txt, d.txt..." in notice
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +127,12 @@ def test_what_is_asked_for_is_used_and_told_when_it_did_not_pass(
     records: list[VerificationRecord],
     asked: str,
     told: str,
-    caplog: pytest.LogCaptureFixture,
+    noticed: Callable[[], list[str]],
 ) -> None:
     known, options = recorded(bundle, *records), RuntimeOptions(precision=asked)
     assert with_arithmetic(options, known, tuning("f32")) == options
     notice_unless_verified(asked, known)
-    assert [told in message for message in caplog.messages] == [True] * bool(told)
+    assert [told in message for message in noticed()] == [True] * bool(told)
 
 
 def test_bundles_without_further_records_still_open(bundle: Path) -> None:
@@ -165,7 +166,7 @@ def test_a_device_of_either_kind_runs_what_was_verified(
 
 
 def test_the_encoder_alone_in_bf16(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, caplog: pytest.LogCaptureFixture
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, noticed: Callable[[], list[str]]
 ) -> None:
     runtime = bf16_runtime(monkeypatch, "onnxruntime")
     options = RuntimeOptions(precision="bf16-encoder")
@@ -174,7 +175,7 @@ def test_the_encoder_alone_in_bf16(
         found = sam.encode(photo, "rgb").image_embeddings
     assert dict(runtime.asked) == {role: "bf16" if role == ENCODER else "f32" for role in ALL_ROLES}
     np.testing.assert_array_equal(found, bf16(found))
-    assert len(caplog.messages) == 1
+    assert len(noticed()) == 1
     assert (facts["arithmetic"], facts["verified"]) == ("bf16-encoder", False)
     assert facts["mask_iou_against_torch"] is None
     assert facts["verifications"]["f32"].startswith("passed, mean mask IoU 1.0000 (at least 0.999")
@@ -224,7 +225,7 @@ def test_a_miss_is_recorded_as_one(
     bundle: Path,
     small_checkpoint: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    noticed: Callable[[], list[str]],
 ) -> None:
     bf16_runtime(monkeypatch, "onnxruntime")
     record = verify_bundle(bundle, small_checkpoint, precision="bf16", tolerance=1.0, save=True)
@@ -233,5 +234,5 @@ def test_a_miss_is_recorded_as_one(
     assert manifest.verification.passed
     assert manifest.further_verifications == (record,)
     SAM(bundle, options=RuntimeOptions(precision="bf16")).close()
-    (told,) = caplog.messages
+    (told,) = noticed()
     assert "misses its tolerance in it (it passed in f32)" in told

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def tune_click(folder: Path, **options: Any) -> Tuning:
 
 @pytest.mark.usefixtures("here")
 def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: Callable[[], list[str]]
 ) -> None:
     runtime = bf16_runtime(monkeypatch, "onnxruntime")
     # Between what the two lose.
@@ -129,7 +129,7 @@ def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
     assert facts["tuned"].endswith(tuning.chosen.arithmetic)
     assert facts["mask_iou_against_torch"] == tuning.chosen.mask_iou_mean
     assert dict(runtime.asked)[ENCODER] == "bf16"
-    assert not caplog.messages
+    assert not noticed()
     with SAM(tmp_path / "tuned", options=RuntimeOptions(precision="f32")) as sam:
         assert sam.info(verbose=False)["arithmetic"] == "f32"
     monkeypatch.setattr("samdeploy.tuning.machine", lambda: "another")
