@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samdeploy.precision import F32
+from samdeploy.precision import FP32, element_type
 from samdeploy.registry import load_runtime
 from samdeploy.session import RuntimeOptions
 
@@ -134,7 +134,7 @@ def _profile_openvino(
     settings: dict[str, Any] = {
         "PERF_COUNT": True,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": options.precision or F32,
+        "INFERENCE_PRECISION_HINT": element_type(options.precision or FP32),
     }
     if options.threads:
         settings["INFERENCE_NUM_THREADS"] = options.threads

@@ -24,7 +24,7 @@ import numpy as np
 
 from samdeploy.graphs import ENCODER, fixed_shape
 from samdeploy.registry import load_exporter, load_runtime
-from samdeploy.session import ExportOptions, RuntimeOptions
+from samdeploy.session import RuntimeOptions
 from samdeploy.table import format_table
 
 from .measure import peak_memory, timed
@@ -54,7 +54,8 @@ def export_encoder(folder: Path, name: str, usual: bool) -> Path:
             if isinstance(module, Attention):
                 module.forward = MethodType(all_heads_at_once, module)  # type: ignore[method-assign]
     folder.mkdir()
-    load_exporter("onnx")().export(graph_modules(model)[ENCODER], folder, ExportOptions())
+    exporter = load_exporter("onnx")
+    exporter().export(graph_modules(model)[ENCODER], folder, exporter.Options())
     return folder / f"{ENCODER}.onnx"
 
 

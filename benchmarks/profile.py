@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--model", default="mobile_sam.pt", help="checkpoint or its known name")
     parser.add_argument("--weights", default="checkpoint", choices=["checkpoint", "random"])
     parser.add_argument("--runtime", nargs="*", default=list(_FORMATS), choices=list(_FORMATS))
-    parser.add_argument("--precision", choices=["f32", "bf16"])
+    parser.add_argument("--precision", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--points", type=int, default=32, help="grid points along a side")
     parser.add_argument("--folder", type=Path, help="keep the bundles here, or use them")

@@ -99,7 +99,7 @@ class Case(msgspec.Struct, frozen=True):
     """One row: what was measured, or why it was not.
 
     Attributes:
-        name: such as ``onnx`` or ``openvino:f32``; for a peer its name.
+        name: such as ``onnx`` or ``openvino:fp32``; for a peer its name.
         status: ``ok``, ``failed`` (it should have run), or ``absent`` (it cannot run here).
         note: the reason when it is not ``ok``; else what a reader must know about the figures.
         precision: that of the artifact; ``provider`` says what inference really used.

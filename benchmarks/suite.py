@@ -14,6 +14,7 @@ from samdeploy.bundle_files import sha256
 from samdeploy.devices import base_name
 from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.export_pipeline import export
+from samdeploy.precision import ARITHMETIC, arithmetic_name
 from samdeploy.registry import RUNTIMES, availability, load_exporter
 
 from .devices import check_device, why_not
@@ -24,7 +25,6 @@ from .workbench import Say, Settings, Task, Workbench, workbench
 
 #: The format that needs no export: the checkpoint itself, run by torch.
 TORCH = "torch"
-_ARITHMETIC = ("", "f32", "f16", "bf16")
 
 
 def benchmark(
@@ -182,8 +182,10 @@ def _task(bench: Workbench, name: str, source: Bundle | Path | SamDeployError, d
 def check_format(name: str) -> None:
     """Raise :class:`InputError` for a format or arithmetic that does not exist."""
     format, _, precision = name.partition(":")
-    if precision not in _ARITHMETIC:
-        raise InputError(f"formats={name}; expected f32, f16 or bf16 after the colon.")
+    if precision and arithmetic_name(precision) not in ARITHMETIC:
+        raise InputError(
+            f"formats={name}; expected one of {', '.join(ARITHMETIC)} after the colon."
+        )
     if format != TORCH:
         # One whose library is missing exists: its row says why it cannot run here.
         with suppress(RuntimeUnavailableError):

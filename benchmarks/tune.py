@@ -24,8 +24,10 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name, is_gpu
 from samdeploy.errors import InputError, SamDeployError
 from samdeploy.json_files import encode_json
-from samdeploy.precision import ARITHMETIC, F32
+from samdeploy.options import options_of
+from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, exporter_names, load_exporter
+from samdeploy.schemes import schemes
 from samdeploy.session import Exporter
 from samdeploy.settings import GPU_BATCH, WholeImageSettings
 from samdeploy.table import format_table
@@ -41,14 +43,6 @@ from .tables import Table
 from .workbench import Say, Settings, Workbench, workbench
 
 GOALS = ("whole_image", "click")
-#: By precision, the options that ask for it, which an exporter must heed.
-PRECISIONS: dict[str, tuple[str, ...]] = {
-    "fp32": (),
-    "fp16": ("half",),
-    "bf16": ("bf16",),
-    "int8": ("int8",),
-    "int8_weights": ("int8", "weights_only"),
-}
 #: Prompts in a decoder call that are tried beside the default, on a processor and on a GPU.
 _BATCHES, _GPU_BATCHES = (8, 16, 32), (16, 32, 128)
 #: Grid points along a side of the image that is measured; a full grid has 32.
@@ -87,7 +81,7 @@ def tune(
     check_device(target)
     for name, given, known in (
         ("goal", (goal,), GOALS),
-        ("precisions", precisions, tuple(PRECISIONS)),
+        ("precisions", precisions, tuple(schemes())),
     ):
         for value in given:
             if value not in known:
@@ -127,7 +121,7 @@ def tune(
 def _candidates(
     target: str, formats: Sequence[str], precisions: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    """Format and precision: the plain one of every format first, should the time not do for all."""
+    """Format and scheme: the plain one of every format first, should the time not do for all."""
     usable: list[type[Exporter]] = []
     for name in formats or exporter_names():
         try:
@@ -139,12 +133,12 @@ def _candidates(
         state = availability(RUNTIMES, exporter.runtimes[0])
         if availability(EXPORTERS, name).usable and base_name(target) in state.devices:
             usable.append(exporter)
-    for precision, options in PRECISIONS.items():
-        if precisions and precision not in precisions:
+    for name, scheme in reversed(schemes().items()):
+        if precisions and name not in precisions:
             continue
         for exporter in usable:
-            if exporter.options.issuperset(options):
-                yield exporter.name, precision
+            if options_of(exporter.Options).keys() >= scheme.options.keys():
+                yield exporter.name, name
 
 
 class _Search:
@@ -193,7 +187,7 @@ class _Search:
         the fastest of all, one change at a time."""
         for format in dict.fromkeys(row.format for row in self.rows):
             exported = (row for row in self.rows if row.format == format and row.bytes)
-            # A device without f32 has none that passed.
+            # A device without fp32 has none that passed.
             best = self.fastest(format) or next(exported, None)
             if best is not None:
                 for name in self._lower(format):
@@ -208,10 +202,10 @@ class _Search:
                 self.rows += [self._measured(row) for row in rows]
 
     def _lower(self, format: str) -> list[str]:
-        """What the device can be asked to compute in beside f32."""
+        """What the device can be asked to compute in beside fp32."""
         state = availability(RUNTIMES, load_exporter(format).runtimes[0])
         able = state.lower(self._target)
-        return [name for name, each in ARITHMETIC.items() if name != F32 and each.encoder in able]
+        return [name for name, each in ARITHMETIC.items() if name != FP32 and each.encoder in able]
 
     def _fewer(self) -> tuple[int, ...]:
         # More threads than one core can feed are what a machine that does other work regrets.
@@ -227,8 +221,9 @@ class _Search:
     def _exported(self, row: Row) -> Row:
         words = ["export", f"model={self._model}", f"format={row.format}"]
         words += [f"output={self.folder(row)}", "json=True"]
-        words += [f"{option}=True" for option in PRECISIONS[row.made]]
-        words += [f"data={self._data}"] if self._data and row.made == "int8" else []
+        scheme = schemes()[row.made]
+        words += scheme.words.split()
+        words += [f"data={self._data}"] if self._data and scheme.calibrates else []
         done = self._run(words)
         if done.returncode:
             note = _last_line(done)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError
 from samdeploy.images import load_image
+from samdeploy.metrics import mask_iou
 from samdeploy.scenes import generate_scene
 from samdeploy.settings import WholeImageSettings
-from samdeploy.verify import mask_iou
 
 from .devices import detect_devices, runtime_states
 from .environment import read_environment

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,10 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
+from samdeploy.export_options import HalfOption, Int8Options, PromptLimits
 from samdeploy.graphs import DYNAMIC, ENCODER, MASK_HEAD, MEANING, SCORER
 from samdeploy.layer_names import belongs_to
 from samdeploy.models import GraphModule
-from samdeploy.session import Availability, ExportOptions, Graph
+from samdeploy.options import option
+from samdeploy.session import Availability, Graph
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
 logging.getLogger("coremltools").setLevel(logging.ERROR)
@@ -39,27 +42,37 @@ _IMAGE_ENCODER = "encoder_image"
 _IDENTITIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 
 
+@dataclass(frozen=True)
+class CoreMlOptions(HalfOption, Int8Options, PromptLimits):
+    palette_bits: int = option(
+        0, "bits of a weight of SAM's encoder, an index into a palette: 4, 6 or 8"
+    )
+    minimum_deployment_target: str = option("iOS16", "oldest system that an app must run on")
+    image_input: bool = option(False, "also an encoder that takes an image type (CVPixelBuffer)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.palette_bits not in (0, 4, 6, 8):
+            raise InputError(f"palette_bits={self.palette_bits}; expected 4, 6 or 8.")
+        if self.palette_bits and self.int8:
+            raise InputError(
+                f"int8=True palette_bits={self.palette_bits}; expected one of them, leave the "
+                "other out."
+            )
+        _target(self.minimum_deployment_target)
+
+
 class CoreMlExporter:
     name: ClassVar[str] = "coreml"
     runtimes: ClassVar[tuple[str, ...]] = ("coreml", "mil")
-    options: ClassVar[frozenset[str]] = frozenset(
-        {
-            "half",
-            "int8",
-            "palette_bits",
-            "float_layers",
-            "max_prompts",
-            "max_points",
-            "minimum_deployment_target",
-            "image_input",
-        }
-    )
+    Options: ClassVar[type[CoreMlOptions]] = CoreMlOptions
+    tools: ClassVar[tuple[str, ...]] = ("coremltools",)
 
     @classmethod
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=ct.__version__)
 
-    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+    def export(self, graph: GraphModule, folder: Path, options: CoreMlOptions) -> Graph:
         """One package, and those of its variants; the spec that is recorded is the dynamic one."""
         target = _target(options.minimum_deployment_target)
         shapes = _variants(graph, options)
@@ -74,7 +87,7 @@ class CoreMlExporter:
         )  # fmt: skip
 
 
-def _variants(graph: GraphModule, options: ExportOptions) -> dict[str, tuple[int, int]]:
+def _variants(graph: GraphModule, options: CoreMlOptions) -> dict[str, tuple[int, int]]:
     """Names of the packages of a graph, and the numbers of prompts and points of each."""
     shapes = {graph.role: (1, options.max_points)}
     if graph.role == ENCODER and options.image_input:
@@ -99,7 +112,7 @@ def _target(name: str) -> Any:
 
 
 def _write_package(
-    path: Path, graph: GraphModule, prompts: int, points: int, target: Any, options: ExportOptions
+    path: Path, graph: GraphModule, prompts: int, points: int, target: Any, options: CoreMlOptions
 ) -> None:
     example = graph.example(prompts, points)
     image = path.stem == _IMAGE_ENCODER
@@ -132,7 +145,7 @@ def _write_package(
         file.chmod(0o755 if file.is_dir() else 0o644)
 
 
-def _compressor(options: ExportOptions) -> Callable[[Any, Any], Any] | None:
+def _compressor(options: CoreMlOptions) -> Callable[[Any, Any], Any] | None:
     """What makes the weights of layers smaller. They are widened when the model is loaded or where
     it runs, so that activations need no calibration."""
     chosen: Callable[[Any, Any], Any] | None = None
@@ -143,7 +156,7 @@ def _compressor(options: ExportOptions) -> Callable[[Any, Any], Any] | None:
     return chosen
 
 
-def _layers(model: Any, options: ExportOptions) -> Any:
+def _layers(model: Any, options: CoreMlOptions) -> Any:
     """In 8 bits with one scale an output channel, or as numbers of the values of a palette that
     k-means finds for each layer."""
     layer: Any = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
@@ -212,7 +225,7 @@ def _input_type(name: str, shape: tuple[int, ...], image: bool) -> Any:
     return ct.TensorType(name=name, shape=shape, dtype=np.float32)
 
 
-def _describe(converted: Any, name: str, graph: GraphModule, options: ExportOptions) -> None:
+def _describe(converted: Any, name: str, graph: GraphModule, options: CoreMlOptions) -> None:
     facts = options.metadata
     converted.author = "converted by samdeploy"
     converted.license = facts.get("licence", "unknown")

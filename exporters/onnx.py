@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import onnx
 
 from samdeploy.calibration import calibration_inputs
-from samdeploy.errors import InputError
+from samdeploy.export_options import FloatOptions, WeightsOnlyOptions
 from samdeploy.graphs import ENCODER
+from samdeploy.limits import whole
 from samdeploy.models import GraphModule
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
@@ -17,31 +19,35 @@ from samdeploy.models.onnx_int8 import quantizable, to_int8
 from samdeploy.models.onnx_int8_weights import to_int8_weights
 from samdeploy.models.onnx_storage import constants_to_weights, store_as, store_in_bytes
 from samdeploy.models.onnx_tables import compress_tables
-from samdeploy.session import Availability, ExportOptions, Graph
+from samdeploy.options import option
+from samdeploy.session import Availability, Graph
 
 #: 17 is the first with LayerNormalization as one operator; it is what current ONNX Runtime,
 #: OpenVINO, TensorRT and mobile builds all read. 20 is the last that the tracer knows.
 MIN_OPSET, MAX_OPSET = 17, 20
 
 
+@dataclass(frozen=True)
+class OnnxOptions(FloatOptions, WeightsOnlyOptions):
+    opset: int = option(17, f"operator set, {MIN_OPSET} to {MAX_OPSET}")
+    simplify: bool = option(True, "fold constants and shape arithmetic out of the graphs")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "opset", whole("opset", self.opset, MIN_OPSET, MAX_OPSET))
+
+
 class OnnxExporter:
     name: ClassVar[str] = "onnx"
     runtimes: ClassVar[tuple[str, ...]] = ("onnxruntime", "openvino")
-    options: ClassVar[frozenset[str]] = frozenset(
-        {
-            "opset", "simplify", "half", "bf16", "int8", "weights_only", "data", "float_layers",
-        }
-    )  # fmt: skip
+    Options: ClassVar[type[OnnxOptions]] = OnnxOptions
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime")
 
     @classmethod
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=onnx.__version__)
 
-    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
-        if not MIN_OPSET <= options.opset <= MAX_OPSET:
-            raise InputError(
-                f"opset={options.opset}; expected {MIN_OPSET} to {MAX_OPSET} for format=onnx."
-            )
+    def export(self, graph: GraphModule, folder: Path, options: OnnxOptions) -> Graph:
         model = onnx_graph(
             graph,
             folder,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,30 +17,35 @@ import torch
 
 from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import ExportError
+from samdeploy.export_options import FloatOptions, WeightsOnlyOptions
 from samdeploy.graphs import ENCODER
 from samdeploy.layer_names import belongs_to
 from samdeploy.models import GraphModule
 from samdeploy.models.openvino_storage import compress_tables, store_as, store_in_bytes
 from samdeploy.nncf_library import quiet_nncf
-from samdeploy.session import Availability, ExportOptions, Graph
+from samdeploy.session import Availability, Graph
 
 #: Operators with weights.
 _CONVOLUTIONS = ["Convolution", "GroupConvolution"]
 _LAYERS = frozenset({"MatMul", *_CONVOLUTIONS})
 
 
+@dataclass(frozen=True)
+class OpenVinoOptions(FloatOptions, WeightsOnlyOptions):
+    """Weights of 16 bits, and those of the encoder of 8."""
+
+
 class OpenVinoExporter:
     name: ClassVar[str] = "openvino"
     runtimes: ClassVar[tuple[str, ...]] = ("openvino",)
-    options: ClassVar[frozenset[str]] = frozenset(
-        {"half", "bf16", "int8", "weights_only", "data", "float_layers"}
-    )
+    Options: ClassVar[type[OpenVinoOptions]] = OpenVinoOptions
+    tools: ClassVar[tuple[str, ...]] = ("openvino", "nncf")
 
     @classmethod
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=ov.__version__)
 
-    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+    def export(self, graph: GraphModule, folder: Path, options: OpenVinoOptions) -> Graph:
         example = graph.example()
         shapes: list[Any] = [
             (spec.name, [-1 if isinstance(side, str) else side for side in spec.shape])
@@ -75,7 +81,7 @@ class OpenVinoExporter:
         return Graph(graph.role, (path, path.with_suffix(".bin")), graph.inputs, graph.outputs)
 
 
-def _to_int8(model: ov.Model, graph: GraphModule, options: ExportOptions) -> ov.Model:
+def _to_int8(model: ov.Model, graph: GraphModule, options: OpenVinoOptions) -> ov.Model:
     """Quantised by NNCF: activations of linear layers smoothed and biases corrected, as it does for
     transformers, or the weights of all layers alone."""
     ignored = _layers(model, _LAYERS, options, kept=True)
@@ -103,7 +109,7 @@ def _to_int8(model: ov.Model, graph: GraphModule, options: ExportOptions) -> ov.
 
 
 def _layers(
-    model: ov.Model, kinds: Collection[str], options: ExportOptions, *, kept: bool
+    model: ov.Model, kinds: Collection[str], options: OpenVinoOptions, *, kept: bool
 ) -> list[str]:
     """Names of layers of these kinds: those that ``float_layers`` keeps in float, or the others."""
     return [

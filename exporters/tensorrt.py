@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,29 +22,40 @@ import onnx
 from tqdm import tqdm
 
 from samdeploy.calibration import calibration_inputs
-from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
+from samdeploy.errors import ExportError, RuntimeUnavailableError
+from samdeploy.export_options import CalibratedOptions, FloatOptions, PromptLimits
 from samdeploy.graphs import DYNAMIC, ENCODER
 from samdeploy.models import GraphModule
 from samdeploy.models.onnx_graph import onnx_graph, save_onnx
 from samdeploy.models.onnx_half import to_half
 from samdeploy.models.onnx_int8 import to_int8
-from samdeploy.session import Availability, ExportOptions, Graph, TensorSpec
-from samdeploy.tensorrt_library import INSTALL, Library, building_library, logger
+from samdeploy.options import option
+from samdeploy.session import Availability, Graph, TensorSpec
+from samdeploy.tensorrt_library import INSTALL, BuilderOptions, Library, building_library, logger
 from samdeploy.tensorrt_sidecar import Range, Sidecar, sidecar_path, write_sidecar
 
 #: The likeliest prompt is a click: a point and SAM's padding.
 _LIKELY_POINTS = 2
 
 
+@dataclass(frozen=True)
+class TensorRtOptions(FloatOptions, CalibratedOptions, PromptLimits, BuilderOptions):
+    library: str = option(
+        "", "what builds the engine, and opens it: tensorrt or rtx [TensorRT where it can]"
+    )
+
+
 class TensorRtExporter:
     name: ClassVar[str] = "tensorrt"
     runtimes: ClassVar[tuple[str, ...]] = ("tensorrt",)
-    options: ClassVar[frozenset[str]] = frozenset(
-        {
-            "half", "bf16", "int8", "data", "float_layers", "tf32", "workspace", "max_prompts",
-            "max_points", "compute_capability", "timing_cache", "library",
-        }
-    )  # fmt: skip
+    Options: ClassVar[type[TensorRtOptions]] = TensorRtOptions
+    tools: ClassVar[tuple[str, ...]] = (
+        "onnx",
+        "onnxsim",
+        "onnxruntime",
+        "tensorrt",
+        "tensorrt_rtx_cu13_libs",
+    )
 
     @classmethod
     def availability(cls) -> Availability:
@@ -53,8 +65,7 @@ class TensorRtExporter:
             return Availability(reason=str(error), install=INSTALL)
         return Availability(devices=("any",), version=f"{library.title} {library.version}")
 
-    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
-        _check(options)
+    def export(self, graph: GraphModule, folder: Path, options: TensorRtOptions) -> Graph:
         library = building_library(options.library)
         library.target(options)  # refuses before the work begins
         engine = Path(f"{graph.role}.engine")
@@ -68,12 +79,7 @@ class TensorRtExporter:
         )  # fmt: skip
 
 
-def _check(options: ExportOptions) -> None:
-    if options.workspace is not None and not options.workspace > 0:
-        raise InputError(f"workspace={options.workspace}; expected GiB above 0.")
-
-
-def _onnx_file(graph: GraphModule, folder: Path, options: ExportOptions) -> Path:
+def _onnx_file(graph: GraphModule, folder: Path, options: TensorRtOptions) -> Path:
     """What the engine is built from; the weights are on the disk and no longer in memory."""
     model = onnx_graph(graph, folder)
     if options.int8 and graph.role == ENCODER:
@@ -86,7 +92,7 @@ def _onnx_file(graph: GraphModule, folder: Path, options: ExportOptions) -> Path
 
 
 def build_engine(
-    onnx_path: Path, engine: Path, graph: GraphModule, library: Library, options: ExportOptions
+    onnx_path: Path, engine: Path, graph: GraphModule, library: Library, options: TensorRtOptions
 ) -> Sidecar:
     """Write the engine of an ONNX file, and say what it is.
 
@@ -149,7 +155,7 @@ def parse_network(builder: Any, onnx_path: Path, library: Library) -> tuple[Any,
 
 
 def _profiles(
-    graph: GraphModule, library: Library, options: ExportOptions
+    graph: GraphModule, library: Library, options: TensorRtOptions
 ) -> tuple[dict[str, Range], ...]:
     """The ranges of the dynamic inputs; none for a graph of fixed shapes."""
     dynamic = [spec for spec in graph.inputs if DYNAMIC[spec.name]]

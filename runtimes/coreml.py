@@ -32,6 +32,7 @@ COMPUTE_UNITS = {
 class CoreMlRuntime:
     name: ClassVar[str] = "coreml"
     suffixes: ClassVar[tuple[str, ...]] = (".mlpackage",)
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     @classmethod
     def availability(cls) -> Availability:

@@ -24,6 +24,7 @@ _SCORES = np.array([0.95, 0.9, 0.95, 0.92], np.float32)
 class FakeRuntime:
     name: ClassVar[str] = "fake"
     suffixes: ClassVar[tuple[str, ...]] = ()
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     @classmethod
     def availability(cls) -> Availability:

@@ -37,6 +37,7 @@ Arguments = Mapping[str, Value]
 class MilRuntime:
     name: ClassVar[str] = "mil"
     suffixes: ClassVar[tuple[str, ...]] = (".mlpackage",)
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     @classmethod
     def availability(cls) -> Availability:

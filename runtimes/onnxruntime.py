@@ -25,7 +25,7 @@ from samdeploy.devices import base_name
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import dimension
 from samdeploy.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
-from samdeploy.precision import F32
+from samdeploy.precision import FP32
 from samdeploy.resident import Resident, freeze, is_frozen
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
@@ -50,6 +50,7 @@ _DTYPES = {
 class OnnxRuntime:
     name: ClassVar[str] = "onnxruntime"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     @classmethod
     def availability(cls) -> Availability:
@@ -59,7 +60,7 @@ class OnnxRuntime:
             devices=("cpu", *(device for device in installed if device != "cpu")),
             version=ort.__version__,
             lower=lambda device: [
-                name for name in PROVIDERS[base_name(device)].arithmetic if name != F32
+                name for name in PROVIDERS[base_name(device)].arithmetic if name != FP32
             ],
             absent=lambda: {
                 device: state
@@ -283,7 +284,7 @@ class OnnxSession:
 
     @property
     def provider(self) -> str:
-        """Such as ``CUDAExecutionProvider f32, 98% of operators, 100% of those that compute``; the
+        """Such as ``CUDAExecutionProvider fp32, 98% of operators, 100% of those that compute``; the
         processor's computes everything in float32 and is only named."""
         return self._provider
 

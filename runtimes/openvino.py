@@ -14,17 +14,18 @@ import openvino as ov
 from samdeploy.bounded_shapes import BoundedShapes
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import CONTRACT, dimension
-from samdeploy.precision import F32
+from samdeploy.precision import FP32, arithmetic_name, element_type
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 _HINTS = ("latency", "throughput")
-#: What OpenVINO calls the arithmetic that a device is able to do beside f32.
-_CAPABILITIES = {"bf16": "BF16", "f16": "FP16"}
+#: What OpenVINO calls the arithmetic that a device is able to do beside fp32.
+_CAPABILITIES = {"bf16": "BF16", "fp16": "FP16"}
 
 
 class OpenVinoRuntime:
     name: ClassVar[str] = "openvino"
     suffixes: ClassVar[tuple[str, ...]] = (".xml", ".onnx")
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     @classmethod
     def availability(cls) -> Availability:
@@ -48,8 +49,8 @@ class OpenVinoRuntime:
                 f"device '{device}' is not one that OpenVINO finds here; usable: "
                 f"{list(self.availability().devices)}."
             )
-        # Left alone, devices choose less than f32, which nobody has asked for.
-        options = replace(options, precision=options.precision or F32)
+        # Left alone, devices choose less than fp32, which nobody has asked for.
+        options = replace(options, precision=options.precision or FP32)
         settings = _settings(options)
         try:
             compiled = core.compile_model(graph, device.upper(), settings)
@@ -73,8 +74,8 @@ class OpenVinoSession:
         self.inputs = tuple(_spec(port, role) for port in compiled.inputs)
         self.outputs = tuple(_spec(port, role) for port in compiled.outputs)
         devices = compiled.get_property("EXECUTION_DEVICES")
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT")
-        self._provider = f"OpenVINO {'+'.join(devices)} {precision.to_string()}"
+        used = compiled.get_property("INFERENCE_PRECISION_HINT")
+        self._provider = f"OpenVINO {'+'.join(devices)} {arithmetic_name(used.to_string())}"
 
     @property
     def provider(self) -> str:
@@ -109,14 +110,14 @@ def _settings(options: RuntimeOptions) -> dict[str, Any]:
         "PERFORMANCE_HINT": (hint or "latency").upper(),
         "INFERENCE_NUM_THREADS": options.threads,
         "NUM_STREAMS": options.streams,
-        "INFERENCE_PRECISION_HINT": options.precision,
+        "INFERENCE_PRECISION_HINT": element_type(options.precision or FP32),
         "CACHE_DIR": None if options.cache is None else str(options.cache),
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
 def lower_arithmetic(device: str) -> tuple[str, ...]:
-    """What OpenVINO says that ``device`` computes in beside f32."""
+    """What OpenVINO says that ``device`` computes in beside fp32."""
     found = ov.Core().get_property(device.upper(), "OPTIMIZATION_CAPABILITIES")
     return tuple(name for name, capability in _CAPABILITIES.items() if capability in found)
 
@@ -126,7 +127,7 @@ def check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device: 
     for name, key in (("precision", "INFERENCE_PRECISION_HINT"), ("streams", "NUM_STREAMS")):
         wanted = getattr(options, name)
         found = None if wanted is None else compiled.get_property(key)
-        used = found.to_string() if isinstance(found, ov.Type) else found
+        used = arithmetic_name(found.to_string()) if isinstance(found, ov.Type) else found
         if used != wanted:
             raise InputError(
                 f"{name}={wanted}; device '{device}' uses {used} instead, pass {name}={used} or "

@@ -27,6 +27,7 @@ from samdeploy.tensorrt_sidecar import check_sidecar, read_sidecar
 class TensorRtRuntime:
     name: ClassVar[str] = "tensorrt"
     suffixes: ClassVar[tuple[str, ...]] = (".engine",)
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     @classmethod
     def availability(cls) -> Availability:

@@ -22,6 +22,7 @@ from samdeploy.session import Array, Availability, RuntimeOptions, Session
 class TorchRuntime:
     name: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = ()  # a checkpoint's content says what it is
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     def __init__(self) -> None:
         self._loaded: tuple[Path, dict[str, GraphModule]] | None = None
@@ -70,8 +71,8 @@ class TorchSession:
 
     @property
     def provider(self) -> str:
-        """Device and arithmetic, such as ``torch cuda f32``."""
-        return f"torch {self._device} f32"
+        """Device and arithmetic, such as ``torch cuda fp32``."""
+        return f"torch {self._device} fp32"
 
     @torch.inference_mode()
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,26 @@ def rewrite(arguments: list[str], commands: Mapping[str, Keys]) -> list[str]:
         )
     bare = [given.pop(name) for name in keys.bare if name in given]
     return [command, *given.values(), *(["--", *bare] if bare else [])]
+
+
+def keys_of(words: Sequence[str]) -> set[str]:
+    """The keys among the words of a command line, as far as they can be told from values."""
+    found = [_KEY.fullmatch(word) for word in words]
+    keys = [each for each in found if each and (each["dashes"] or each["value"] is not None)]
+    return {each["name"].replace("-", "_").removeprefix("no_") for each in keys}
+
+
+def value_of(name: str, words: Sequence[str]) -> str | None:
+    """What ``name=value`` or ``--name value`` among the words sets it to; ``None`` where nothing
+    does."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        found = _KEY.fullmatch(word)
+        if found is not None and found["name"].replace("-", "_") == name:
+            if found["value"] is not None:
+                return found["value"]
+            if found["dashes"] and following:
+                return following
+    return None
 
 
 def _known(name: str, keys: Keys, command: str) -> str:

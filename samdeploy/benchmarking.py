@@ -69,7 +69,7 @@ def benchmark(
     Args:
         model: a checkpoint by path or known name, which is exported first, or a bundle folder.
         formats: what to export to; ``torch`` is the checkpoint itself. A colon gives the arithmetic
-            of the inference, as in ``openvino:f32``. By default ``onnx`` and ``torch``.
+            of the inference, as in ``openvino:fp32``. By default ``onnx`` and ``torch``.
         device: one or more of ``cpu``, ``cuda``, ``mps``, ...; those that are not here are in the
             report with the reason.
         output: folder of the report.

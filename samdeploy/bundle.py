@@ -22,8 +22,9 @@ from samdeploy.files import UNFINISHED, atomic_path
 from samdeploy.folders import put_back, replaced_folder
 from samdeploy.graphs import FAMILIES, Specs, check_contract
 from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
-from samdeploy.precision import F32
-from samdeploy.session import MOST_IMGSZ, PRECISIONS, TensorSpec
+from samdeploy.precision import FP32, arithmetic_name
+from samdeploy.schemes import scheme_named, schemes
+from samdeploy.session import MOST_IMGSZ, TensorSpec
 from samdeploy.tuning import TUNING, TUNING_PAGE
 
 SCHEMA_VERSION = 1
@@ -115,13 +116,16 @@ class VerificationRecord(msgspec.Struct, frozen=True):
     box_iou_mean: float = 0.0
     box_iou_min: float = 0.0
     score_max_error: float = 0.0
-    arithmetic: str = F32
+    arithmetic: str = FP32
     not_finite: int = 0
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "arithmetic", arithmetic_name(self.arithmetic))
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """``verification`` is of the artifacts themselves, in f32; ``further_verifications`` are of the
-    same artifacts in other arithmetic, one each."""
+    """``verification`` is of the artifacts themselves, in fp32; ``further_verifications`` are of
+    the same artifacts in other arithmetic, one each."""
 
     schema_version: Annotated[int, Meta(ge=1)]
     architecture: _Line
@@ -149,7 +153,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def with_verification(self, record: VerificationRecord) -> Manifest:
         """A manifest with ``record`` instead of the one of the same arithmetic."""
-        if record.arithmetic == F32:
+        if record.arithmetic == FP32:
             return msgspec.structs.replace(self, verification=record)
         others = [
             other for other in self.further_verifications if other.arithmetic != record.arithmetic
@@ -261,10 +265,10 @@ def _check_roles(folder: Path, manifest: Manifest) -> None:
             f"bundle '{folder}' holds a model of family '{manifest.family}', this samdeploy "
             f"knows {', '.join(FAMILIES)}; upgrade samdeploy."
         )
-    if manifest.precision not in PRECISIONS:
+    if scheme_named(manifest.precision) is None:
         raise BundleError(
             f"bundle '{folder}' has precision '{manifest.precision}', this samdeploy knows "
-            f"{', '.join(PRECISIONS)}; upgrade samdeploy or export the bundle again."
+            f"{', '.join(schemes())}; upgrade samdeploy or export the bundle again."
         )
     roles, lines = [graph.role for graph in manifest.graphs], FAMILIES[manifest.family]
     missing = [[role for role in wanted if role not in roles] for wanted in lines]

@@ -7,18 +7,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version as installed_version
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from samdeploy import registry
-from samdeploy.arguments import load_masks, parse_numbers
-from samdeploy.bundle import read_manifest
+from samdeploy.arguments import keys_of, load_masks, parse_numbers, value_of
+from samdeploy.bundle import is_bundle, read_manifest
 from samdeploy.cli_annotate import annotate
 from samdeploy.cli_benchmark import add_commands
+from samdeploy.cli_fields import takes_options, takes_whole_image
 from samdeploy.cli_options import (
     BitDepth,
     Config,
@@ -27,42 +30,36 @@ from samdeploy.cli_options import (
     Json,
     MaxPixels,
     Model,
-    Precision,
     Runtime,
-    Threads,
     Tolerance,
     Trust,
     Window,
     flag,
     option,
 )
-from samdeploy.cli_settings import takes_whole_image
 from samdeploy.console import print_json, run, say, steps
-from samdeploy.errors import InputError
+from samdeploy.errors import InputError, SamDeployError
+from samdeploy.export_options import all_options
 from samdeploy.export_pipeline import export as export_bundle
-from samdeploy.export_pipeline import verify_bundle
 from samdeploy.families import class_of
 from samdeploy.image_options import ImageOptions
-from samdeploy.precision import F32
+from samdeploy.options import options_of
+from samdeploy.precision import FP32
 from samdeploy.predict_files import LeftOut, Result, check_apart, output_folder, predict_files
 from samdeploy.processor import arithmetic
 from samdeploy.prompts import Prompt, collect_prompts
-from samdeploy.session import Availability, RuntimeOptions
+from samdeploy.registry import load_exporter, load_runtime
+from samdeploy.session import Availability, ExportOptions, RuntimeOptions
 from samdeploy.sources import list_sources
 from samdeploy.table import format_table
 from samdeploy.text import printable
 from samdeploy.verification_table import verification_table
+from samdeploy.verify import verify_bundle
 
-app = typer.Typer(
-    help="Export Segment Anything checkpoints to verified bundles and run them on the edge. "
-    "key=value and --key value are the same thing.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+#: What is exported to where nothing is said.
+DEFAULT_FORMAT = "onnx"
 
 
-@app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
@@ -71,50 +68,21 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
 def export(
     model: Annotated[str, option("model", help="checkpoint file or known name")],
-    format: Annotated[str, option("format", help="see: samdeploy formats")] = "onnx",
+    format: Annotated[str, option("format", help="see: samdeploy formats")] = DEFAULT_FORMAT,
     output: Annotated[str | None, option("output", help="default: ./<name>_<format>")] = None,
     imgsz: Imgsz = None,
     config: Config = None,
     verify: Annotated[str, option("verify", help="error, warn or off")] = "error",
     tolerance: Tolerance = None,
-    half: Annotated[bool, flag("half", help="float16 where it does not overflow")] = False,
-    bf16: Annotated[bool, flag("bf16", help="bfloat16: coarser, never overflows")] = False,
-    int8: Annotated[bool, flag("int8", help="8-bit layers in the image encoder")] = False,
-    weights_only: Annotated[
-        bool, flag("weights_only", help="int8: weights in 8 bits, arithmetic in float")
-    ] = False,
-    palette_bits: Annotated[
-        int, option("palette_bits", help="coreml: bits of an encoder weight, 4, 6 or 8")
-    ] = 0,
-    data: Annotated[str, option("data", help="int8: folder of images to calibrate with")] = "",
-    float_layers: Annotated[
-        str, option("float_layers", help="int8: layers that stay float, with commas between")
-    ] = "",
-    opset: Annotated[int, option("opset", help="onnx: operator set")] = 17,
-    simplify: Annotated[bool, flag("simplify", help="onnx: fold constants")] = True,
-    tf32: Annotated[bool, flag("tf32", help="tensorrt: TF32 products")] = False,
-    workspace: Annotated[float | None, option("workspace", help="tensorrt: scratch, GiB")] = None,
-    max_prompts: Annotated[int, option("max_prompts", help="prompts in a decoder call")] = 64,
-    max_points: Annotated[int, option("max_points", help="tokens of a prompt")] = 16,
-    library: Annotated[str, option("library", help="tensorrt: what builds, tensorrt or rtx")] = "",
-    compute_capability: Annotated[
-        str, option("compute_capability", help="tensorrt: GPUs to build for, as 8.6,8.9")
-    ] = "",
-    timing_cache: Annotated[str, option("timing_cache", help="tensorrt: file to keep")] = "",
-    minimum_deployment_target: Annotated[
-        str, option("minimum_deployment_target", help="coreml: oldest system, as iOS16")
-    ] = "iOS16",
-    image_input: Annotated[
-        bool, flag("image_input", help="coreml: also an encoder that takes an image type")
-    ] = False,
     device: Device = "auto",
     trust: Trust = False,
     as_json: Json = False,
+    export_options: Any = None,
 ) -> None:
-    """Write a checkpoint as a verified bundle."""
+    """Write a checkpoint as a verified bundle. What else can be asked depends on the format: see
+    samdeploy export format=NAME --help."""
     folder = export_bundle(
         model,
         format,
@@ -126,24 +94,7 @@ def export(
         device=device,
         trust=trust,
         progress=steps(as_json),
-        half=half,
-        bf16=bf16,
-        int8=int8,
-        weights_only=weights_only,
-        palette_bits=palette_bits,
-        data=data,
-        float_layers=tuple(float_layers.split(",")) if float_layers else (),
-        opset=opset,
-        simplify=simplify,
-        tf32=tf32,
-        workspace=workspace,
-        max_prompts=max_prompts,
-        max_points=max_points,
-        library=library,
-        compute_capability=compute_capability,
-        timing_cache=timing_cache,
-        minimum_deployment_target=minimum_deployment_target,
-        image_input=image_input,
+        **export_options,
     )
     manifest = read_manifest(folder)
     record = manifest.verification
@@ -157,8 +108,6 @@ def export(
         say(f"warning: {folder} missed its tolerance and was kept because of verify={verify}.")
 
 
-@app.command()
-@takes_whole_image
 def predict(
     model: Model,
     source: Annotated[str, option("source", help="image, video, folder or glob pattern")],
@@ -172,16 +121,6 @@ def predict(
     name: Annotated[str, option("name", help="project/name, name2, name3...")] = "predict",
     runtime: Runtime = None,
     device: Device = "auto",
-    threads: Threads = None,
-    precision: Precision = None,
-    streams: Annotated[
-        int | None, option("streams", help="openvino: decoder calls side by side")
-    ] = None,
-    cache: Annotated[
-        Path | None, option("cache", help="folder for compiled models: a faster second start")
-    ] = None,
-    imgsz: Imgsz = None,
-    config: Config = None,
     max_det: Annotated[int | None, option("max_det", help="YOLO: most objects [300]")] = None,
     classes: Annotated[str | None, option("classes", help="YOLO: class ids, as [0,2]")] = None,
     agnostic_nms: Annotated[
@@ -191,6 +130,7 @@ def predict(
     window: Window = None,
     max_pixels: MaxPixels = None,
     as_json: Json = False,
+    runtime_options: Any = None,
     whole_image: Any = None,
 ) -> None:
     """Segment by points, boxes or masks; without any of them, the whole image."""
@@ -207,14 +147,7 @@ def predict(
     opener = class_of(model)
     opener.check(bool(prompts), multimask, settings)
     sources = list_sources(source)
-    options = RuntimeOptions(
-        threads=threads,
-        precision=precision,
-        streams=streams,
-        cache=cache,
-        imgsz=imgsz,
-        config=config,
-    )
+    options = runtime_options_of(model, runtime)(**runtime_options)
     with output_folder(output, project, name) as folder:
         check_apart(sources, folder)
         with opener(model, runtime=runtime, device=device, options=options) as opened:
@@ -279,28 +212,21 @@ def _sentence(result: Result) -> str:
     return printable(f"{result.name}: {found}, {took} -> {result.picture}")
 
 
-app.command()(annotate)
-
-
-@app.command()
 def info(
     model: Model,
     runtime: Runtime = None,
     device: Device = "auto",
-    precision: Precision = None,
-    imgsz: Imgsz = None,
-    config: Config = None,
     as_json: Json = False,
+    runtime_options: Any = None,
 ) -> None:
     """Say what a bundle or checkpoint is and what would run it."""
-    options = RuntimeOptions(precision=precision, imgsz=imgsz, config=config)
+    options = runtime_options_of(model, runtime)(**runtime_options)
     with class_of(model)(model, runtime=runtime, device=device, options=options) as opened:
         facts = opened.info(verbose=not as_json)
     if as_json:
         print_json(facts)
 
 
-@app.command()
 def verify(
     model: Annotated[str, option("model", help="bundle folder")],
     reference: Annotated[str, option("reference", help="the checkpoint it was made from")],
@@ -308,8 +234,8 @@ def verify(
     runtime: Runtime = None,
     device: Device = "auto",
     precision: Annotated[
-        str, option("precision", help="arithmetic to compare in; f32 judges the artifact alone")
-    ] = F32,
+        str, option("precision", help="arithmetic to compare in; fp32 judges the artifact alone")
+    ] = FP32,
     tolerance: Tolerance = None,
     trust: Trust = False,
     save: Annotated[bool, flag("save", help="record the result in the bundle")] = False,
@@ -336,7 +262,6 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
 def formats(as_json: Json = False) -> None:
     """List exporters, runtimes and the processor's arithmetic: what is usable here, and why not."""
     rows: list[tuple[str, str, Availability]] = [
@@ -373,9 +298,6 @@ def _with_devices(
         yield "device", f"{name}:{device}", why
 
 
-add_commands(app)
-
-
 def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
     header = ["kind", "name", "state", "devices or reason", "version or remedy"]
     cells = [
@@ -387,6 +309,68 @@ def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
     return format_table(header, cells)
 
 
+def command_line(words: Sequence[str]) -> typer.Typer:
+    """The commands, with the options of the exporter or runtime that ``words`` name.
+
+    Raises:
+        InputError, RuntimeUnavailableError: there is none such, or it lacks its library.
+    """
+    app = typer.Typer(
+        help="Export Segment Anything checkpoints to verified bundles and run them on the edge. "
+        "key=value and --key value are the same thing.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback(invoke_without_command=True)(_version)
+    asked = list(words[:1])
+    exporting = exporter_options(words) if asked == ["export"] else ExportOptions
+    running = RuntimeOptions
+    if asked in (["predict"], ["info"]):
+        running = runtime_options_of(value_of("model", words), value_of("runtime", words))
+    for command in (
+        takes_options(export, exporting, "export_options"),
+        takes_whole_image(takes_options(predict, running, "runtime_options")),
+        annotate,
+        takes_options(info, running, "runtime_options"),
+        verify,
+        formats,
+    ):
+        app.command()(command)
+    add_commands(app)
+    return app
+
+
+def exporter_options(words: Sequence[str]) -> type[ExportOptions]:
+    """What the exporter of the format among ``words`` can be asked.
+
+    Raises:
+        InputError: ``words`` ask what only another exporter can be asked.
+    """
+    exporter = load_exporter(value_of("format", words) or DEFAULT_FORMAT)
+    own = options_of(exporter.Options).keys() | signature(export).parameters.keys()
+    others = keys_of(words) - own
+    if others:
+        elsewhere = {name for options in all_options() for name in options_of(options)}
+        for name in sorted(others & elsewhere):
+            raise InputError(
+                f"{name}={value_of(name, words)}; format={exporter.name} has no use for it, leave "
+                "it out."
+            )
+    return exporter.Options
+
+
+def runtime_options_of(model: str | None, runtime: str | None) -> type[RuntimeOptions]:
+    """What the runtime named, or the one of the bundle, can be asked. Where there is neither, or it
+    cannot be loaded, what every runtime is told: opening the model then says why."""
+    with suppress(SamDeployError):
+        if runtime is None and model is not None and is_bundle(model):
+            runtime = read_manifest(Path(model)).runtime
+        if runtime is not None:
+            return load_runtime(runtime).Options
+    return RuntimeOptions
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point; always leaves through :class:`SystemExit`."""
-    run(app, arguments)
+    run(command_line, arguments)

@@ -9,6 +9,7 @@ import typer
 from samdeploy.annotate import AnnotationSummary, auto_annotate
 from samdeploy.annotation.request import UNMATCHED
 from samdeploy.arguments import parse_numbers
+from samdeploy.cli_fields import takes_whole_image
 from samdeploy.cli_options import (
     BitDepth,
     Device,
@@ -20,7 +21,6 @@ from samdeploy.cli_options import (
     flag,
     option,
 )
-from samdeploy.cli_settings import takes_whole_image
 from samdeploy.console import image_progress, print_json
 from samdeploy.text import printable
 

@@ -20,7 +20,7 @@ from samdeploy.cli_options import Config, Imgsz, Json, Threads, flag, option
 from samdeploy.console import print_json, say, steps
 
 Formats = Annotated[
-    str | None, option("formats", help="onnx,openvino:f32,torch: as many as wanted")
+    str | None, option("formats", help="onnx,openvino:fp32,torch: as many as wanted")
 ]
 Image = Annotated[str | None, option("image", help="default: a generated scene of 1800 x 1200")]
 Weights = Annotated[

@@ -41,8 +41,10 @@ class _Stopped(BaseException):
         self.number = number
 
 
-def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and leave through :class:`SystemExit`.
+def run(
+    command_line: Callable[[list[str]], typer.Typer], arguments: list[str] | None = None
+) -> NoReturn:
+    """Run the command line of the given words and leave through :class:`SystemExit`.
 
     Exit codes: 0 done, 1 failed, 2 bad input, 130 and 143 stopped by a signal. An error is one
     sentence on standard error; with ``SAMDEPLOY_DEBUG=1`` in the environment it is raised instead.
@@ -51,9 +53,9 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> NoReturn:
         # This process is ours: stopped before or after the command, it ends without a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_streams()
-    group = typer.main.get_command(app)
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
+        group = typer.main.get_command(command_line(words))
         words = rewrite(words, known_keys(group))
         with _signals_raise(), NoticeLines(_say_between):
             code = group.main(words, prog_name="samdeploy", standalone_mode=False)

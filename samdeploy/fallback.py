@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from samdeploy.bundle import SourceRecord, VerificationRecord
 from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.options import options_of
+from samdeploy.precision import FP32
+from samdeploy.schemes import Scheme, scheme_of, schemes
 from samdeploy.session import ExportOptions, Graph
 from samdeploy.table import format_table
 
@@ -19,13 +22,8 @@ if TYPE_CHECKING:
 #: Of the parts of an encoder, those that may return to float: with more, int8 gains nothing.
 _MOST = 0.5
 _SHOWN = 8
-#: By option that may miss its gate, what to try instead, the smallest artifact first.
-_INSTEAD = {
-    "int8": (("int8", "weights_only"), ("half",), ("bf16",)),
-    "palette_bits": (("int8",), ("half",)),
-    "half": (("bf16",),),
-    "bf16": (("half",),),
-}
+#: Options that are for a scheme and ask for none.
+_SERVING = {"data", "float_layers"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +38,11 @@ class Attempt:
 
 
 Build = Callable[[ExportOptions], Attempt]
+
+
+def repairable(options: ExportOptions) -> bool:
+    """Whether layers that cost most can return to float, and none was named already."""
+    return bool(getattr(options, "int8", False)) and not getattr(options, "float_layers", ())
 
 
 def repair(
@@ -60,7 +63,8 @@ def repair(
     names, attempt = list(errors), missed
     for step in range(1 + int(math.log2(max(1, len(names) * _MOST)))):
         layers = tuple(names[: 2**step])
-        attempt = build(dataclasses.replace(missed.options, float_layers=layers))
+        kept: dict[str, Any] = {"float_layers": layers}
+        attempt = build(dataclasses.replace(missed.options, **kept))
         verdict = "passes" if attempt.record.passed else "misses its gate"
         say(f"float again: {', '.join(layers)}; {verdict} ({_numbers(attempt.record)})")
         if attempt.record.passed:
@@ -68,30 +72,36 @@ def repair(
     return attempt
 
 
-def nearest(missed: ExportOptions, heeded: Iterable[str], build: Build) -> str:
+def nearest(missed: ExportOptions, build: Build) -> str:
     """What to pass instead of options that miss their gate, tried from the smallest artifact up;
     empty when nothing passes."""
-    asked = next((name for name in _INSTEAD if getattr(missed, name)), "")
-    given = f"{asked}={getattr(missed, asked)}" if asked else ""
-    missed = dataclasses.replace(missed, data="", float_layers=())
-    plain = dataclasses.replace(
-        missed, int8=False, weights_only=False, palette_bits=0, half=False, bf16=False
-    )
-    for instead in _INSTEAD.get(asked, ()):
-        chosen: dict[str, Any] = dict.fromkeys(instead, True)
-        options = dataclasses.replace(plain, **chosen)
-        if options == missed or not set(instead) <= set(heeded):
+    scheme, known = scheme_of(missed), schemes()
+    for name in scheme.instead:
+        options = _with_scheme(missed, known[name])
+        if options is None or options == missed:
             continue
         with suppress(RuntimeUnavailableError):  # a library that it needs is not installed
             record = build(options).record
             if record.passed:
-                words = " ".join(f"{name}=True" for name in instead)
-                return f"pass {words} instead of {given}, which passes ({_numbers(record)})"
-    if asked:
+                words = known[name].words
+                return f"pass {words} instead of {scheme.words}, which passes ({_numbers(record)})"
+    plain = _with_scheme(missed, known[FP32])
+    if scheme.name != FP32 and plain is not None:
         record = build(plain).record
         if record.passed:
-            return f"leave {given} out: float32 passes ({_numbers(record)})"
+            return f"leave {scheme.words} out: float32 passes ({_numbers(record)})"
     return ""
+
+
+def _with_scheme(options: ExportOptions, scheme: Scheme) -> ExportOptions | None:
+    """``options`` that ask for ``scheme`` alone; ``None`` where the exporter has none such."""
+    own = options_of(type(options))
+    if not set(scheme.options) <= set(own):
+        return None
+    asking = {name for each in schemes().values() for name in each.options}
+    plain = {name: own[name].default for name in (asking | _SERVING) & set(own)}
+    changes: dict[str, Any] = {**plain, **scheme.options}
+    return dataclasses.replace(options, **changes)
 
 
 def _numbers(record: VerificationRecord) -> str:

@@ -9,9 +9,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from samdeploy.precision import element_type
+
 
 def _float32() -> dict[str, dict[str, str]]:
-    return {"f32": {}}
+    return {"fp32": {}}
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Provider:
 
 def _openvino(precision: str) -> dict[str, str]:
     devices = ("CPU", "GPU", "NPU")
-    settings = {device: {"INFERENCE_PRECISION_HINT": precision} for device in devices}
+    settings = {device: {"INFERENCE_PRECISION_HINT": element_type(precision)} for device in devices}
     return {"load_config": json.dumps(settings)}
 
 
@@ -54,7 +56,7 @@ PROVIDERS = {
         # TensorRT rounds products to TF32, and this provider has no option against it.
         arithmetic={
             "tf32": {},
-            "f16": {"trt_fp16_enable": "1"},
+            "fp16": {"trt_fp16_enable": "1"},
             "bf16": {"trt_bf16_enable": "1"},
         },
         memory="cuda",
@@ -71,14 +73,14 @@ PROVIDERS = {
     "cuda": Provider(
         "CUDAExecutionProvider",
         "onnxruntime-gpu",
-        arithmetic={"f32": {"use_tf32": "0"}, "tf32": {"use_tf32": "1"}},
+        arithmetic={"fp32": {"use_tf32": "0"}, "tf32": {"use_tf32": "1"}},
         memory="cuda",
         nvidia=True,
     ),
     "migraphx": Provider(
         "MIGraphXExecutionProvider",
         "onnxruntime-migraphx",
-        arithmetic=_float32() | {"f16": {"migraphx_fp16_enable": "1"}},
+        arithmetic=_float32() | {"fp16": {"migraphx_fp16_enable": "1"}},
     ),
     "rocm": Provider("ROCMExecutionProvider", "onnxruntime-rocm"),
     "directml": Provider(
@@ -92,7 +94,7 @@ PROVIDERS = {
         "onnxruntime",
         system="darwin",
         # A neural network, the older format, is float16 on the GPU and the Neural Engine.
-        arithmetic={"f32": {"ModelFormat": "MLProgram"}, "f16": {"ModelFormat": "NeuralNetwork"}},
+        arithmetic={"fp32": {"ModelFormat": "MLProgram"}, "fp16": {"ModelFormat": "NeuralNetwork"}},
     ),
     "mlx": Provider(
         "MLXExecutionProvider",
@@ -106,14 +108,14 @@ PROVIDERS = {
         "QNNExecutionProvider",
         "onnxruntime-qnn",
         "onnxruntime_qnn:get_library_path",
-        arithmetic={"f16": {}},
+        arithmetic={"fp16": {}},
     ),
     "openvino": Provider(
         "OpenVINOExecutionProvider",
         "onnxruntime-ep-openvino",
         "onnxruntime_ep_openvino:get_library_path",
         # Left alone it computes in less than float32 where the device has it.
-        arithmetic={precision: _openvino(precision) for precision in ("f32", "f16", "bf16")},
+        arithmetic={precision: _openvino(precision) for precision in ("fp32", "fp16", "bf16")},
     ),
     "webgpu": Provider(
         "WebGpuExecutionProvider",

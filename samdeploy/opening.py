@@ -14,7 +14,8 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, Specs, fixed_shape
-from samdeploy.precision import ARITHMETIC, F32
+from samdeploy.options import changed, from_given
+from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.registry import (
     RUNTIMES,
     availability,
@@ -49,7 +50,7 @@ class OpenedModel:
     whole_image: Mapping[str, Any] = field(default_factory=dict)
     tuning: Tuning | None = None
     streams: int = 1
-    precision: str = F32
+    precision: str = FP32
 
     @property
     def image_size(self) -> int:
@@ -92,7 +93,7 @@ def open_model(
             this machine, else the first that the runtime reports.
         options: those not given are what ``samdeploy tune`` found best on this machine, if it was
             run. Arithmetic that was not asked for is one in which the bundle passed its
-            verification: the tuned one, else f32, else the first; f32 where none passed. A notice
+            verification: the tuned one, else fp32, else the first; fp32 where none passed. A notice
             says when it has not passed in the arithmetic that was asked for.
 
     Raises:
@@ -131,7 +132,7 @@ def open_model(
     options = with_arithmetic(options, bundle, tuning)
     recorded = None if bundle is None else bundle.specs()
     sessions, used = open_graphs(graphs, name, device, options, recorded)
-    precision = options.precision or F32
+    precision = options.precision or FP32
     notice_unless_verified(precision, bundle)
     recommended = _for_device(used, bundle)
     if bundle is not None:
@@ -193,19 +194,21 @@ def open_graphs(
     options: RuntimeOptions,
     recorded: Mapping[str, Specs] | None = None,
 ) -> tuple[dict[str, CheckedSession], str]:
-    """Sessions of the given files, and the device that ``auto`` became; they compute in f32 unless
+    """Sessions of the given files, and the device that ``auto`` became; they compute in fp32 unless
     told otherwise.
 
     Args:
         recorded: what the manifest tells of the graphs, for those of a bundle.
     """
-    arithmetic = ARITHMETIC[options.precision or F32]
+    arithmetic = ARITHMETIC[options.precision or FP32]
     if arithmetic.mixed and ENCODER not in graphs:
         raise InputError(
             f"precision={options.precision}; a model of {', '.join(graphs)} has no encoder, pass "
             f"precision={arithmetic.encoder} or leave it out."
         )
     loaded = load_runtime(runtime)
+    if not isinstance(options, loaded.Options):
+        options = from_given(loaded.Options, changed(options), f"runtime '{runtime}'")
     state = availability(RUNTIMES, runtime)
     if not state.usable:
         raise RuntimeUnavailableError(

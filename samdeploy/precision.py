@@ -1,6 +1,6 @@
 """The arithmetic that graphs compute in, as ``precision=`` names it.
 
-``f32`` means no less than the artifact itself says. What is lower rounds more: it is asked for by
+``fp32`` means no less than the artifact itself says. What is lower rounds more: it is asked for by
 name, or chosen by ``samdeploy tune``, and has a verification of its own.
 """
 
@@ -8,21 +8,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-F32 = "f32"
+FP32 = "fp32"
 
 
 class Arithmetic(NamedTuple):
-    """What the graphs of a model compute in.
-
-    Attributes:
-        encoder, rest: of the image encoder, which takes most of the time, and of all other graphs,
-            which lose most by rounding.
-        made: the precision of an artifact that has to be as accurate.
-    """
+    """What the graphs of a model compute in: the image ``encoder``, which takes most of the time,
+    and ``rest``, all other graphs, which lose most by rounding. An artifact whose weights have the
+    precision of the encoder has to be as accurate (:mod:`samdeploy.schemes`)."""
 
     encoder: str
     rest: str
-    made: str
 
     @property
     def mixed(self) -> bool:
@@ -30,10 +25,23 @@ class Arithmetic(NamedTuple):
 
 
 ARITHMETIC = {
-    F32: Arithmetic(F32, F32, "fp32"),
-    "tf32": Arithmetic("tf32", "tf32", "tf32"),
-    "bf16": Arithmetic("bf16", "bf16", "bf16"),
-    "bf16-encoder": Arithmetic("bf16", F32, "bf16"),
-    "f16": Arithmetic("f16", "f16", "fp16"),
-    "f16-encoder": Arithmetic("f16", F32, "fp16"),
+    FP32: Arithmetic(FP32, FP32),
+    "tf32": Arithmetic("tf32", "tf32"),
+    "bf16": Arithmetic("bf16", "bf16"),
+    "bf16-encoder": Arithmetic("bf16", FP32),
+    "fp16": Arithmetic("fp16", "fp16"),
+    "fp16-encoder": Arithmetic("fp16", FP32),
 }
+
+#: What OpenVINO's and PyTorch's users write, and bundles before version 0.2 hold.
+_ALSO = {"f32": FP32, "f16": "fp16", "f16-encoder": "fp16-encoder"}
+
+
+def arithmetic_name(name: str) -> str:
+    """``name``, or the one that it is another spelling of."""
+    return _ALSO.get(name, name)
+
+
+def element_type(name: str) -> str:
+    """What libraries call the type of the numbers: ``f32``, ``f16``, ``bf16``."""
+    return name.replace("fp", "f")

@@ -19,13 +19,13 @@ FLAGS = (
 
 #: By arithmetic: the instruction sets that make it fast, Apple's names among them, and what is to
 #: be expected without.
-ARITHMETIC = {
-    "float32": (("avx512f", "avx2", "asimd", "advsimd"), "inference is slow"),
+INSTRUCTIONS = {
+    "fp32": (("avx512f", "avx2", "asimd", "advsimd"), "inference is slow"),
     "bf16": (
         ("amx_bf16", "avx512_bf16", "bf16"),
         "precision=bf16 is refused, or slow",
     ),
-    "float16": (
+    "fp16": (
         ("avx512_fp16", "asimdhp", "fp16"),
         "half=True halves the files and is not faster",
     ),
@@ -55,7 +55,7 @@ def arithmetic() -> dict[str, Availability]:
     """By arithmetic, whether this processor has instructions for it."""
     flags, name = cpu_flags(), cpu_name()
     states = {}
-    for kind, (wanted, without) in ARITHMETIC.items():
+    for kind, (wanted, without) in INSTRUCTIONS.items():
         found = tuple(flag for flag in wanted if flag in flags)
         reason = "" if found else f"no {', '.join(wanted)}: {without}"
         states[kind] = Availability(devices=found, reason=reason, version=name)

@@ -22,23 +22,14 @@ from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
 from samdeploy.limits import whole
-from samdeploy.precision import ARITHMETIC, F32
+from samdeploy.options import option
+from samdeploy.precision import ARITHMETIC, FP32, arithmetic_name
+from samdeploy.schemes import scheme_of
 
 if TYPE_CHECKING:
     from samdeploy.models import GraphModule
 
 Array: TypeAlias = NDArray[Any]
-
-#: What artifacts are judged as, and the option of :class:`ExportOptions` that asks for it, the
-#: coarsest first.
-_COARSER = {
-    "int8": "int8",
-    "palette": "palette_bits",
-    "fp16": "half",
-    "bf16": "bf16",
-    "tf32": "tf32",
-}
-PRECISIONS = (*_COARSER, "fp32")
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Availability:
     ``reason`` says in one sentence why, and ``install`` is the command that mends it. ``absent``
     looks up the devices that are not usable after all, each with its own reason: a look that may
     load drivers, so it is taken only when somebody wants to know. ``lower(device)`` is what a
-    device can be asked to compute in beside ``f32``: ``tf32``, ``bf16``, ``f16`` or nothing.
+    device can be asked to compute in beside ``fp32``: ``tf32``, ``bf16``, ``fp16`` or nothing.
     """
 
     devices: tuple[str, ...] = ()
@@ -97,9 +88,9 @@ class RuntimeOptions:
         memory_arena: keep freed memory for the next call (faster, larger).
         graph_optimization: ``all``, ``extended``, ``basic`` or ``off``.
         precision: arithmetic of the inference, a name of :data:`samdeploy.precision.ARITHMETIC`:
-            ``f32``, ``tf32``, ``bf16``, ``f16``, or ``bf16-encoder`` and ``f16-encoder``, of which
-            a runtime sees what is for its graph. ``None`` is one that the bundle was verified in,
-            see :func:`samdeploy.opening.open_model`, or ``f32``.
+            ``fp32``, ``tf32``, ``bf16``, ``fp16``, or ``bf16-encoder`` and ``fp16-encoder``, of
+            which a runtime sees what is for its graph. ``None`` is one that the bundle was
+            verified in, see :func:`samdeploy.opening.open_model`, or ``fp32``.
         cache: folder where a backend may keep compiled models, for a faster second start.
         performance_hint: ``latency`` or ``throughput``: what a backend tunes itself for.
         streams: inferences that a backend runs side by side, each on its share of the threads;
@@ -109,18 +100,24 @@ class RuntimeOptions:
         trust: load a checkpoint that executes code (Ultralytics'), because its source is trusted.
     """
 
-    threads: int | None = None
-    memory_arena: bool = True
-    graph_optimization: str = "all"
-    precision: str | None = None
-    cache: Path | None = None
-    performance_hint: str | None = None
-    streams: int | None = None
-    imgsz: int | None = None
-    config: Mapping[str, Any] | str | Path | None = None
-    trust: bool = False
+    threads: int | None = option(None, "CPU threads of one inference")
+    memory_arena: bool = option(True, "keep freed memory for the next call: faster, larger")
+    graph_optimization: str = option("all", "all, extended, basic or off")
+    precision: str | None = option(
+        None, f"arithmetic: {', '.join(ARITHMETIC)}; default: verified and, if so, tuned"
+    )
+    cache: Path | None = option(None, "folder for compiled models: a faster second start")
+    performance_hint: str | None = option(None, "latency or throughput")
+    streams: int | None = option(None, "decoder calls side by side")
+    imgsz: int | None = option(None, "side of the encoder input in pixels, of a checkpoint")
+    config: Mapping[str, Any] | str | Path | None = option(
+        None, "JSON with architecture details, of a checkpoint"
+    )
+    trust: bool = option(False, "load an Ultralytics checkpoint, which executes code of the file")
 
     def __post_init__(self) -> None:
+        if self.precision is not None:
+            object.__setattr__(self, "precision", arithmetic_name(self.precision))
         if self.precision not in (None, *ARITHMETIC):
             raise InputError(
                 f"precision={self.precision}; expected one of {', '.join(ARITHMETIC)}."
@@ -136,79 +133,40 @@ class RuntimeOptions:
 
     def refuse_all_but(self, *heeded: str, runtime: str) -> None:
         """A runtime calls this with the names of the options that it heeds. Every runtime grants
-        ``precision="f32"``.
+        ``precision="fp32"``.
 
         Raises:
             InputError: another option is not at its default.
         """
-        for option in fields(self):
-            value = getattr(self, option.name)
-            granted = value == option.default or (option.name, value) == ("precision", F32)
-            if not granted and option.name not in heeded:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            granted = value == each.default or (each.name, value) == ("precision", FP32)
+            if not granted and each.name not in heeded:
                 raise InputError(
-                    f"{option.name}={value}; runtime '{runtime}' has no use for it, leave it out."
+                    f"{each.name}={value}; runtime '{runtime}' has no use for it, leave it out."
                 )
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What an exporter may be asked. An exporter names those it heeds in ``Exporter.options``; any
-    other that is not at its default is refused before it is called.
+    """What every exporter is told. Its own ``Options`` add to it what it can be asked, as fields
+    made with :func:`samdeploy.options.option`; groups that several exporters share are in
+    :mod:`samdeploy.export_options`.
 
     Attributes:
-        opset: ONNX operator set.
-        simplify: fold constants and shape arithmetic out of the graphs.
-        half: float16, with float32 where float16 overflows.
-        bf16: bfloat16, which has the range of float32 and a coarser mantissa than float16.
-        int8: 8-bit layers in SAM's image encoder; with ``half`` or ``bf16``, the rest in those.
-        weights_only: ``int8`` of weights alone: activations and arithmetic stay float, and nothing
-            is calibrated.
-        palette_bits: bits of an encoder weight, which are its number in a palette of as many values
-            as they can count: 4, 6 or 8; 0 for none.
-        data: folder or glob pattern of images that calibrate ``int8``; generated scenes without.
-        float_layers: layers or blocks of the encoder that ``int8`` leaves in float, as module
-            paths such as ``image_encoder.blocks.0.attn.qkv``.
-        tf32: let GPU tensor cores round float32 products to 10 bits of mantissa.
-        workspace: most scratch memory of a GPU engine, in GiB; by default what the builder likes.
-        max_prompts: largest number of prompts in one decoder call, where a format fixes it.
-        max_points: largest number of tokens of one prompt, where a format fixes it.
-        library: which of two libraries builds an engine, ``tensorrt`` or ``rtx``; by default
-            TensorRT where it can, else TensorRT-RTX. An engine is opened by the one that built it.
-        compute_capability: GPU generations an engine is for, such as ``8.6,8.9``.
-        timing_cache: file in which the engine builder keeps its measurements for the next build.
-        minimum_deployment_target: oldest system an app must run on, such as ``iOS16``.
-        image_input: write an encoder that takes an image type (``CVPixelBuffer``) as well.
-        metadata: facts about the source, written into the artifacts; always heeded.
+        metadata: facts about the source, written into the artifacts.
     """
 
-    opset: int = 17
-    simplify: bool = True
-    half: bool = False
-    bf16: bool = False
-    int8: bool = False
-    weights_only: bool = False
-    palette_bits: int = 0
-    data: str = ""
-    float_layers: tuple[str, ...] = ()
-    tf32: bool = False
-    workspace: float | None = None
-    max_prompts: int = 64
-    max_points: int = 16
-    library: str = ""
-    compute_capability: str = ""
-    timing_cache: str = ""
-    minimum_deployment_target: str = "iOS16"
-    image_input: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, most in (("max_prompts", MOST_PROMPTS), ("max_points", MOST_POINTS)):
-            object.__setattr__(self, name, whole(name, getattr(self, name), 1, most))
+        """Raise :class:`~samdeploy.errors.InputError` for values out of range. A group that
+        overrides it calls this one."""
 
     @property
     def precision(self) -> str:
-        """What the artifacts are judged as: one of :data:`PRECISIONS`."""
-        return next((name for name, option in _COARSER.items() if getattr(self, option)), "fp32")
+        """Name of the scheme that the weights are stored in (:mod:`samdeploy.schemes`)."""
+        return scheme_of(self).name
 
 
 @dataclass(frozen=True)
@@ -254,19 +212,23 @@ class Session(Protocol):
 
 @runtime_checkable
 class Runtime(Protocol):
-    """Opens graphs. An instance serves one model, so it may share state between its graphs."""
+    """Opens graphs. An instance serves one model, so it may share state between its graphs.
+
+    ``Options`` are :class:`RuntimeOptions`, or a class derived from it with options of its own.
+    """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type[RuntimeOptions]]
 
     @classmethod
     def availability(cls) -> Availability:
         """Never raises."""
         ...
 
-    def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
+    def open(self, graph: Path, role: str, *, device: str, options: Any) -> Session:
         """``graph`` is the artifact of ``role`` (``encoder``, ``decoder``), or for the torch
-        runtime the checkpoint that holds them all.
+        runtime the checkpoint that holds them all. ``options`` are an instance of ``Options``.
 
         Raises:
             RuntimeUnavailableError: ``device`` is not usable here; never another device instead.
@@ -279,22 +241,24 @@ class Exporter(Protocol):
     """Writes graphs in one format.
 
     ``runtimes`` open what it writes: the first is the one that the bundle is for, the others can
-    check it on machines where that one cannot run. ``options`` are the names of the
-    :class:`ExportOptions` that it heeds.
+    check it on machines where that one cannot run. ``Options`` are what it can be asked.
+    ``tools`` are the distributions whose versions a manifest records.
     """
 
     name: ClassVar[str]
     runtimes: ClassVar[tuple[str, ...]]
-    options: ClassVar[frozenset[str]]
+    Options: ClassVar[type[ExportOptions]]
+    tools: ClassVar[tuple[str, ...]]
 
     @classmethod
     def availability(cls) -> Availability:
         """Never raises."""
         ...
 
-    def export(self, graph: GraphModule, folder: Path, options: ExportOptions) -> Graph:
+    def export(self, graph: GraphModule, folder: Path, options: Any) -> Graph:
         """Write one graph into ``folder``, which exists, and describe what was written. Files are
         named after the graph's role: the other graphs of the model go into the same folder.
+        ``options`` are an instance of ``Options``.
 
         Raises:
             ExportError: the backend's converter failed.

@@ -21,11 +21,27 @@ from samdeploy.cuda_driver import find_gpus
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.files import atomic_path
 from samdeploy.libraries import ANY_FAILURE
+from samdeploy.options import option
 from samdeploy.session import ExportOptions
 
 INSTALL = "pip install 'samdeploy[tensorrt]'"
 #: The platform of engines that open on every operating system.
 ANY_PLATFORM = "any"
+
+
+@dataclass(frozen=True)
+class BuilderOptions(ExportOptions):
+    """How an engine is built."""
+
+    tf32: bool = option(False, "let tensor cores round float32 products to 10 bits of mantissa")
+    workspace: float | None = option(None, "most scratch memory of an engine, GiB")
+    compute_capability: str = option("", "GPU generations to build for, as 8.6,8.9")
+    timing_cache: str = option("", "file that keeps the builder's measurements for the next build")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workspace is not None and not self.workspace > 0:
+            raise InputError(f"workspace={self.workspace}; expected GiB above 0.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ class Library(ABC):
         """Why it cannot build on this machine; empty when it can."""
 
     @abstractmethod
-    def target(self, options: ExportOptions) -> Target:
+    def target(self, options: BuilderOptions) -> Target:
         """What a build with these options is for.
 
         Raises:
@@ -75,11 +91,11 @@ class Library(ABC):
         """Smallest, likeliest and largest number of prompts of each optimisation profile."""
 
     @abstractmethod
-    def configure(self, config: Any, options: ExportOptions) -> None:
+    def configure(self, config: Any, options: BuilderOptions) -> None:
         """Set what only this library knows on a builder configuration."""
 
     @abstractmethod
-    def finish(self, config: Any, options: ExportOptions) -> None:
+    def finish(self, config: Any, options: BuilderOptions) -> None:
         """After a build: keep what is worth keeping."""
 
     @abstractmethod
@@ -106,7 +122,7 @@ class TensorRt(Library):
         gpus, reason = find_gpus()
         return "" if gpus else f"{self.title} builds on the GPU that an engine is for, and {reason}"
 
-    def target(self, options: ExportOptions) -> Target:
+    def target(self, options: BuilderOptions) -> Target:
         gpu = find_gpus()[0][0]
         if options.compute_capability not in ("", gpu.capability):
             raise InputError(
@@ -119,7 +135,7 @@ class TensorRt(Library):
         # Kernels are chosen when the engine is built: one set for a click, one for many prompts.
         return ((1, 1, 1), (1, most, most)) if most > 1 else ((1, 1, 1),)
 
-    def configure(self, config: Any, options: ExportOptions) -> None:
+    def configure(self, config: Any, options: BuilderOptions) -> None:
         if options.timing_cache:
             path = Path(options.timing_cache)
             known = path.read_bytes() if path.is_file() else b""
@@ -129,7 +145,7 @@ class TensorRt(Library):
                     f"timing_cache='{path}' is not one of this TensorRT and GPU; give another name."
                 )
 
-    def finish(self, config: Any, options: ExportOptions) -> None:
+    def finish(self, config: Any, options: BuilderOptions) -> None:
         if options.timing_cache:
             with atomic_path(Path(options.timing_cache)) as temporary:
                 temporary.write_bytes(config.get_timing_cache().serialize())
@@ -164,7 +180,7 @@ class TensorRtRtx(Library):
     def why_not_build(self) -> str:
         return ""
 
-    def target(self, options: ExportOptions) -> Target:
+    def target(self, options: BuilderOptions) -> Target:
         if options.timing_cache:
             raise InputError(
                 f"timing_cache={options.timing_cache}; TensorRT-RTX times nothing when it builds, "
@@ -197,7 +213,7 @@ class TensorRtRtx(Library):
         # engine.
         return ((1, most, most),)
 
-    def configure(self, config: Any, options: ExportOptions) -> None:
+    def configure(self, config: Any, options: BuilderOptions) -> None:
         if options.compute_capability:
             known = self._known_capabilities()
             wanted = self.target(options).compute_capabilities
@@ -205,7 +221,7 @@ class TensorRtRtx(Library):
             for index, text in enumerate(wanted):
                 config.set_compute_capability(known[text], index)
 
-    def finish(self, config: Any, options: ExportOptions) -> None:
+    def finish(self, config: Any, options: BuilderOptions) -> None:
         """Nothing is measured, so nothing is kept."""
 
     def create_context(

@@ -13,7 +13,7 @@ from msgspec import Meta
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.errors import BundleError
 from samdeploy.json_files import UnreadableError, decode_json, read_regular
-from samdeploy.precision import F32
+from samdeploy.precision import FP32, arithmetic_name
 from samdeploy.processor import cpu_name
 from samdeploy.session import MOST_THREADS, RuntimeOptions
 from samdeploy.settings import COUNTS
@@ -29,8 +29,7 @@ class Row(msgspec.Struct, frozen=True):
     """One way to run the model, as it was tried.
 
     Attributes:
-        format, made: what was exported, and its precision (``fp32``, ``fp16``, ``bf16``, ``int8``,
-            ``int8_weights``).
+        format, made: what was exported, and the scheme of its weights (:mod:`samdeploy.schemes`).
         threads, points_batch_size: as for :class:`samdeploy.SAM` and whole-image mode; 0 threads on
             a GPU, which has none to choose.
         status: ``passed``, ``missed`` (its accuracy gate), ``failed`` or ``not tried``.
@@ -51,7 +50,10 @@ class Row(msgspec.Struct, frozen=True):
     mask_iou_p5: float | None = None
     bytes: int = 0
     ran_on: str = ""
-    arithmetic: str = F32
+    arithmetic: str = FP32
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "arithmetic", arithmetic_name(self.arithmetic))
 
 
 class Tuning(msgspec.Struct, frozen=True):

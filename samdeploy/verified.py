@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from samdeploy.bundle import Bundle
 from samdeploy.notices import notice
-from samdeploy.precision import ARITHMETIC, F32
+from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.session import RuntimeOptions
 from samdeploy.tuning import Tuning
 
@@ -15,19 +15,19 @@ def with_arithmetic(
     options: RuntimeOptions, bundle: Bundle | None, tuning: Tuning | None = None
 ) -> RuntimeOptions:
     """``options`` with a ``precision``: the one asked for; else, of those in which the bundle
-    passed its verification, the one that it was tuned to, f32, or the first; else f32."""
+    passed its verification, the one that it was tuned to, fp32, or the first; else fp32."""
     if options.precision is not None:
         return options
     tuned_to = [] if tuning is None else [tuning.chosen.arithmetic]
     passed = _passed(bundle)
-    names = [name for name in (*tuned_to, F32, *passed) if name in passed]
-    return replace(options, precision=names[0] if names else F32)
+    names = [name for name in (*tuned_to, FP32, *passed) if name in passed]
+    return replace(options, precision=names[0] if names else FP32)
 
 
 def notice_unless_verified(precision: str, bundle: Bundle | None) -> None:
-    """Say so when ``bundle`` has not passed in ``precision``, which is not f32."""
+    """Say so when ``bundle`` has not passed in ``precision``, which is not fp32."""
     passed = _passed(bundle)
-    if bundle is None or precision in (F32, *passed):
+    if bundle is None or precision in (FP32, *passed):
         return
     recorded = precision in bundle.manifest.verifications
     found = "misses its tolerance" if recorded else "was not verified"

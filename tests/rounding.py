@@ -1,4 +1,4 @@
-"""A device that computes in bf16 or f32, for machines whose processor does not.
+"""A device that computes in bf16 or fp32, for machines whose processor does not.
 
 Every array that a graph takes or gives is rounded to bfloat16 in NumPy. That is less rounding than
 a processor does, and enough for a gate to measure.
@@ -61,11 +61,11 @@ def rounding_runtime(runtime: type[Runtime], able: bool) -> type[Runtime]:
 
         def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
             self.asked.append((role, options.precision))
-            if options.precision == "f32":
+            if options.precision == "fp32":
                 return super().open(graph, role, device=device, options=options)
             if options.precision != "bf16" or not able:
-                raise InputError(f"precision={options.precision}; device 'cpu' uses f32 instead.")
-            plain = RuntimeOptions(threads=options.threads, precision="f32")
+                raise InputError(f"precision={options.precision}; device 'cpu' uses fp32 instead.")
+            plain = RuntimeOptions(threads=options.threads, precision="fp32")
             return RoundingSession(super().open(graph, role, device=device, options=plain))
 
     return Rounding

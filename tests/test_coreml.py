@@ -19,12 +19,13 @@ import pytest
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.export_pipeline import export, verify_bundle
+from samdeploy.export_pipeline import export
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER
 from samdeploy.registry import load_runtime
 from samdeploy.runtimes import coreml, mil
 from samdeploy.scenes import Scene
 from samdeploy.session import RuntimeOptions
+from samdeploy.verify import verify_bundle
 
 # coremltools announces its own and NumPy's deprecations while it reads a program.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -34,8 +35,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("coreml") / "half"
     return export(
-        "sam_tiny.pt", "mlpackage", output=folder, half=True, image_input=True, max_prompts=1
-    )
+        "sam_tiny.pt", "mlpackage", output=folder, half=True, image_input=True, max_prompts=1,
+        verify="off",
+    )  # fmt: skip
 
 
 def program(package: Path) -> Any:
@@ -80,13 +82,18 @@ def test_the_image_variant_takes_an_image(half_bundle: Path) -> None:
 def test_half_is_half_but_for_coordinates(half_bundle: Path) -> None:
     manifest = Bundle.open(half_bundle).manifest
     assert manifest.precision == "fp16"
-    assert manifest.verification.mask_iou_mean >= 0.995
     operations = program(half_bundle / "decoder.mlpackage")._operations
     types: dict[str, set[str]] = {}
     for op in operations:
         types.setdefault(op.op_type, set()).update(mil._numpy_name(o.dtype) for o in op.outputs)
     assert types["sin"] == types["cos"] == {"float32"}
     assert types["layer_norm"] == types["softmax"] == types["conv_transpose"] == {"float16"}
+
+
+@pytest.mark.slow
+def test_half_passes_its_gate(half_bundle: Path) -> None:
+    record = verify_bundle(half_bundle, "sam_tiny.pt", runtime="mil")
+    assert record.passed and record.mask_iou_mean >= 0.995
 
 
 def test_no_rank_above_five(half_bundle: Path) -> None:

@@ -10,16 +10,16 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-import samdeploy.export_pipeline as pipeline
 import samdeploy.exporters.onnx as onnx_exporter
 import samdeploy.models.onnx_graph as onnx_graph
+from samdeploy import verify
 from samdeploy.bundle import Bundle, VerificationRecord
 from samdeploy.errors import CheckpointError, InputError, VerificationError
-from samdeploy.export_pipeline import export, verify_bundle
+from samdeploy.export_pipeline import export
 from samdeploy.graphs import ALL_ROLES, CONTRACT, SCORER
 from samdeploy.models import graph_modules
 from samdeploy.models.load import load_sam
-from samdeploy.session import ExportOptions
+from samdeploy.verify import verify_bundle
 
 
 @pytest.fixture(params=ALL_ROLES)
@@ -178,7 +178,7 @@ class TestVerification:
             gate = 0.999 if tolerance is None else tolerance
             return VerificationRecord(gate <= 0.98, "error", mask_iou_mean=0.98, tolerance=gate)
 
-        monkeypatch.setattr(pipeline, "verify_sessions", nearly)
+        monkeypatch.setattr(verify, "verify_sessions", nearly)
         with pytest.raises(VerificationError, match=r"0\.98"):
             export(small_checkpoint, config=small_config, output=tmp_path / "b")
         export(small_checkpoint, config=small_config, output=tmp_path / "b", tolerance=0.97)
@@ -243,7 +243,7 @@ def test_the_exporter_alone_writes_only_its_graph(
     small_checkpoint: Path, small_config: Path, tmp_path: Path
 ) -> None:
     graph = graph_modules(load_sam(small_checkpoint, config=small_config))[SCORER]
-    written = onnx_exporter.OnnxExporter().export(graph, tmp_path, ExportOptions())
+    written = onnx_exporter.OnnxExporter().export(graph, tmp_path, onnx_exporter.OnnxOptions())
     assert (written.role, written.files) == (SCORER, (Path("scorer.onnx"),))
     assert (written.inputs, written.outputs) == (graph.inputs, graph.outputs)
     assert [path.name for path in tmp_path.iterdir()] == ["scorer.onnx"]

@@ -96,7 +96,7 @@ def test_the_official_outputs(
     folder = export(make_checkpoint(golden, tmp_path, name), format, output=tmp_path / "bundle")
     assert Bundle.open(folder).manifest.verification.passed
     expected = np.load(golden / "full_seeded" / f"{name}.npz")
-    options = RuntimeOptions(precision="f32")
+    options = RuntimeOptions(precision="fp32")
     with SAM(folder, runtime=runtime, device="cpu", options=options) as sam:
         embedding = sam.encode(photo, channel_order="rgb")
         found = {

@@ -41,7 +41,7 @@ def test_on_the_processor(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert tool.main(words) == 0
     report = json.loads(output.read_text())
     (model,) = report["models"]
-    assert model["providers"] == {"torch": "torch cpu f32"}
+    assert model["providers"] == {"torch": "torch cpu fp32"}
     assert model["not_run"] == {"onnxruntime": "ExportError: onnx is not installed"}
     for step in ("encode", "click", "whole_image"):
         assert set(model[step]) == {"plain", "torch"}

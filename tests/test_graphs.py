@@ -137,6 +137,7 @@ class Breaking:
 
     name: ClassVar[str] = "breaking"
     suffixes: ClassVar[tuple[str, ...]] = ()
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
     opened: ClassVar[list[Answering]] = []
 
     @classmethod

@@ -37,7 +37,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         monkeypatch.syspath_prepend(str(tmp_path))
         made = module.Provider(
             provider, "onnxruntime-ep-npu", "onnxruntime_ep_npu:library",
-            arithmetic={"f32": {}}, memory="cpu",
+            arithmetic={"fp32": {}}, memory="cpu",
         )  # fmt: skip
         monkeypatch.setitem(module.PROVIDERS, "npu", made)
 
@@ -120,7 +120,7 @@ def test_a_plugin_is_registered_once_and_used(
     for device in ("npu", "npu:0", "npu:cpu"):
         with SAM(small_bundle, device=device) as sam:
             assert set(sam.info(verbose=False)["providers"].values()) == {
-                "CPUExecutionProvider f32, 100% of operators, 100% of those that compute"
+                "CPUExecutionProvider fp32, 100% of operators, 100% of those that compute"
             }
             found = sam.predict(scene.image, points=[60, 60])
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
@@ -179,10 +179,10 @@ class TestArithmetic:
     @pytest.mark.parametrize("device", tuple(module.PROVIDERS))
     def test_float32_is_the_default_where_there_is_one(self, device: str) -> None:
         provider = module.PROVIDERS[device]
-        if "f32" in provider.arithmetic:
+        if "fp32" in provider.arithmetic:
             chosen, settings = module._arithmetic(provider, device, None)
-            assert (chosen, settings) == ("f32", provider.arithmetic["f32"])
-        for wanted in ("f32", "tf32", "bf16", "f16"):
+            assert (chosen, settings) == ("fp32", provider.arithmetic["fp32"])
+        for wanted in ("fp32", "tf32", "bf16", "fp16"):
             if wanted in provider.arithmetic:
                 assert module._arithmetic(provider, device, wanted)[0] == wanted
             else:
@@ -190,7 +190,7 @@ class TestArithmetic:
                     module._arithmetic(provider, device, wanted)
 
     def test_what_is_asked_of_providers(self) -> None:
-        asked = {device: p.arithmetic.get("f32") for device, p in module.PROVIDERS.items()}
+        asked = {device: p.arithmetic.get("fp32") for device, p in module.PROVIDERS.items()}
         assert asked["cuda"] == {"use_tf32": "0"}
         assert asked["tensorrt"] is asked["rtx"] is asked["qnn"] is asked["mlx"] is None
         config = json.loads(str((asked["openvino"] or {})["load_config"]))
@@ -199,7 +199,7 @@ class TestArithmetic:
 
     @pytest.mark.parametrize(
         ("precision", "tf32", "named"),
-        [(None, "0", "f32"), ("f32", "0", "f32"), ("tf32", "1", "tf32")],
+        [(None, "0", "fp32"), ("fp32", "0", "fp32"), ("tf32", "1", "tf32")],
     )
     def test_cuda(
         self, cuda: list[Any], small_bundle: Path, precision: str | None, tf32: str, named: str
@@ -229,8 +229,8 @@ class TestArithmetic:
                 options=RuntimeOptions(precision=precision),
             )  # fmt: skip
 
-        assert opened("f32").provider == "CPUExecutionProvider"
-        with pytest.raises(InputError, match=r"precision=bf16; device 'cpu' of .* in f32: pass"):
+        assert opened("fp32").provider == "CPUExecutionProvider"
+        with pytest.raises(InputError, match=r"precision=bf16; device 'cpu' of .* in fp32: pass"):
             opened("bf16")
 
 
@@ -379,7 +379,7 @@ def test_a_provider_that_fails_is_not_replaced(
         for _ in range(2):
             with pytest.raises(
                 RuntimeUnavailableError,
-                match=r"^CPUExecutionProvider f32, .*the device was lost; c",
+                match=r"^CPUExecutionProvider fp32, .*the device was lost; c",
             ):
                 sam.encode(scene.image)
     assert "Falling back" not in capsys.readouterr().out

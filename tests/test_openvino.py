@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.errors import InputError
-from samdeploy.export_pipeline import export, verify_bundle
+from samdeploy.export_pipeline import export
 from samdeploy.graphs import ALL_ROLES, ENCODER
+from samdeploy.precision import arithmetic_name, element_type
 from samdeploy.prompts import Prompt
 from samdeploy.runtimes.openvino import OpenVinoRuntime, OpenVinoSession, check_honoured
 from samdeploy.session import Array, RuntimeOptions
+from samdeploy.verify import verify_bundle
 from tests.rounding import bf16, bf16_openvino
 
 
@@ -31,7 +33,7 @@ def test_manifest(small_openvino_bundle: Path) -> None:
     files = [[record.path for record in graph.files] for graph in manifest.graphs]
     assert files == [[f"{role}.xml", f"{role}.bin"] for role in ALL_ROLES]
     assert manifest.verification.passed
-    assert manifest.verification.provider == "OpenVINO CPU f32"
+    assert manifest.verification.provider == "OpenVINO CPU fp32"
     assert manifest.verification.logits_max_error < 1e-4
 
 
@@ -62,7 +64,7 @@ def test_half_weights(
 def test_same_answers_as_onnx_runtime(
     small_openvino_bundle: Path, small_bundle: Path, photo: NDArray[np.uint8]
 ) -> None:
-    options = RuntimeOptions(threads=1, precision="f32")
+    options = RuntimeOptions(threads=1, precision="fp32")
     with SAM(small_openvino_bundle, options=options) as here, SAM(small_bundle, threads=1) as there:
         prompt = {"points": [[60, 60], [120, 90]], "multimask": True}
         found = here.predict(photo, channel_order="rgb", **prompt)
@@ -73,7 +75,7 @@ def test_same_answers_as_onnx_runtime(
 
 def test_every_processor_computes_in_what_was_verified(small_openvino_bundle: Path) -> None:
     with SAM(small_openvino_bundle) as sam:
-        assert set(sam.info()["providers"].values()) == {"OpenVINO CPU f32"}
+        assert set(sam.info()["providers"].values()) == {"OpenVINO CPU fp32"}
 
 
 def test_a_processor_with_bf16_computes_in_it_when_asked(
@@ -84,16 +86,16 @@ def test_a_processor_with_bf16_computes_in_it_when_asked(
     graph = small_openvino_bundle / "encoder.xml"
     image = np.full((1, 3, 256, 256), 100.3, np.float32)
     found = {}
-    for precision in (None, "f32", "bf16"):
+    for precision in (None, "fp32", "bf16"):
         options = RuntimeOptions(precision=precision, threads=1)
         session = OpenVinoRuntime().open(graph, ENCODER, device="cpu", options=options)
-        assert session.provider == f"OpenVINO CPU {precision or 'f32'}"
+        assert session.provider == f"OpenVINO CPU {precision or 'fp32'}"
         found[precision] = session.run({"image": image})["image_embeddings"]
-    np.testing.assert_array_equal(found[None], found["f32"])
+    np.testing.assert_array_equal(found[None], found["fp32"])
     np.testing.assert_array_equal(found["bf16"], bf16(found["bf16"]))
-    assert np.abs(found["bf16"] - found["f32"]).max() > 0
-    with pytest.raises(InputError, match="precision=f16; device 'cpu' uses f32 instead"):
-        options = RuntimeOptions(precision="f16")
+    assert np.abs(found["bf16"] - found["fp32"]).max() > 0
+    with pytest.raises(InputError, match="precision=fp16; device 'cpu' uses fp32 instead"):
+        options = RuntimeOptions(precision="fp16")
         OpenVinoRuntime().open(graph, ENCODER, device="cpu", options=options)
 
 
@@ -105,15 +107,15 @@ def test_verify_an_onnx_bundle(tiny_bundle: Path) -> None:
     # One of its outputs has a second name there, which OpenVINO gives first.
     record = verify_bundle(tiny_bundle, "sam_tiny.pt", runtime="openvino")
     assert record.passed
-    assert record.provider == "OpenVINO CPU f32"
+    assert record.provider == "OpenVINO CPU fp32"
 
 
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 def test_hints_and_streams_do_not_change_the_answer(
     small_openvino_bundle: Path, photo: NDArray[np.uint8], hint: str
 ) -> None:
-    plain = RuntimeOptions(precision="f32")
-    tuned = RuntimeOptions(precision="f32", performance_hint=hint, streams=1, threads=1)
+    plain = RuntimeOptions(precision="fp32")
+    tuned = RuntimeOptions(precision="fp32", performance_hint=hint, streams=1, threads=1)
     with (
         SAM(small_openvino_bundle, options=plain) as one,
         SAM(small_openvino_bundle, options=tuned) as other,
@@ -143,7 +145,7 @@ def test_streams_work_side_by_side(
                 "stability_score_thresh": 0.0}  # fmt: skip
     found = []
     for streams in (1, 2):
-        options = RuntimeOptions(precision="f32", streams=streams, threads=2)
+        options = RuntimeOptions(precision="fp32", streams=streams, threads=2)
         with SAM(small_openvino_bundle, options=options) as sam:
             found.append(sam.generate(photo, **settings))
         assert most == streams
@@ -153,14 +155,14 @@ def test_streams_work_side_by_side(
     np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
 
 
-@pytest.mark.parametrize("wanted", ["f32", "bf16", "f16"])
+@pytest.mark.parametrize("wanted", ["fp32", "bf16", "fp16"])
 def test_an_arithmetic_that_the_device_lacks_is_refused(
     small_openvino_bundle: Path, wanted: str
 ) -> None:
     # Which one that is depends on the processor; OpenVINO itself says.
-    hint = {"INFERENCE_PRECISION_HINT": wanted}
+    hint = {"INFERENCE_PRECISION_HINT": element_type(wanted)}
     compiled = ov.Core().compile_model(small_openvino_bundle / "prepare.xml", "CPU", hint)
-    used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    used = arithmetic_name(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
     options = RuntimeOptions(precision=wanted)
     if used == wanted:
         with SAM(small_openvino_bundle, options=options) as sam:
@@ -176,7 +178,7 @@ class Compiled:
 
     def __init__(self, used: str, streams: int = 1) -> None:
         self._properties = {
-            "INFERENCE_PRECISION_HINT": getattr(ov.Type, used),
+            "INFERENCE_PRECISION_HINT": getattr(ov.Type, element_type(used)),
             "NUM_STREAMS": streams,
         }
 
@@ -184,8 +186,8 @@ class Compiled:
         return self._properties[name]
 
 
-@pytest.mark.parametrize("used", ["f32", "bf16", "f16"])
-@pytest.mark.parametrize("wanted", ["f32", "bf16", "f16"])
+@pytest.mark.parametrize("used", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("wanted", ["fp32", "bf16", "fp16"])
 def test_every_device_is_asked_what_it_uses(wanted: str, used: str) -> None:
     compiled, options = Compiled(used), RuntimeOptions(precision=wanted)
     if used == wanted:
@@ -198,7 +200,7 @@ def test_every_device_is_asked_what_it_uses(wanted: str, used: str) -> None:
 
 def test_streams_that_the_device_lacks_are_refused(small_openvino_bundle: Path) -> None:
     with pytest.raises(InputError, match="streams=4; device 'npu' uses 2 instead"):
-        check_honoured(Compiled("f32", streams=2), RuntimeOptions(streams=4), "npu")
+        check_honoured(Compiled("fp32", streams=2), RuntimeOptions(streams=4), "npu")
     with pytest.raises(InputError, match=r"streams=200; device 'cpu' uses \d+ instead"):
         SAM(small_openvino_bundle, options=RuntimeOptions(streams=200))
 
@@ -206,7 +208,7 @@ def test_streams_that_the_device_lacks_are_refused(small_openvino_bundle: Path) 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"precision": "f8"}, "precision=f8; expected one of f32, tf32, bf16, bf16-encoder, f16"),
+        ({"precision": "f8"}, "precision=f8; expected one of fp32, tf32, bf16, bf16-encoder, fp16"),
         ({"performance_hint": "fast"}, "performance_hint=fast; expected one of latency"),
         ({"streams": 0}, "streams=0; expected a whole number from 1 to 256"),
         ({"memory_arena": False}, "memory_arena=False; runtime 'openvino' has no use for it"),

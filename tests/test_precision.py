@@ -20,6 +20,13 @@ from PIL import Image
 from samdeploy.bundle import Bundle, SourceRecord, VerificationRecord
 from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import InputError, RuntimeUnavailableError, VerificationError
+from samdeploy.export_options import (
+    CalibratedOptions,
+    FloatOptions,
+    HalfOption,
+    Int8Options,
+    WeightsOnlyOptions,
+)
 from samdeploy.export_pipeline import export
 from samdeploy.exporters.onnx import OnnxExporter
 from samdeploy.fallback import Attempt, nearest, repair
@@ -33,7 +40,7 @@ from samdeploy.models.onnx_int8_weights import to_int8_weights
 from samdeploy.models.sensitivity import sensitivity
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.scenes import generate_scene
-from samdeploy.session import ExportOptions, RuntimeOptions, Session
+from samdeploy.session import RuntimeOptions, Session
 from samdeploy.verify import check
 
 #: The layer that the outliers go through.
@@ -214,7 +221,7 @@ def test_convolutions_of_an_int8_encoder_are_stored_in_bytes(
     for kept in ((), ("image_encoder.patch_embed", "image_encoder.neck")):
         folder = tmp_path / f"{len(kept)}"
         folder.mkdir()
-        options = ExportOptions(int8=True, data=str(images), float_layers=kept)
+        options = OnnxExporter.Options(int8=True, data=str(images), float_layers=kept)
         path = folder / OnnxExporter().export(encoder_module, folder, options).files[0]
         graph = onnx.load(path).graph
         convolutions = {n.input[1] for n in graph.node if n.op_type == "Conv"}
@@ -246,7 +253,7 @@ def test_int8_of_the_shipped_model_passes_its_gate(
         progress=lines.append,
     )  # fmt: skip
     manifest = Bundle.open(folder).manifest
-    assert (manifest.precision, manifest.options["weights_only"]) == ("int8", weights_only)
+    assert manifest.precision == ("int8_weights" if weights_only else "int8")
     assert manifest.options["float_layers"] == []  # at the first attempt
     assert (manifest.verification.passed, manifest.verification.tolerance) == (True, 0.97)
     assert manifest.verification.mask_iou_mean > 0.985
@@ -285,8 +292,9 @@ def test_openvino_int8(
     images.mkdir()
     for seed in (1, 2):
         Image.fromarray(generate_scene(seed).image).save(images / f"{seed}.png")
-    options = ExportOptions(int8=True, data=str(images), float_layers=KEPT)
-    path = tmp_path / load_exporter("openvino")().export(encoder_module, tmp_path, options).files[0]
+    exporter = load_exporter("openvino")
+    options: Any = exporter.Options(int8=True, data=str(images), float_layers=KEPT)  # type: ignore[call-arg]
+    path = tmp_path / exporter().export(encoder_module, tmp_path, options).files[0]
     eight = [
         op.shape
         for op in ov.Core().read_model(path).get_ops()
@@ -296,7 +304,7 @@ def test_openvino_int8(
     # dimensions are tables of relative positions, by which NNCF multiplies in int8 as well.
     assert sum(len(shape) != 3 for shape in eight) == 12
     session = load_runtime("openvino")().open(
-        path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="f32")
+        path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="fp32")
     )
     assert 0.98 < likeness(session, encoder_module, image) < 0.99999
 
@@ -307,8 +315,9 @@ def test_openvino_int8_weights(
     pytest.importorskip("nncf")
     pytest.importorskip("samdeploy.exporters.openvino")
     ov = pytest.importorskip("openvino")
-    options = ExportOptions(int8=True, weights_only=True, float_layers=KEPT)
-    path = tmp_path / load_exporter("openvino")().export(encoder_module, tmp_path, options).files[0]
+    exporter = load_exporter("openvino")
+    options: Any = exporter.Options(int8=True, weights_only=True, float_layers=KEPT)  # type: ignore[call-arg]
+    path = tmp_path / exporter().export(encoder_module, tmp_path, options).files[0]
     model = ov.Core().read_model(path)
     constants = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
     eight = [op.shape for op in constants if op.get_element_type() == ov.Type.i8]
@@ -318,7 +327,7 @@ def test_openvino_int8_weights(
     compiled = ov.Core().compile_model(model, "CPU")
     assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
     session = load_runtime("openvino")().open(
-        path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="f32")
+        path, ENCODER, device="cpu", options=RuntimeOptions(threads=1, precision="fp32")
     )
     assert 0.999 < likeness(session, encoder_module, image) < 0.999999
 
@@ -328,8 +337,9 @@ def test_coreml_int8(
 ) -> None:
     pytest.importorskip("samdeploy.exporters.coreml")
     mil = pytest.importorskip("samdeploy.runtimes.mil")
-    options = ExportOptions(int8=True, float_layers=KEPT)
-    graph = load_exporter("coreml")().export(encoder_module, tmp_path, options)
+    exporter = load_exporter("coreml")
+    options: Any = exporter.Options(int8=True, float_layers=KEPT)  # type: ignore[call-arg]
+    graph = exporter().export(encoder_module, tmp_path, options)
     session = mil.MilSession(tmp_path / graph.files[0], ENCODER)
     eight = [op for op in session._operations if op.op_type == "constexpr_affine_dequantize"]
     # As for OpenVINO, without the patch embedding.
@@ -342,8 +352,9 @@ def test_coreml_palette(
 ) -> None:
     pytest.importorskip("samdeploy.exporters.coreml")
     mil = pytest.importorskip("samdeploy.runtimes.mil")
-    options = ExportOptions(palette_bits=6, float_layers=KEPT)
-    graph = load_exporter("coreml")().export(encoder_module, tmp_path, options)
+    exporter = load_exporter("coreml")
+    options: Any = exporter.Options(palette_bits=6, float_layers=KEPT)  # type: ignore[call-arg]
+    graph = exporter().export(encoder_module, tmp_path, options)
     session = mil.MilSession(tmp_path / graph.files[0], ENCODER)
     six = [op for op in session._operations if op.op_type == "constexpr_lut_to_dense"]
     assert len(six) == 11
@@ -468,16 +479,26 @@ class TestPoisoned:
         assert len(eight) == 18  # of 19 layers
 
 
+@dataclass(frozen=True)
+class Everything(FloatOptions, WeightsOnlyOptions):
+    """Options of an exporter that knows every scheme but palettes."""
+
+
+@dataclass(frozen=True)
+class CalibratedAndHalf(HalfOption, CalibratedOptions):
+    """The same without weights alone."""
+
+
 @dataclass
 class Bench:
     """Builds nothing; an attempt has the mask IoU that ``iou`` gives its options."""
 
-    iou: Callable[[ExportOptions], float]
-    built: list[ExportOptions] = field(default_factory=list)
+    iou: Callable[[Everything], float]
+    built: list[Everything] = field(default_factory=list)
 
-    def __call__(self, options: ExportOptions) -> Attempt:
+    def __call__(self, options: Everything) -> Attempt:
         self.built.append(options)
-        iou, gate = self.iou(options), 0.97 if options.int8 else 0.995
+        iou, gate = self.iou(options), 0.97 if getattr(options, "int8", False) else 0.995
         record = VerificationRecord(iou >= gate, "error", mask_iou_mean=iou, tolerance=gate)
         facts = ModelFacts("sam", "vit", 256, 64, {})
         return Attempt(options, facts, SourceRecord("a", "b", "c"), (), record)
@@ -490,7 +511,7 @@ class TestFallback:
     @pytest.mark.parametrize(("needed", "tried"), [(1, [1]), (3, [1, 2, 4]), (99, [1, 2, 4, 8])])
     def test_more_and_more_layers_return(self, needed: int, tried: list[int]) -> None:
         build = Bench(lambda options: 0.98 if len(options.float_layers) >= needed else 0.5)
-        missed = build(ExportOptions(int8=True))
+        missed = build(Everything(int8=True))
         attempt = repair(missed, build, lambda: ERRORS, lambda line: None)
         assert [len(options.float_layers) for options in build.built[1:]] == tried
         assert build.built[-1].float_layers == tuple(ERRORS)[: tried[-1]]
@@ -505,11 +526,13 @@ class TestFallback:
         ],
     )
     def test_the_nearest_option_is_tried(
-        self, half_iou: float, float_iou: float, says: str
+        self, half_iou: float, float_iou: float, says: str, tmp_path: Path
     ) -> None:
+        images = tmp_path / "1.png"
+        Image.fromarray(generate_scene(1).image).save(images)
         build = Bench(lambda options: half_iou if options.half else float_iou)
-        options = ExportOptions(int8=True, data="images")
-        remedy = nearest(options, {"half", "int8", "data"}, build)
+        options = CalibratedAndHalf(int8=True, data=str(images))
+        remedy = nearest(options, build)
         assert remedy.startswith(says)
         assert bool(remedy) == bool(says)
         assert not any(tried.int8 or tried.data for tried in build.built)
@@ -527,7 +550,7 @@ class TestFallback:
             ),
             ({"int8": True}, {"bf16"}, "pass bf16=True instead of int8=True"),
             ({"int8": True, "half": True}, {"half"}, "pass half=True instead of int8=True"),
-            ({"int8": True, "weights_only": True}, {"int8", "weights_only"}, "leave int8=True out"),
+            ({"int8": True, "weights_only": True}, {"int8", "weights_only"}, "leave int8=True wei"),
             ({"half": True}, {"bf16"}, "pass bf16=True instead of half=True"),
             ({"bf16": True}, {"half"}, "pass half=True instead of bf16=True"),
             ({"bf16": True}, set(), "leave bf16=True out"),
@@ -536,26 +559,25 @@ class TestFallback:
     def test_the_nearest_of_several(
         self, missed: dict[str, Any], passes: set[str], says: str
     ) -> None:
-        def chosen(options: ExportOptions) -> set[str]:
+        def chosen(options: Everything) -> set[str]:
             names = ("int8", "weights_only", "half", "bf16")
             return {name for name in names if getattr(options, name)}
 
         build = Bench(lambda options: 1.0 if chosen(options) in (passes, set()) else 0.5)
-        heeded = ("half", "bf16", "int8", "weights_only", "data")
-        assert nearest(ExportOptions(**missed), heeded, build).startswith(says)
-        assert chosen(ExportOptions(**missed)) not in [chosen(options) for options in build.built]
+        assert nearest(Everything(**missed), build).startswith(says)
+        assert chosen(Everything(**missed)) not in [chosen(options) for options in build.built]
 
     def test_a_library_that_is_missing_is_not_the_end(self) -> None:
-        def build(options: ExportOptions) -> Attempt:
+        def build(options: Everything) -> Attempt:
             if options.weights_only:
                 raise RuntimeUnavailableError("needs NNCF")
             return Bench(lambda options: 1.0)(options)
 
-        remedy = nearest(ExportOptions(int8=True), ("int8", "weights_only", "half"), build)
+        remedy = nearest(Everything(int8=True), build)
         assert remedy.startswith("pass half=True instead of int8=True")
 
     def test_formats_without_half_are_not_asked_for_it(self) -> None:
         build = Bench(lambda options: 1.0)
-        assert nearest(ExportOptions(half=True), {"half"}, build).startswith("leave half=True out")
-        assert nearest(ExportOptions(int8=True), {"int8"}, build).startswith("leave int8=True out")
-        assert not any(options.half for options in build.built)
+        assert nearest(HalfOption(half=True), build).startswith("leave half=True out")
+        assert nearest(Int8Options(int8=True), build).startswith("leave int8=True out")
+        assert not any(getattr(options, "half", False) for options in build.built)

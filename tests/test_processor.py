@@ -16,14 +16,14 @@ def test_a_processor_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "fpu avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16")
     found = processor.arithmetic()
     assert found["int8"].devices == ("avx512_vnni",)
-    assert found["float32"].devices == ("avx512f", "avx2")
+    assert found["fp32"].devices == ("avx512f", "avx2")
     assert all(state.usable and state.version == "Some CPU" for state in found.values())
 
 
 def test_one_without_says_what_to_expect(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "fpu avx2 fma")
     found = processor.arithmetic()
-    assert found["float32"].usable
+    assert found["fp32"].usable
     assert found["int8"].reason.endswith("int8=True shrinks the files and is hardly faster")
     assert "avx512_bf16" in found["bf16"].reason
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,6 +18,7 @@ from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.export_pipeline import export
 from samdeploy.exporters import onnx as onnx_exporter
 from samdeploy.models import GraphModule
+from samdeploy.options import options_of
 from samdeploy.runtimes.fake import FakeRuntime
 from samdeploy.session import Exporter, ExportOptions, Graph, Runtime
 
@@ -43,7 +43,8 @@ def test_every_built_in_keeps_its_protocol() -> None:
         exporter = registry.load_exporter(name)
         assert isinstance(exporter(), Exporter)
         assert set(exporter.runtimes) <= set(registry.runtime_names())
-        assert exporter.options <= {field.name for field in fields(ExportOptions)}
+        assert issubclass(exporter.Options, ExportOptions)
+        assert all(each.metadata["help"] for each in options_of(exporter.Options).values())
 
 
 def test_unknown_names_suggest() -> None:

@@ -22,7 +22,7 @@ from samdeploy.models.onnx_storage import store_as
 from samdeploy.models.storage import is_large, narrow
 from samdeploy.opening import open_graphs
 from samdeploy.registry import load_exporter
-from samdeploy.session import ExportOptions, RuntimeOptions
+from samdeploy.session import RuntimeOptions
 
 
 def onnx_bytes(path: Path) -> Counter[str]:
@@ -105,7 +105,7 @@ def rounded(
 
 def embedding(path: Path, runtime: str, **options: Path) -> NDArray[np.float32]:
     image = next(calibration_inputs("", 256))
-    opening = RuntimeOptions(precision="f32", **options)  # type: ignore[arg-type]
+    opening = RuntimeOptions(precision="fp32", **options)  # type: ignore[arg-type]
     sessions, _ = open_graphs({ENCODER: path}, runtime, "cpu", opening)
     found: NDArray[np.float32] = sessions[ENCODER].run({"image": image})["image_embeddings"]
     sessions[ENCODER].close()
@@ -119,7 +119,8 @@ def module(small_checkpoint: Path, small_config: Path) -> GraphModule:
 
 def export_encoder(format: str, module: GraphModule, folder: Path, **options: Any) -> Path:
     pytest.importorskip(f"samdeploy.exporters.{format}")
-    written = load_exporter(format)().export(module, folder, ExportOptions(**options))
+    exporter = load_exporter(format)
+    written = exporter().export(module, folder, exporter.Options(**options))
     return folder / written.files[0]
 
 
@@ -166,14 +167,14 @@ def test_bf16_of_the_shipped_model_passes_its_gate(tiny_bundle: Path, tmp_path: 
         assert found["BFLOAT16"] > 5 * found["FLOAT"]
 
 
-@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize("weights_only", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("format", "option", "eight", "short", "full"),
     [
         ("onnx", "half", "INT8", "FLOAT16", "FLOAT"),
         ("onnx", "bf16", "INT8", "BFLOAT16", "FLOAT"),
         ("openvino", "half", "i8", "f16", "f32"),
-        ("openvino", "bf16", "i8", "bf16", "f32"),
+        pytest.param("openvino", "bf16", "i8", "bf16", "f32", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_not_8_bit_is_16_bit(

@@ -45,7 +45,7 @@ from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions
 from samdeploy.tensorrt_library import TensorRt, TensorRtRtx, logger
 from samdeploy.tensorrt_sidecar import Sidecar, read_sidecar, sidecar_path
-from samdeploy.verify import verify_sessions
+from samdeploy.verify_sam import verify_sessions
 
 GPU = bool(find_gpus()[0])
 without_gpu = pytest.mark.skipif(GPU, reason="there is a GPU here")
@@ -113,6 +113,7 @@ class TestBuiltEngines:
             assert plain.layers["float32"] and "float16" not in plain.layers
             assert half.layers["float32"] and half.layers["float16"]
 
+    @pytest.mark.slow
     def test_bfloat16(self, small_checkpoint: Path, small_config: Path, tmp_path: Path) -> None:
         folder = export(
             small_checkpoint, "trt", output=tmp_path / "bf16", config=small_config, bf16=True
@@ -124,7 +125,7 @@ class TestBuiltEngines:
             assert sidecar.layers["bfloat16"] > sidecar.layers["float32"] > 0
             assert "float16" not in sidecar.layers
 
-    @pytest.mark.parametrize("rest", ["float32", "float16"])
+    @pytest.mark.parametrize("rest", [pytest.param("float32", marks=pytest.mark.slow), "float16"])
     def test_int8(
         self, rest: str, small_checkpoint: Path, small_config: Path, tmp_path: Path
     ) -> None:
@@ -223,6 +224,7 @@ class TestPrecision:
         assert types.count("HALF") > 40
         assert types.count("FLOAT") == 2  # of the decoder and the scorer
 
+    @pytest.mark.slow
     def test_bfloat16(self, small_bundle: Path, rtx: TensorRtRtx, tmp_path: Path) -> None:
         graphs = short_graphs(small_bundle, tmp_path, onnx.TensorProto.BFLOAT16)
         types: dict[str, Counter[str]] = defaultdict(Counter)
@@ -362,10 +364,10 @@ class TestWhichLibrary:
         emulation = Emulation(monkeypatch)
         library = tensorrt_library.building_library()
         assert library.name == "tensorrt"
-        target = library.target(exporter.ExportOptions())
+        target = library.target(exporter.TensorRtOptions())
         assert (target.compute_capabilities, target.device) == (("8.6",), emulation.driver.name)
         with pytest.raises(InputError, match=r"GPU at hand, which is 8\.6"):
-            library.target(exporter.ExportOptions(compute_capability="8.9"))
+            library.target(exporter.TensorRtOptions(compute_capability="8.9"))
         assert library.prompt_profiles(64) == ((1, 1, 1), (1, 64, 64))
 
 
@@ -484,7 +486,7 @@ class TestEmulated:
         assert file.read_bytes() == b"compiled kernels"
 
     def test_options_that_an_engine_has_built_in(self, engines: dict[str, Path]) -> None:
-        for options in ({"precision": "f16"}, {"threads": 2}, {"graph_optimization": "off"}):
+        for options in ({"precision": "fp16"}, {"threads": 2}, {"graph_optimization": "off"}):
             with pytest.raises(InputError, match="runtime 'tensorrt' has no use for it"):
                 self.open(engines, ENCODER, **options)
 

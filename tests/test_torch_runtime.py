@@ -129,4 +129,4 @@ def test_the_first_may_be_counted(small_checkpoint: Path, small_config: Path) ->
     opened = load_runtime("torch")().open(
         small_checkpoint, DECODER, device="cpu:0", options=options
     )
-    assert opened.provider == "torch cpu:0 f32"
+    assert opened.provider == "torch cpu:0 fp32"

@@ -1,4 +1,4 @@
-"""What is verified is what runs, on devices whose own choice is less than f32 and on others."""
+"""What is verified is what runs, on devices whose own choice is less than fp32 and on others."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import pytest
 
 from samdeploy import SAM, InputError
 from samdeploy.bundle import MANIFEST, Bundle, VerificationRecord, read_manifest
-from samdeploy.export_pipeline import export, verify_bundle
+from samdeploy.export_pipeline import export
 from samdeploy.graphs import ALL_ROLES, DETECTOR, ENCODER
 from samdeploy.opening import open_graphs
 from samdeploy.precision import ARITHMETIC
+from samdeploy.schemes import gate
 from samdeploy.session import RuntimeOptions
 from samdeploy.tuning import Row, Tuning
 from samdeploy.verified import notice_unless_verified, with_arithmetic
-from samdeploy.verify import gate
+from samdeploy.verify import verify_bundle
 from tests.cli.conftest import Cli, cli, done  # noqa: F401
 from tests.rounding import bf16, bf16_runtime
 
@@ -57,13 +58,13 @@ def tuning(arithmetic: str) -> Tuning:
 @pytest.mark.parametrize(
     ("made", "arithmetic", "least"),
     [
-        ("fp32", "f32", 0.999),
+        ("fp32", "fp32", 0.999),
         ("fp32", "bf16", 0.995),
         ("fp32", "bf16-encoder", 0.995),
-        ("fp32", "f16", 0.995),
-        ("fp16", "f32", 0.995),
+        ("fp32", "fp16", 0.995),
+        ("fp16", "fp32", 0.995),
         ("int8", "bf16", 0.97),
-        ("palette", "f32", 0.97),
+        ("palette", "fp32", 0.97),
     ],
 )
 def test_the_coarser_of_artifact_and_arithmetic_sets_the_gate(
@@ -88,14 +89,14 @@ def test_a_tolerance_that_is_none_is_refused(
 @pytest.mark.parametrize(
     ("records", "tuned", "chosen"),
     [
-        ([PASSED], None, "f32"),
-        ([PASSED, BF16], None, "f32"),
+        ([PASSED], None, "fp32"),
+        ([PASSED, BF16], None, "fp32"),
         ([PASSED, BF16, MISSED], "bf16-encoder", "bf16-encoder"),
-        ([PASSED, MISSED], "bf16", "f32"),
-        ([PASSED], "bf16", "f32"),
+        ([PASSED, MISSED], "bf16", "fp32"),
+        ([PASSED], "bf16", "fp32"),
         ([BF16], None, "bf16-encoder"),
-        ([MISSED], None, "f32"),
-        ([], None, "f32"),
+        ([MISSED], None, "fp32"),
+        ([], None, "fp32"),
     ],
 )
 def test_the_default_is_verified(
@@ -107,19 +108,19 @@ def test_the_default_is_verified(
 
 
 def test_a_checkpoint_computes_in_f32() -> None:
-    assert with_arithmetic(RuntimeOptions(), None).precision == "f32"
+    assert with_arithmetic(RuntimeOptions(), None).precision == "fp32"
 
 
 @pytest.mark.parametrize(
     ("records", "asked", "told"),
     [
-        ([PASSED], "bf16", "was not verified in it (it passed in f32)"),
-        ([PASSED, MISSED], "bf16", "misses its tolerance in it (it passed in f32)"),
-        ([MISSED], "f16", "was not verified in it (it passed in none)"),
-        ([PASSED, BF16], "bf16", "was not verified in it (it passed in f32, bf16-encoder)"),
+        ([PASSED], "bf16", "was not verified in it (it passed in fp32)"),
+        ([PASSED, MISSED], "bf16", "misses its tolerance in it (it passed in fp32)"),
+        ([MISSED], "fp16", "was not verified in it (it passed in none)"),
+        ([PASSED, BF16], "bf16", "was not verified in it (it passed in fp32, bf16-encoder)"),
         ([PASSED, BF16], "bf16-encoder", ""),
-        ([PASSED, BF16], "f32", ""),
-        ([], "f32", ""),
+        ([PASSED, BF16], "fp32", ""),
+        ([], "fp32", ""),
     ],
 )
 def test_what_is_asked_for_is_used_and_told_when_it_did_not_pass(
@@ -130,7 +131,7 @@ def test_what_is_asked_for_is_used_and_told_when_it_did_not_pass(
     noticed: Callable[[], list[str]],
 ) -> None:
     known, options = recorded(bundle, *records), RuntimeOptions(precision=asked)
-    assert with_arithmetic(options, known, tuning("f32")) == options
+    assert with_arithmetic(options, known, tuning("fp32")) == options
     notice_unless_verified(asked, known)
     assert [told in message for message in noticed()] == [True] * bool(told)
 
@@ -140,7 +141,7 @@ def test_bundles_without_further_records_still_open(bundle: Path) -> None:
     del content["further_verifications"]
     del content["verification"]["arithmetic"], content["verification"]["not_finite"]
     (bundle / MANIFEST).write_text(json.dumps(content))
-    assert list(Bundle.open(bundle).manifest.verifications) == ["f32"]
+    assert list(Bundle.open(bundle).manifest.verifications) == ["fp32"]
 
 
 def test_names_are_checked_before_anything_is_opened(tmp_path: Path) -> None:
@@ -159,10 +160,10 @@ def test_a_device_of_either_kind_runs_what_was_verified(
     runtime = bf16_runtime(monkeypatch, "onnxruntime", able)
     with SAM(bundle) as sam:
         facts = sam.info(verbose=False)
-    assert runtime.asked == [(role, "f32") for role in ALL_ROLES]
-    assert (facts["arithmetic"], facts["verified"]) == ("f32", True)
+    assert runtime.asked == [(role, "fp32") for role in ALL_ROLES]
+    assert (facts["arithmetic"], facts["verified"]) == ("fp32", True)
     assert facts["mask_iou_against_torch"] > 0.999
-    assert list(facts["verifications"]) == ["f32"]
+    assert list(facts["verifications"]) == ["fp32"]
 
 
 def test_the_encoder_alone_in_bf16(
@@ -173,18 +174,19 @@ def test_the_encoder_alone_in_bf16(
     with SAM(bundle, options=options) as sam:
         facts = sam.info(verbose=False)
         found = sam.encode(photo, "rgb").image_embeddings
-    assert dict(runtime.asked) == {role: "bf16" if role == ENCODER else "f32" for role in ALL_ROLES}
+    asked = dict(runtime.asked)
+    assert asked == {role: "bf16" if role == ENCODER else "fp32" for role in ALL_ROLES}
     np.testing.assert_array_equal(found, bf16(found))
     assert len(noticed()) == 1
     assert (facts["arithmetic"], facts["verified"]) == ("bf16-encoder", False)
     assert facts["mask_iou_against_torch"] is None
-    assert facts["verifications"]["f32"].startswith("passed, mean mask IoU 1.0000 (at least 0.999")
+    assert facts["verifications"]["fp32"].startswith("passed, mean mask IoU 1.0000 (at least 0.999")
 
 
 def test_a_device_without_bf16_refuses_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bf16_runtime(monkeypatch, "onnxruntime", able=False)
     options = RuntimeOptions(precision="bf16-encoder")
-    with pytest.raises(InputError, match="device 'cpu' uses f32"):
+    with pytest.raises(InputError, match="device 'cpu' uses fp32"):
         SAM(bundle, options=options)
 
 
@@ -217,8 +219,8 @@ def test_each_arithmetic_has_a_record_of_its_own(
     assert asked.err == ""
     assert asked.json["verified"]
     assert asked.json["mask_iou_against_torch"] == record.mask_iou_mean
-    assert list(asked.json["verifications"]) == ["f32", "bf16"]
-    assert done("info", "model=bundle", "json=True").json["arithmetic"] == "f32"
+    assert list(asked.json["verifications"]) == ["fp32", "bf16"]
+    assert done("info", "model=bundle", "json=True").json["arithmetic"] == "fp32"
 
 
 def test_a_miss_is_recorded_as_one(
@@ -235,4 +237,4 @@ def test_a_miss_is_recorded_as_one(
     assert manifest.further_verifications == (record,)
     SAM(bundle, options=RuntimeOptions(precision="bf16")).close()
     (told,) = noticed()
-    assert "misses its tolerance in it (it passed in f32)" in told
+    assert "misses its tolerance in it (it passed in fp32)" in told

@@ -11,9 +11,11 @@ import pytest
 from samdeploy.bundle import VerificationRecord
 from samdeploy.errors import VerificationError
 from samdeploy.graphs import DECODER, ENCODER, CheckedSession
+from samdeploy.metrics import mask_iou
 from samdeploy.runtimes.fake import FakeDecoder, FakeEncoder
 from samdeploy.session import Array
-from samdeploy.verify import check, mask_iou, verify_sessions
+from samdeploy.verify import check
+from samdeploy.verify_sam import verify_sessions
 
 
 def sessions(

@@ -3,12 +3,12 @@
     python tools/arithmetic_table.py [model=sam_tiny.pt] [format=openvino] [lower=bf16]
         [config=CONFIG.json] [verify=off]
 
-The model is exported in float32 and opened with all graphs in f32, then with one of them in
+The model is exported in float32 and opened with all graphs in fp32, then with one of them in
 ``lower``, then with all. Each row is compared with the checkpoint in torch as ``samdeploy verify``
 does; the recall is that of whole-image mode on further scenes. Latencies are medians of rounds in
 which the rows take turns: of the encoder, of a click once the image is encoded, and of a whole
 image on a grid of 16 x 16 points. ``verify=off`` leaves accuracy out, for weights that are random.
-Where the device cannot compute in ``lower`` the table has the row of f32 alone, and says so.
+Where the device cannot compute in ``lower`` the table has the row of fp32 alone, and says so.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from samdeploy.bundle import Bundle
 from samdeploy.export_pipeline import export
 from samdeploy.graphs import ALL_ROLES, CheckedSession
 from samdeploy.opening import OpenedModel, open_graphs, open_model
-from samdeploy.precision import F32
+from samdeploy.precision import FP32
 from samdeploy.registry import RUNTIMES, availability
 from samdeploy.sam import SAM
 from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
-from samdeploy.verify import verify_sessions
+from samdeploy.verify_sam import verify_sessions
 from samdeploy.verify_whole_image import masks_kept
 
 ROUNDS = 9
@@ -71,7 +71,7 @@ def main() -> None:
             options = RuntimeOptions(config=bundle.manifest.config)
             reference = stack.enter_context(closing(open_model(model, options=options)))
             accuracy = {
-                name: accurate(reference, each, lower if rows[name] else F32)
+                name: accurate(reference, each, lower if rows[name] else FP32)
                 for name, each in opened.items()
             }
         seconds = latencies(opened)
@@ -83,11 +83,11 @@ def main() -> None:
 
 
 def open_mixed(bundle: Bundle, lower: str, roles: tuple[str, ...]) -> OpenedModel:
-    """The bundle with the graphs of ``roles`` in ``lower`` and the others in f32."""
+    """The bundle with the graphs of ``roles`` in ``lower`` and the others in fp32."""
     runtime, device = bundle.manifest.runtime, "auto"
     sessions: dict[str, CheckedSession] = {}
     for role, path in bundle.graphs().items():
-        options = RuntimeOptions(precision=lower if role in roles else F32)
+        options = RuntimeOptions(precision=lower if role in roles else FP32)
         found, device = open_graphs({role: path}, runtime, device, options)
         sessions |= found
     return OpenedModel(

@@ -28,20 +28,13 @@ from samdeploy.engine import Engine
 from samdeploy.export_pipeline import export
 from samdeploy.graphs import ENCODER
 from samdeploy.opening import OpenedModel, open_graphs, open_model
+from samdeploy.options import options_of
 from samdeploy.registry import load_exporter
 from samdeploy.scenes import generate_scene
+from samdeploy.schemes import schemes
 from samdeploy.session import RuntimeOptions
 from samdeploy.verify_whole_image import Side, masks_kept
 
-PRECISIONS: dict[str, dict[str, int]] = {
-    "fp32": {},
-    "fp16": {"half": True},
-    "bf16": {"bf16": True},
-    "int8": {"int8": True},
-    "int8 weights": {"int8": True, "weights_only": True},
-    "palette of 8 bits": {"palette_bits": 8},
-    "palette of 6 bits": {"palette_bits": 6},
-}
 ROUNDS = 9
 #: Scenes of the recall: neither those of the gate nor those of the calibration.
 SCENES = range(100, 112)
@@ -54,20 +47,20 @@ HEADER = (
 def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     model, formats = given.get("model", "sam_tiny.pt"), given.get("formats", "onnx,openvino,coreml")
-    wanted, verify = given.get("precisions", ",".join(PRECISIONS)).split(","), given.get("verify")
+    wanted, verify = given.get("precisions", ",".join(schemes())).split(","), given.get("verify")
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}", flush=True)
     for name in formats.split(","):
         with tempfile.TemporaryDirectory() as work:
             bundles = {}
-            heeded = load_exporter(name).options
-            for precision, options in PRECISIONS.items():
-                if precision in wanted and heeded.issuperset(options):
+            heeded = options_of(load_exporter(name).Options).keys()
+            for precision, scheme in reversed(schemes().items()):
+                if precision in wanted and heeded >= scheme.options.keys():
                     folder = export(
                         model,
                         name,
                         output=Path(work) / precision,
                         verify=verify or "warn",
-                        **options,
+                        **scheme.options,
                     )
                     bundles[precision] = Bundle.open(folder)
             for row in rows(model, name, bundles):
@@ -116,7 +109,9 @@ def recall(model: str, bundle: Bundle, provider: str) -> str:
             stack.enter_context(closing(opened))
             for opened in (
                 open_model(model, options=RuntimeOptions(config=bundle.manifest.config)),
-                open_model(bundle.folder, runtime=runtime, options=RuntimeOptions(precision="f32")),
+                open_model(
+                    bundle.folder, runtime=runtime, options=RuntimeOptions(precision="fp32")
+                ),
             )
         )
         for seed in SCENES:

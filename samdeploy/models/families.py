@@ -20,7 +20,7 @@ class ModelFacts:
     """The part of a :class:`~samdeploy.bundle.Manifest` that depends on the model alone.
 
     ``metadata`` are further texts for the artifacts, ``licence`` is empty where the checkpoint
-    does not tell it.
+    does not tell it, ``tools`` are distributions that took part in reading it.
     """
 
     family: str
@@ -31,6 +31,7 @@ class ModelFacts:
     whole_image: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     licence: str = ""
+    tools: tuple[str, ...] = ()
 
 
 def load_model(
@@ -62,6 +63,7 @@ def model_facts(model: Sam | Yolo, path: Path) -> ModelFacts:
             config=model.facts.to_config(),
             metadata=model.facts.to_metadata(),
             licence=model.licence,
+            tools=("ultralytics",),
         )
     return ModelFacts(
         family="sam",

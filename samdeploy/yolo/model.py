@@ -14,7 +14,7 @@ from samdeploy.errors import BundleError, InputError
 from samdeploy.graphs import SEGMENTER, CheckedSession, spec_of
 from samdeploy.masks import Masks
 from samdeploy.opening import open_graphs, own_runtime
-from samdeploy.precision import F32
+from samdeploy.precision import FP32
 from samdeploy.session import RuntimeOptions
 from samdeploy.verified import notice_unless_verified, with_arithmetic
 from samdeploy.yolo.decode import decode
@@ -38,7 +38,7 @@ class YoloModel:
     runtime: str
     device: str
     bundle: Bundle | None
-    precision: str = F32
+    precision: str = FP32
 
     def detect(self, image: NDArray[np.uint8], settings: YoloSettings) -> Detections:
         """Boxes in ``image`` (RGB uint8 ``[H, W, 3]``), best first."""
@@ -161,7 +161,7 @@ def open_yolo(
     options = with_arithmetic(options, bundle)
     recorded = None if bundle is None else bundle.specs()
     sessions, used = open_graphs(graphs, runtime, device, options, recorded)
-    precision = options.precision or F32
+    precision = options.precision or FP32
     notice_unless_verified(precision, bundle)
     opened = YoloModel(sessions[facts.role], facts, path, runtime, used, bundle, precision)
     fixed_input_size(opened.session)

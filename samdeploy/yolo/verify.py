@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from samdeploy.bundle import VerificationRecord
 from samdeploy.graphs import spec_of
-from samdeploy.precision import F32
+from samdeploy.metrics import Floats, finite, mask_iou, relative_error
+from samdeploy.precision import FP32
 from samdeploy.scenes import generate_scene
+from samdeploy.schemes import gate
 from samdeploy.session import Array, Session
-from samdeploy.verify import Floats, finite, gate, mask_iou, relative_error
 from samdeploy.yolo.letterbox import Letterbox
 
 #: Places that are compared on each image.
@@ -29,7 +30,7 @@ def verify_yolo(
     candidate: Mapping[str, Session],
     *,
     precision: str = "fp32",
-    arithmetic: str = F32,
+    arithmetic: str = FP32,
     tolerance: float | None = None,
     images: int = 2,
     seed: int = 0,

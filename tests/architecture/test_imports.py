@@ -27,7 +27,7 @@ TORCH = frozenset({"torch", "torchvision", "safetensors"})
 HUB_LIBRARIES = frozenset({"cv2", "msgspec", "numpy", "PIL", "threadpoolctl", "tqdm"})
 COMMAND_LINE = frozenset(
     f"samdeploy/{name}.py"
-    for name in ("cli", "cli_annotate", "cli_benchmark", "cli_options", "console")
+    for name in ("cli", "cli_annotate", "cli_benchmark", "cli_fields", "cli_options", "console")
 )
 
 

@@ -86,7 +86,7 @@ def here(
         return subprocess.CompletedProcess(command, int(str(end.value.code)), *capsys.readouterr())
 
     def measure(job: Job, folder: Path, deadline: float) -> Outcome:
-        seconds = {"f32": 3.0, "bf16-encoder": 2.0, "bf16": 1.0}[job.precision or ""]
+        seconds = {"fp32": 3.0, "bf16-encoder": 2.0, "bf16": 1.0}[job.precision or ""]
         seconds += job.threads != os.cpu_count()
         return Outcome(f"CPU {job.precision}", 1, {"image_to_mask": [seconds]}, {})
 
@@ -108,14 +108,14 @@ def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
     # Between what the two lose.
     tuning = tune_click(tmp_path / "tuned", tolerance=0.9988)
     verdicts = [(row.arithmetic, row.status) for row in tuning.rows[:3]]
-    assert verdicts == [("f32", "passed"), ("bf16", "missed"), ("bf16-encoder", "passed")]
+    assert verdicts == [("fp32", "passed"), ("bf16", "missed"), ("bf16-encoder", "passed")]
     assert tuning.rows[1].seconds is None
     assert "expected 0.9988 or more" in tuning.rows[1].note
     # All of bf16 would be faster.
     assert tuning.chosen.arithmetic == "bf16-encoder"
     assert "bf16-encoder" in (tmp_path / "tuned/tune.html").read_text()
     manifest = read_manifest(tmp_path / "tuned")
-    assert list(manifest.verifications) == ["f32", "bf16", "bf16-encoder"]
+    assert list(manifest.verifications) == ["fp32", "bf16", "bf16-encoder"]
     for row in tuning.rows:
         record = manifest.verifications[row.arithmetic]
         assert (row.status == "passed") == record.passed
@@ -130,23 +130,23 @@ def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
     assert facts["mask_iou_against_torch"] == tuning.chosen.mask_iou_mean
     assert dict(runtime.asked)[ENCODER] == "bf16"
     assert not noticed()
-    with SAM(tmp_path / "tuned", options=RuntimeOptions(precision="f32")) as sam:
-        assert sam.info(verbose=False)["arithmetic"] == "f32"
+    with SAM(tmp_path / "tuned", options=RuntimeOptions(precision="fp32")) as sam:
+        assert sam.info(verbose=False)["arithmetic"] == "fp32"
     monkeypatch.setattr("samdeploy.tuning.machine", lambda: "another")
     with SAM(tmp_path / "tuned") as sam:
-        assert sam.info(verbose=False)["arithmetic"] == "f32"
+        assert sam.info(verbose=False)["arithmetic"] == "fp32"
 
 
 @pytest.mark.usefixtures("here")
 def test_a_device_without_bf16_is_not_asked_for_it(tmp_path: Path) -> None:
     tuning = tune_click(tmp_path / "tuned")
-    assert {row.arithmetic for row in tuning.rows} == {"f32"}
+    assert {row.arithmetic for row in tuning.rows} == {"fp32"}
 
 
 def test_a_device_without_f32_is_asked_for_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     replace = msgspec.structs.replace
     search = _Search(None, "m", "npu", "click", None, "", math.inf, print)  # type: ignore[arg-type]
-    monkeypatch.setattr(search, "_lower", lambda format: ["f16"])
+    monkeypatch.setattr(search, "_lower", lambda format: ["fp16"])
     monkeypatch.setattr(search, "_verified", lambda row: replace(row, status="passed"))
     monkeypatch.setattr(search, "_measured", lambda row: replace(row, seconds=1.0))
     search.rows = [
@@ -157,13 +157,13 @@ def test_a_device_without_f32_is_asked_for_what_it_has(monkeypatch: pytest.Monke
             0,
             4,
             "failed",
-            "device 'npu' computes in f16",
+            "device 'npu' computes in fp16",
             bytes=1,
             mask_iou_mean=1.0,
         ),
     ]
     search.refine()
-    assert [(row.format, row.arithmetic) for row in search.rows[2:]] == [("onnx", "f16")]
+    assert [(row.format, row.arithmetic) for row in search.rows[2:]] == [("onnx", "fp16")]
     assert search.rows[2].mask_iou_mean is None
     assert search.fastest() == search.rows[2]
 
@@ -180,7 +180,7 @@ def test_nothing_in_time_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
         ({"goal": "fame"}, "goal=fame; expected one of whole_image, click"),
         (
             {"precisions": ["int4"]},
-            "precisions=int4; expected one of fp32, fp16, bf16, int8, int8_weights",
+            "precisions=int4; expected one of int8_weights, int8, palette4",
         ),
         ({"budget": 0}, "budget=0; expected seconds above 0"),
         ({"data": "nowhere"}, "nowhere"),

@@ -48,7 +48,7 @@ class TestRun:
         )  # fmt: skip
         assert (absent.status, absent.timings) == ("absent", {})
         assert "onnxruntime offers cpu" in absent.note
-        assert (torch.status, torch.provider) == ("ok", "torch cpu f32")
+        assert (torch.status, torch.provider) == ("ok", "torch cpu fp32")
         for case in (onnx, torch):
             assert list(case.timings) == [
                 "load", "encode", "click", "image_to_mask", "decode_1", "decode_16", "decode_64",
@@ -121,7 +121,7 @@ def refused(cli: Callable[..., Any], tmp_path: Path) -> Callable[..., None]:
         ([], "'benchmark' needs model="),
         (["model=nowhere.pt"], "nowhere.pt"),
         (["model=sam_tiny.pt", "formats=onx"], "format 'onx'.*'onnx'"),
-        (["model=sam_tiny.pt", "formats=onnx:f8"], "expected f32, f16 or bf16"),
+        (["model=sam_tiny.pt", "formats=onnx:f8"], "expected one of fp32, tf32, bf16"),
         (["model=sam_tiny.pt", "formats=onnx,,torch"], "names between commas"),
         (["model=sam_tiny.pt", "device=tpu"], "device 'tpu'; expected one or more of cpu"),
         (["model=sam_tiny.pt", "formats=torch", "device=npu"], "nothing can be measured.*torch"),

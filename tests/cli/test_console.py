@@ -27,7 +27,7 @@ def outcome(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[o
 
     app.command("other")(lambda: None)
     with pytest.raises(SystemExit) as end:
-        run(app, ["fail"])
+        run(lambda words: app, ["fail"])
     return end.value.code, capsys.readouterr().err
 
 

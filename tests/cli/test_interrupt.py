@@ -68,7 +68,7 @@ def test_an_impatient_hand_does_not_disturb_tidying_up(
 
     app.command("second")(lambda: None)
     with pytest.raises(SystemExit) as end:
-        run(app, ["first"])
+        run(lambda words: app, ["first"])
     assert end.value.code == 130
     assert tidied == [True]
     assert capsys.readouterr().err == "error: stopped; nothing half-written was left.\n"

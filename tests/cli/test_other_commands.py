@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from samdeploy import __version__, export_pipeline, registry
+from samdeploy import __version__, registry, verify
 from samdeploy.bundle import VerificationRecord
-from samdeploy.processor import ARITHMETIC
+from samdeploy.processor import INSTRUCTIONS
 from samdeploy.runtimes.onnxruntime import PROVIDERS
 
 Cli = Callable[..., Any]
@@ -56,7 +56,7 @@ class TestExport:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         poor = VerificationRecord(passed=False, mode="error", mask_iou_mean=0.5, tolerance=0.999)
-        monkeypatch.setattr(export_pipeline, "verify_sessions", lambda *_, **__: poor)
+        monkeypatch.setattr(verify, "verify_sessions", lambda *_, **__: poor)
         words = ("export", f"model={small_checkpoint}", f"config={small_config}", "output=b")
         outcome = cli(*words)
         assert outcome.code == 1
@@ -106,7 +106,7 @@ class TestVerify:
         ("fixture", "provider"),
         [
             ("small_bundle", "CPUExecutionProvider"),
-            ("small_openvino_bundle", "OpenVINO CPU f32"),
+            ("small_openvino_bundle", "OpenVINO CPU fp32"),
             pytest.param(
                 "small_coreml_bundle",
                 "MIL evaluator",
@@ -137,7 +137,7 @@ class TestVerify:
         rows = dict(re.split(r" {2,}", line, maxsplit=1) for line in outcome.out.splitlines()[-12:])
         assert rows["verdict"] == "passed"
         assert rows["mask IoU, mean"].endswith("(at least 0.999)")
-        assert rows["arithmetic"] == "f32"
+        assert rows["arithmetic"] == "fp32"
         assert rows["ran on"] == provider
         told = "runtime 'coreml' is not usable here" in outcome.out
         assert told == (provider == "MIL evaluator")
@@ -167,7 +167,7 @@ class TestFormats:
         names = registry.exporter_names() + registry.runtime_names()
         kinds = ("format", "runtime")
         assert sorted(n for kind, n, _ in listed if kind in kinds) == sorted(names)
-        assert {n for kind, n, _ in listed if kind == "arithmetic"} == set(ARITHMETIC)
+        assert {n for kind, n, _ in listed if kind == "arithmetic"} == set(INSTRUCTIONS)
 
     def test_every_provider_of_onnx_runtime_is_usable_or_has_a_reason(self, done: Cli) -> None:
         found = {row["name"]: row for row in done("formats", "--json").json}

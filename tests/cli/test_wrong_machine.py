@@ -65,10 +65,10 @@ def test_a_bundle_opened_with_a_runtime_of_another_format(
         (["device=directml"], "'directml' is not usable.*Windows only; usable: cpu"),
         (["device=cuda"], "'cuda' is not usable.*pip install onnxruntime-gpu; usable: cpu"),
         (["device=abacus"], "unknown device 'abacus'; expected one of"),
-        (["precision=bf16"], "precision=bf16; device 'cpu' of ONNX Runtime computes in f32"),
+        (["precision=bf16"], "precision=bf16; device 'cpu' of ONNX Runtime computes in fp32"),
         (
             ["precision=f8", "runtime=openvino"],
-            "precision=f8; expected one of f32, tf32, bf16, bf16-encoder",
+            "precision=f8; expected one of fp32, tf32, bf16, bf16-encoder",
         ),
         (["device=npu", "runtime=openvino"], "'npu' is not one that OpenVINO finds here"),
         (["imgsz=512"], "imgsz are fixed in a bundle"),
@@ -84,7 +84,7 @@ def test_devices_and_options_that_are_not_there(
     ("words", "match"),
     [
         (["cache=cached"], "cache=cached; runtime 'onnxruntime' has no use for it"),
-        (["precision=f16"], "precision=f16; device 'cpu' of ONNX Runtime computes in f32"),
+        (["precision=fp16"], "precision=fp16; device 'cpu' of ONNX Runtime computes in fp32"),
     ],
 )
 def test_predict_refuses_them_too(

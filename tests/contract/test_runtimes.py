@@ -148,7 +148,7 @@ class TestOpenVino(RuntimeContract):
         return RuntimeOptions(threads=1)
 
     def test_provider_tells_the_precision(self, model: Model) -> None:
-        assert model[ENCODER].provider == "OpenVINO CPU f32"
+        assert model[ENCODER].provider == "OpenVINO CPU fp32"
 
     def test_it_opens_onnx_as_well(
         self, small_bundle: Path, model: Model, embedding: Array
@@ -157,7 +157,7 @@ class TestOpenVino(RuntimeContract):
             small_bundle / "decoder.onnx",
             DECODER,
             device="cpu",
-            options=RuntimeOptions(precision="f32"),
+            options=RuntimeOptions(precision="fp32"),
         )
         feeds = self.feeds(embedding, self.prompts(embedding))
         expected = model[DECODER].run(feeds)["low_res_masks"]

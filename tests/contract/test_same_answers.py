@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from samdeploy import SAM
 from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES
+from samdeploy.metrics import mask_iou
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.rle import Rle
 from samdeploy.session import Array, RuntimeOptions
-from samdeploy.verify import mask_iou
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -45,7 +45,7 @@ def backend(request: pytest.FixtureRequest) -> tuple[str, Path]:
 @pytest.fixture(scope="module")
 def options(backend: tuple[str, Path], small_config: Path) -> RuntimeOptions:
     config = small_config if backend[0] == "torch" else None
-    return RuntimeOptions(precision="f32", config=config)
+    return RuntimeOptions(precision="fp32", config=config)
 
 
 @pytest.fixture(scope="module")

@@ -34,4 +34,4 @@ class TestTorchCuda(RuntimeContract):
         return RuntimeOptions(config=fixture("small_config"))
 
     def test_provider_names_the_arithmetic(self, model: Model) -> None:
-        assert model[ENCODER].provider == "torch cuda f32"
+        assert model[ENCODER].provider == "torch cuda fp32"

@@ -32,7 +32,8 @@ _SPECS = "specs.json"
 class TorchScriptExporter:
     name: ClassVar[str] = "torchscript"
     runtimes: ClassVar[tuple[str, ...]] = ("torchscript",)
-    options: ClassVar[frozenset[str]] = frozenset()
+    Options: ClassVar[type[ExportOptions]] = ExportOptions
+    tools: ClassVar[tuple[str, ...]] = ("torch",)
 
     @classmethod
     def availability(cls) -> Availability:
@@ -49,6 +50,7 @@ class TorchScriptExporter:
 class TorchScriptRuntime:
     name: ClassVar[str] = "torchscript"
     suffixes: ClassVar[tuple[str, ...]] = (".torchscript",)
+    Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     @classmethod
     def availability(cls) -> Availability:
