@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from samdeploy.benchmarks.measure import timed
 from samdeploy.precision import FP32, element_type
 from samdeploy.registry import load_runtime
 from samdeploy.session import RuntimeOptions
-
-from .measure import timed
 
 if TYPE_CHECKING:
     import onnx

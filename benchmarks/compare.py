@@ -7,11 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from samdeploy.benchmarks.records import Report, Statistics, read_report
+from samdeploy.benchmarks.tables import timing_names
 from samdeploy.errors import InputError
 from samdeploy.table import format_table
-
-from .records import Report, Statistics, read_report
-from .tables import timing_names
 
 #: Versions of these may differ: what they changed is what is compared.
 _OURS = ("samdeploy",)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from samdeploy.benchmarks.records import Device
 from samdeploy.devices import DEVICES, base_name
 from samdeploy.errors import InputError
 from samdeploy.registry import RUNTIMES, availability, runtime_names
 from samdeploy.session import Availability
-
-from .records import Device
 
 
 def runtime_states() -> dict[str, Availability]:

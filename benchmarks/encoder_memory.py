@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from samdeploy.benchmarks.measure import peak_memory, timed
+from samdeploy.benchmarks.weights import random_model
 from samdeploy.graphs import ENCODER, fixed_shape
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.session import RuntimeOptions
 from samdeploy.table import format_table
-
-from .measure import peak_memory, timed
-from .weights import random_model
 
 
 def export_encoder(folder: Path, name: str, usual: bool) -> Path:

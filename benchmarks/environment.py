@@ -8,9 +8,8 @@ import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
+from samdeploy.benchmarks.records import Environment, Gpu
 from samdeploy.processor import cpu_flags, cpu_name
-
-from .records import Environment, Gpu
 
 #: Distributions that can change a figure.
 _DISTRIBUTIONS = (

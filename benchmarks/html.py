@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from .plots import bar_chart
-from .records import Report, Statistics
-from .tables import Table, tables, timing_names
+from samdeploy.benchmarks.plots import bar_chart
+from samdeploy.benchmarks.records import Report, Statistics
+from samdeploy.benchmarks.tables import Table, tables, timing_names
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem;

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .environment import gpu_memory_used
-from .jobs import PROMPTS, Job, Outcome
+from samdeploy.benchmarks.environment import gpu_memory_used
+from samdeploy.benchmarks.jobs import PROMPTS, Job, Outcome
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import msgspec
 
+from samdeploy.benchmarks.devices import check_device, why_not
+from samdeploy.benchmarks.parameters import count_parameters
+from samdeploy.benchmarks.random_yolo import random_yolo
+from samdeploy.benchmarks.records import Case
+from samdeploy.benchmarks.result import Result, check_output
+from samdeploy.benchmarks.suite import check_format, exported, measured
+from samdeploy.benchmarks.weights import random_checkpoint
+from samdeploy.benchmarks.workbench import Say, Settings, Task, Workbench, workbench
 from samdeploy.bundle import Bundle
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name
@@ -15,15 +23,6 @@ from samdeploy.families import class_of
 from samdeploy.registry import RUNTIMES, availability
 from samdeploy.sam import SAM
 from samdeploy.yolo.names import is_yolo_name, why_no_yolo
-
-from .devices import check_device, why_not
-from .parameters import count_parameters
-from .random_yolo import random_yolo
-from .records import Case
-from .result import Result, check_output
-from .suite import check_format, exported, measured
-from .weights import random_checkpoint
-from .workbench import Say, Settings, Task, Workbench, workbench
 
 
 def compare_models(

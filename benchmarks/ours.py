@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import Pixels, Points
+from samdeploy.benchmarks.substitution import SubstitutedSession, Substitution
 from samdeploy.embedding import Embedding
 from samdeploy.graphs import CheckedSession
 from samdeploy.opening import open_model
 from samdeploy.sam import SAM
 from samdeploy.session import RuntimeOptions
-
-from .jobs import Job
-from .measure import Pixels, Points
-from .substitution import SubstitutedSession, Substitution
 
 
 class Ours:

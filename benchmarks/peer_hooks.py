@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .jobs import Job
-from .substitution import Substitution
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.substitution import Substitution
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .jobs import Job
-from .measure import Pixels, Points
-from .peer_hooks import as_prompts, substitute
-from .stand_in import install_stand_ins
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import Pixels, Points
+from samdeploy.benchmarks.peer_hooks import as_prompts, substitute
+from samdeploy.benchmarks.stand_in import install_stand_ins
 
 _TYPES = {"sam_b": "vit_b", "sam_l": "vit_l", "sam_h": "vit_h", "mobile_sam": "vit_t"}
 

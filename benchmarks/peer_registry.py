@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from .jobs import Job
-from .measure import Subject
-from .peer_meta import MetaPeer
-from .peer_samexporter import SamexporterPeer
-from .peer_transformers import TransformersPeer
-from .peer_ultralytics import UltralyticsPeer
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import Subject
+from samdeploy.benchmarks.peer_meta import MetaPeer
+from samdeploy.benchmarks.peer_samexporter import SamexporterPeer
+from samdeploy.benchmarks.peer_transformers import TransformersPeer
+from samdeploy.benchmarks.peer_ultralytics import UltralyticsPeer
 
 
 class Peer(Subject, Protocol):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .jobs import Job
-from .measure import NoWholeImageModeError, Pixels, Points
-from .stand_in import install_stand_ins
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import NoWholeImageModeError, Pixels, Points
+from samdeploy.benchmarks.stand_in import install_stand_ins
 
 _TYPES = {"sam_b": "vit_b", "sam_l": "vit_l", "sam_h": "vit_h", "mobile_sam": "mobile"}
 

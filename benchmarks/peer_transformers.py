@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .jobs import Job
-from .measure import Pixels, Points
-from .peer_hooks import as_prompts, substitute
-from .stand_in import install_stand_ins
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import Pixels, Points
+from samdeploy.benchmarks.peer_hooks import as_prompts, substitute
+from samdeploy.benchmarks.stand_in import install_stand_ins
 
 _VISION: dict[str, dict[str, Any]] = {
     "sam_b": {},

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .jobs import Job
-from .measure import Pixels, Points
-from .peer_hooks import substitute
-from .stand_in import install_stand_ins
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import Pixels, Points
+from samdeploy.benchmarks.peer_hooks import substitute
+from samdeploy.benchmarks.stand_in import install_stand_ins
 
 
 class UltralyticsPeer:

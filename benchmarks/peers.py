@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 
+from samdeploy.benchmarks.environment import installed
+from samdeploy.benchmarks.peer_registry import PEERS
+from samdeploy.benchmarks.processes import MALLOCS, MeasurementError, prepare_in_process
+from samdeploy.benchmarks.records import Case
+from samdeploy.benchmarks.result import Result, check_output
+from samdeploy.benchmarks.suite import check_format, measured, tasks_of_formats
+from samdeploy.benchmarks.workbench import Say, Settings, Task, Workbench, workbench
 from samdeploy.errors import InputError
-
-from .environment import installed
-from .peer_registry import PEERS
-from .processes import MALLOCS, MeasurementError, prepare_in_process
-from .records import Case
-from .result import Result, check_output
-from .suite import check_format, measured, tasks_of_formats
-from .workbench import Say, Settings, Task, Workbench, workbench
 
 
 def peers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .records import Statistics
+from samdeploy.benchmarks.records import Statistics
 
 _LABEL, _BAR, _ROW, _VALUE = 210, 430, 26, 130
 

@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from samdeploy.benchmarks.jobs import Job, Outcome
 from samdeploy.errors import SamDeployError
-
-from .jobs import Job, Outcome
 
 _T = TypeVar("_T")
 

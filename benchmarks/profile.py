@@ -23,6 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from samdeploy.benchmarks.arithmetic import count_flops, operator_seconds, peak_flops
+from samdeploy.benchmarks.environment import read_environment
+from samdeploy.benchmarks.measure import peak_memory, timed
+from samdeploy.benchmarks.substitution import SETTINGS, SubstitutedSession, Substitution
+from samdeploy.benchmarks.weights import random_checkpoint
+from samdeploy.benchmarks.workbench import IMAGE_SIZE
 from samdeploy.bundle import Bundle
 from samdeploy.export_pipeline import export
 from samdeploy.graphs import (
@@ -38,13 +44,6 @@ from samdeploy.opening import OpenedModel, open_model
 from samdeploy.sam import SAM
 from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions, Session, TensorSpec
-
-from .arithmetic import count_flops, operator_seconds, peak_flops
-from .environment import read_environment
-from .measure import peak_memory, timed
-from .substitution import SETTINGS, SubstitutedSession, Substitution
-from .weights import random_checkpoint
-from .workbench import IMAGE_SIZE
 
 #: Graphs of whole-image mode and the prompts of one call of each.
 _PROMPTS = {ENCODER: 1, PREPARE: 1, SCORER: 16, MASK_HEAD: 16}

@@ -6,7 +6,7 @@ They were taken on another machine, so they are no baseline of a ratio: for that
 
 from __future__ import annotations
 
-from .records import Published
+from samdeploy.benchmarks.records import Published
 
 _SOURCE = "Ultralytics documentation, models/sam, section 'SAM comparison vs YOLOv8'"
 _CONDITIONS = "CPU of an Apple M2 MacBook, 16 GB, 2023"

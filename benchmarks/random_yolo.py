@@ -11,12 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from samdeploy.benchmarks.environment import installed
+from samdeploy.benchmarks.stand_in import install_stand_ins
+from samdeploy.benchmarks.weights import SEED
 from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.export_pipeline import export
-
-from .environment import installed
-from .stand_in import install_stand_ins
-from .weights import SEED
 
 
 def random_yolo(name: str, format: str, output: Path) -> Path:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
+from samdeploy.benchmarks.html import html_page
+from samdeploy.benchmarks.records import Report, encode
+from samdeploy.benchmarks.tables import markdown, text_tables
 from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
-
-from .html import html_page
-from .records import Report, encode
-from .tables import markdown, text_tables
 
 
 def check_output(folder: Path) -> None:

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import msgspec
 
+from samdeploy.benchmarks.environment import read_environment
+from samdeploy.benchmarks.html import page
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.plots import scatter_chart
+from samdeploy.benchmarks.processes import measure_in_process
+from samdeploy.benchmarks.suite import exported
+from samdeploy.benchmarks.tables import Table
+from samdeploy.benchmarks.workbench import Settings, Workbench, workbench
 from samdeploy.bundle import Bundle
-
-from .environment import read_environment
-from .html import page
-from .jobs import Job
-from .plots import scatter_chart
-from .processes import measure_in_process
-from .suite import exported
-from .tables import Table
-from .workbench import Settings, Workbench, workbench
 
 
 def main() -> None:

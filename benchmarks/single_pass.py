@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import NoPromptsError, Pixels
 from samdeploy.families import class_of
 from samdeploy.session import RuntimeOptions
 from samdeploy.yolo.facade import YOLO
-
-from .jobs import Job
-from .measure import NoPromptsError, Pixels
 
 
 class SinglePass:

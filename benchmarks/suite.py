@@ -9,6 +9,11 @@ from typing import Any
 
 import msgspec
 
+from samdeploy.benchmarks.devices import check_device, why_not
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.records import Case
+from samdeploy.benchmarks.result import Result, check_output
+from samdeploy.benchmarks.workbench import Say, Settings, Task, Workbench, workbench
 from samdeploy.bundle import MANIFEST, Bundle, read_manifest
 from samdeploy.bundle_files import sha256
 from samdeploy.devices import base_name
@@ -16,12 +21,6 @@ from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.export_pipeline import export
 from samdeploy.precision import ARITHMETIC, arithmetic_name
 from samdeploy.registry import RUNTIMES, availability, load_exporter
-
-from .devices import check_device, why_not
-from .jobs import Job
-from .records import Case
-from .result import Result, check_output
-from .workbench import Say, Settings, Task, Workbench, workbench
 
 #: The format that needs no export: the checkpoint itself, run by torch.
 TORCH = "torch"

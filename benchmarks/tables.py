@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from samdeploy.benchmarks.measure import MEANING
+from samdeploy.benchmarks.records import Case, Conditions, Environment, Report, Statistics
 from samdeploy.table import format_table
-
-from .measure import MEANING
-from .records import Case, Conditions, Environment, Report, Statistics
 
 #: As ``yolo benchmark`` marks them; the last is what cannot run on this machine.
 MARKS = {"ok": "✅", "failed": "❌", "absent": "❎"}

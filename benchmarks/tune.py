@@ -18,6 +18,19 @@ from typing import Any
 
 import msgspec
 
+from samdeploy.benchmarks.devices import check_device
+from samdeploy.benchmarks.html import page
+from samdeploy.benchmarks.jobs import Outcome
+from samdeploy.benchmarks.plots import scatter_chart
+from samdeploy.benchmarks.processes import (
+    MeasurementError,
+    OutOfTimeError,
+    measure_in_process,
+    run_until,
+)
+from samdeploy.benchmarks.records import Statistics
+from samdeploy.benchmarks.tables import Table
+from samdeploy.benchmarks.workbench import Say, Settings, Workbench, workbench
 from samdeploy.bundle import VerificationRecord, new_bundle, read_manifest
 from samdeploy.calibration import check_data
 from samdeploy.checkpoints import resolve_checkpoint
@@ -32,15 +45,6 @@ from samdeploy.session import Exporter
 from samdeploy.settings import GPU_BATCH, WholeImageSettings
 from samdeploy.table import format_table
 from samdeploy.tuning import TUNING, TUNING_PAGE, Row, Tuning, machine
-
-from .devices import check_device
-from .html import page
-from .jobs import Outcome
-from .plots import scatter_chart
-from .processes import MeasurementError, OutOfTimeError, measure_in_process, run_until
-from .records import Statistics
-from .tables import Table
-from .workbench import Say, Settings, Workbench, workbench
 
 GOALS = ("whole_image", "click")
 #: Prompts in a decoder call that are tried beside the default, on a processor and on a GPU.

@@ -16,21 +16,27 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.benchmarks.devices import detect_devices, runtime_states
+from samdeploy.benchmarks.environment import read_environment
+from samdeploy.benchmarks.jobs import Job, Outcome
+from samdeploy.benchmarks.processes import MeasurementError, measure_in_process
+from samdeploy.benchmarks.published import PUBLISHED
+from samdeploy.benchmarks.records import (
+    SCHEMA_VERSION,
+    Case,
+    Conditions,
+    Report,
+    Statistics,
+    image_hash,
+)
+from samdeploy.benchmarks.substitution import SETTINGS
+from samdeploy.benchmarks.weights import DESCRIPTION, random_checkpoint
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError
 from samdeploy.images import load_image
 from samdeploy.metrics import mask_iou
 from samdeploy.scenes import generate_scene
 from samdeploy.settings import WholeImageSettings
-
-from .devices import detect_devices, runtime_states
-from .environment import read_environment
-from .jobs import Job, Outcome
-from .processes import MeasurementError, measure_in_process
-from .published import PUBLISHED
-from .records import SCHEMA_VERSION, Case, Conditions, Report, Statistics, image_hash
-from .substitution import SETTINGS
-from .weights import DESCRIPTION, random_checkpoint
 
 Say = Callable[[str], None]
 

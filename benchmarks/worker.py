@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from .jobs import Job
-from .measure import Subject, measure
-from .ours import Ours
-from .peer_registry import PEERS
-from .single_pass import SinglePass
+from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import Subject, measure
+from samdeploy.benchmarks.ours import Ours
+from samdeploy.benchmarks.peer_registry import PEERS
+from samdeploy.benchmarks.single_pass import SinglePass
 
 #: Names to what opens the model of a job.
 SUBJECTS: dict[str, Callable[[Job], Subject]] = {
