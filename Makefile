@@ -6,6 +6,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+SPOKES := exporters runtimes benchmarks
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-full lint types wheel clean
@@ -25,8 +26,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Laid out as it is installed: the spokes inside the package.
 types: $(READY)
-	$(BIN)/mypy samdeploy runtimes exporters benchmarks
+	@rm -rf build/types/samdeploy && mkdir -p build/types/samdeploy
+	@ln -s $(abspath $(wildcard samdeploy/*)) $(abspath $(SPOKES)) build/types/samdeploy
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p samdeploy
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist

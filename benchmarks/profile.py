@@ -30,7 +30,8 @@ from samdeploy.benchmarks.substitution import SETTINGS, SubstitutedSession, Subs
 from samdeploy.benchmarks.weights import random_checkpoint
 from samdeploy.benchmarks.workbench import IMAGE_SIZE
 from samdeploy.bundle import Bundle
-from samdeploy.export_pipeline import export
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.scenes import generate_scene
 from samdeploy.graphs import (
     ENCODER,
     MASK_HEAD,
@@ -42,7 +43,6 @@ from samdeploy.graphs import (
 )
 from samdeploy.opening import OpenedModel, open_model
 from samdeploy.sam import SAM
-from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions, Session, TensorSpec
 
 #: Graphs of whole-image mode and the prompts of one call of each.

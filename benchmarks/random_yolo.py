@@ -15,7 +15,7 @@ from samdeploy.benchmarks.environment import installed
 from samdeploy.benchmarks.stand_in import install_stand_ins
 from samdeploy.benchmarks.weights import SEED
 from samdeploy.errors import RuntimeUnavailableError
-from samdeploy.export_pipeline import export
+from samdeploy.exporting.pipeline import export
 
 
 def random_yolo(name: str, format: str, output: Path) -> Path:

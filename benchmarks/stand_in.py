@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from samdeploy.postprocess import nms as our_nms
+from samdeploy.masks.postprocess import nms as our_nms
 
 if TYPE_CHECKING:
     from torch import Tensor

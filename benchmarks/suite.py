@@ -18,7 +18,7 @@ from samdeploy.bundle import MANIFEST, Bundle, read_manifest
 from samdeploy.bundle_files import sha256
 from samdeploy.devices import base_name
 from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
-from samdeploy.export_pipeline import export
+from samdeploy.exporting.pipeline import export
 from samdeploy.precision import ARITHMETIC, arithmetic_name
 from samdeploy.registry import RUNTIMES, availability, load_exporter
 

@@ -32,19 +32,19 @@ from samdeploy.benchmarks.records import Statistics
 from samdeploy.benchmarks.tables import Table
 from samdeploy.benchmarks.workbench import Say, Settings, Workbench, workbench
 from samdeploy.bundle import VerificationRecord, new_bundle, read_manifest
-from samdeploy.calibration import check_data
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name, is_gpu
 from samdeploy.errors import InputError, SamDeployError
+from samdeploy.exporting.calibration import check_data
 from samdeploy.json_files import encode_json
 from samdeploy.options import options_of
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, exporter_names, load_exporter
 from samdeploy.schemes import schemes
 from samdeploy.session import Exporter
-from samdeploy.settings import GPU_BATCH, WholeImageSettings
 from samdeploy.table import format_table
 from samdeploy.tuning import TUNING, TUNING_PAGE, Row, Tuning, machine
+from samdeploy.whole_image.settings import GPU_BATCH, WholeImageSettings
 
 GOALS = ("whole_image", "click")
 #: Prompts in a decoder call that are tried beside the default, on a processor and on a GPU.

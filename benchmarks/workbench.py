@@ -33,10 +33,10 @@ from samdeploy.benchmarks.substitution import SETTINGS
 from samdeploy.benchmarks.weights import DESCRIPTION, random_checkpoint
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError
+from samdeploy.exporting.metrics import mask_iou
+from samdeploy.exporting.scenes import generate_scene
 from samdeploy.images import load_image
-from samdeploy.metrics import mask_iou
-from samdeploy.scenes import generate_scene
-from samdeploy.settings import WholeImageSettings
+from samdeploy.whole_image.settings import WholeImageSettings
 
 Say = Callable[[str], None]
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
-from samdeploy.export_options import HalfOption, Int8Options, PromptLimits
+from samdeploy.exporting.layer_names import belongs_to
+from samdeploy.exporting.options import HalfOption, Int8Options, PromptLimits
 from samdeploy.graphs import DYNAMIC, ENCODER, MASK_HEAD, MEANING, SCORER
-from samdeploy.layer_names import belongs_to
 from samdeploy.models import GraphModule
 from samdeploy.options import option
 from samdeploy.session import Availability, Graph

@@ -8,17 +8,17 @@ from typing import ClassVar
 
 import onnx
 
-from samdeploy.calibration import calibration_inputs
-from samdeploy.export_options import FloatOptions, WeightsOnlyOptions
+from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
+from samdeploy.exporters.passes.onnx_half import to_half
+from samdeploy.exporters.passes.onnx_int8 import quantizable, to_int8
+from samdeploy.exporters.passes.onnx_int8_weights import to_int8_weights
+from samdeploy.exporters.passes.onnx_storage import constants_to_weights, store_as, store_in_bytes
+from samdeploy.exporters.passes.onnx_tables import compress_tables
+from samdeploy.exporting.calibration import calibration_inputs
+from samdeploy.exporting.options import FloatOptions, WeightsOnlyOptions
 from samdeploy.graphs import ENCODER
 from samdeploy.limits import whole
 from samdeploy.models import GraphModule
-from samdeploy.models.onnx_graph import onnx_graph, save_onnx
-from samdeploy.models.onnx_half import to_half
-from samdeploy.models.onnx_int8 import quantizable, to_int8
-from samdeploy.models.onnx_int8_weights import to_int8_weights
-from samdeploy.models.onnx_storage import constants_to_weights, store_as, store_in_bytes
-from samdeploy.models.onnx_tables import compress_tables
 from samdeploy.options import option
 from samdeploy.session import Availability, Graph
 

@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 import openvino as ov
 import torch
 
-from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import ExportError
-from samdeploy.export_options import FloatOptions, WeightsOnlyOptions
+from samdeploy.exporters.passes.nncf import quiet_nncf
+from samdeploy.exporters.passes.openvino_storage import compress_tables, store_as, store_in_bytes
+from samdeploy.exporting.calibration import COUNT, calibration_inputs
+from samdeploy.exporting.layer_names import belongs_to
+from samdeploy.exporting.options import FloatOptions, WeightsOnlyOptions
 from samdeploy.graphs import ENCODER
-from samdeploy.layer_names import belongs_to
 from samdeploy.models import GraphModule
-from samdeploy.models.openvino_storage import compress_tables, store_as, store_in_bytes
-from samdeploy.nncf_library import quiet_nncf
 from samdeploy.session import Availability, Graph
 
 #: Operators with weights.

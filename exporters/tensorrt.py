@@ -1,9 +1,8 @@
 """TensorRT: one engine per graph, from our ONNX graphs, by TensorRT or TensorRT-RTX.
 
 The network is strongly typed: every layer computes in the type that the ONNX graph gives it, so
-``half`` and ``bf16`` are a matter of casts in the graph (:mod:`samdeploy.models.onnx_half`),
-``int8`` one of quantising operators (:mod:`samdeploy.models.onnx_int8`), and none of hints. Both
-libraries build such networks, and RTX builds no others.
+``half`` and ``bf16`` are a matter of casts in the graph, ``int8`` one of quantising operators, and
+none of hints. Both libraries build such networks, and RTX builds no others.
 """
 
 from __future__ import annotations
@@ -21,18 +20,25 @@ from typing import Any, ClassVar
 import onnx
 from tqdm import tqdm
 
-from samdeploy.calibration import calibration_inputs
+from samdeploy.bundle_files import sidecar_path
 from samdeploy.errors import ExportError, RuntimeUnavailableError
-from samdeploy.export_options import CalibratedOptions, FloatOptions, PromptLimits
+from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
+from samdeploy.exporters.passes.onnx_half import to_half
+from samdeploy.exporters.passes.onnx_int8 import to_int8
+from samdeploy.exporting.calibration import calibration_inputs
+from samdeploy.exporting.options import CalibratedOptions, FloatOptions, PromptLimits
 from samdeploy.graphs import DYNAMIC, ENCODER
 from samdeploy.models import GraphModule
-from samdeploy.models.onnx_graph import onnx_graph, save_onnx
-from samdeploy.models.onnx_half import to_half
-from samdeploy.models.onnx_int8 import to_int8
 from samdeploy.options import option
+from samdeploy.runtimes.tensorrt_library import (
+    INSTALL,
+    BuilderOptions,
+    Library,
+    building_library,
+    logger,
+)
+from samdeploy.runtimes.tensorrt_sidecar import Range, Sidecar, write_sidecar
 from samdeploy.session import Availability, Graph, TensorSpec
-from samdeploy.tensorrt_library import INSTALL, BuilderOptions, Library, building_library, logger
-from samdeploy.tensorrt_sidecar import Range, Sidecar, sidecar_path, write_sidecar
 
 #: The likeliest prompt is a click: a point and SAM's padding.
 _LIKELY_POINTS = 2

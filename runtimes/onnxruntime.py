@@ -24,9 +24,9 @@ from samdeploy.cuda_driver import find_gpus
 from samdeploy.devices import base_name
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import dimension
-from samdeploy.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
 from samdeploy.precision import FP32
 from samdeploy.resident import Resident, freeze, is_frozen
+from samdeploy.runtimes.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}

@@ -19,9 +19,9 @@ import numpy as np
 from samdeploy.cuda_driver import Buffer, CapturedGraph, Device, Gpu, find_gpus
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import DYNAMIC, dimension
+from samdeploy.runtimes.tensorrt_library import INSTALL, Library, installed_libraries, logger
+from samdeploy.runtimes.tensorrt_sidecar import check_sidecar, read_sidecar
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
-from samdeploy.tensorrt_library import INSTALL, Library, installed_libraries, logger
-from samdeploy.tensorrt_sidecar import check_sidecar, read_sidecar
 
 
 class TensorRtRuntime:

@@ -4,10 +4,9 @@ Export a checkpoint to a verified bundle, open it on any runtime, segment by poi
 or the whole image. Running a bundle needs no torch.
 """
 
-from importlib.metadata import version
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
-from samdeploy.annotate import AnnotationSummary, auto_annotate
-from samdeploy.benchmarking import benchmark, tune
 from samdeploy.embedding import Embedding
 from samdeploy.errors import (
     BundleError,
@@ -20,14 +19,18 @@ from samdeploy.errors import (
     SamDeployError,
     VerificationError,
 )
-from samdeploy.export_pipeline import export
 from samdeploy.image_options import ImageOptions
-from samdeploy.masks import Masks
+from samdeploy.masks.masks import Masks
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
 from samdeploy.yolo.facade import YOLO, FastSAM
 
-__version__ = version("samdeploy")
+if TYPE_CHECKING:
+    from samdeploy.annotation.annotate import AnnotationSummary, auto_annotate
+    from samdeploy.benchmarking import benchmark, tune
+    from samdeploy.exporting.pipeline import export
+
+__version__ = metadata.version("samdeploy")
 
 __all__ = [
     "SAM",
@@ -53,3 +56,19 @@ __all__ = [
     "export",
     "tune",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What is not needed to run a model is imported when it is first named."""
+    if name not in __all__:
+        raise AttributeError(f"module 'samdeploy' has no attribute '{name}'")
+    from samdeploy import benchmarking
+    from samdeploy.annotation import annotate
+    from samdeploy.exporting import pipeline
+
+    found = {**vars(benchmarking), **vars(pipeline), **vars(annotate)}[name]
+    return globals().setdefault(name, found)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

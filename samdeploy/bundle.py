@@ -86,7 +86,7 @@ class SourceRecord(msgspec.Struct, frozen=True):
 
 
 class VerificationRecord(msgspec.Struct, frozen=True):
-    """Distance from the torch reference; see :mod:`samdeploy.verify` for the inputs used.
+    """Distance from the torch reference; see :mod:`samdeploy.exporting.verify` for the inputs used.
 
     ``whole_image_kept`` of the reference's ``whole_image_masks`` were found again.
     ``arithmetic`` is what the graphs computed in, see :mod:`samdeploy.precision`.
@@ -121,6 +121,35 @@ class VerificationRecord(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "arithmetic", arithmetic_name(self.arithmetic))
+
+    @property
+    def ran(self) -> bool:
+        """Whether anything was measured."""
+        return self.mode not in ("off", "not run")
+
+    @property
+    def kind(self) -> str:
+        """What was overlapped: ``box`` or ``mask``."""
+        return "box" if self.detections else "mask"
+
+    @property
+    def iou_mean(self) -> float:
+        """Mean overlap with the reference's."""
+        return self.box_iou_mean if self.detections else self.mask_iou_mean
+
+    @property
+    def verdict(self) -> str:
+        return "passed" if self.passed else "MISSED"
+
+    @property
+    def sentence(self) -> str:
+        """The result in one line."""
+        if self.mode == "off":
+            return "not verified (verify=off)"
+        if not self.ran:
+            return f"not verified: {self.note}"
+        mean = f"mean {self.kind} IoU {self.iou_mean:.4f}"
+        return f"{self.verdict}, {mean} (at least {self.tolerance:g})"
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -24,10 +24,10 @@ from samdeploy.registry import (
     runtime_names,
 )
 from samdeploy.session import RuntimeOptions
-from samdeploy.settings import GPU_BATCH, WholeImageSettings
 from samdeploy.text import reason
 from samdeploy.tuning import Tuning, read_tuning, tuned
 from samdeploy.verified import notice_unless_verified, with_arithmetic
+from samdeploy.whole_image.settings import GPU_BATCH, WholeImageSettings
 
 #: The runtime that invents its answers: for tests, by name alone.
 _PRETENDS = "fake"

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samdeploy.benchmarking import BenchmarkResult, benchmark
 from samdeploy.embedding import Embedding
 from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
-from samdeploy.export_pipeline import export
 from samdeploy.geometry import Transform
 from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ChannelOrder, ImageSource, load_image
-from samdeploy.masks import Masks
+from samdeploy.masks.masks import Masks
+from samdeploy.masks.results import results_of
 from samdeploy.opening import OpenedModel, open_model
 from samdeploy.prompts import Nested, Prompt, check_prompts, collect_prompts, encode_prompts
 from samdeploy.session import RuntimeOptions
-from samdeploy.settings import WholeImageSettings
-from samdeploy.sources import iter_sources, results_of
+from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
-from samdeploy.verification_table import verification_facts
-from samdeploy.whole_image import generate
+from samdeploy.verified import verification_facts
+from samdeploy.whole_image.generate import generate
+from samdeploy.whole_image.settings import WholeImageSettings
+
+if TYPE_CHECKING:
+    from samdeploy.benchmarking import BenchmarkResult
 
 #: Prompts in one decoder call of :meth:`SAM.predict`. At 1024 pixels each needs some 60 MB while
 #: its masks are made, and more than a few gain no speed.
@@ -202,7 +204,7 @@ class SAM:
     ) -> Masks:
         """Whole-image segmentation of an image, or of the one of :meth:`set_image`.
 
-        ``settings`` are those of :class:`~samdeploy.settings.WholeImageSettings`, under
+        ``settings`` are those of :class:`~samdeploy.whole_image.settings.WholeImageSettings`, under
         Ultralytics' or Meta's names; those left out are what the model recommends, else Meta's
         defaults. ``progress(done, total)`` counts grid points.
         """
@@ -295,11 +297,15 @@ class SAM:
             raise InputError(
                 f"'{self.source}' is a bundle, which cannot be exported again; open the checkpoint."
             )
+        from samdeploy.exporting.pipeline import export  # here: a click needs none of it
+
         opened_with = {"config": self._options.config, "imgsz": self._options.imgsz}
         return export(self._model, **{**opened_with, **options})
 
     def benchmark(self, **options: Any) -> BenchmarkResult:
         """Measure what this model was opened from; see :func:`samdeploy.benchmark`."""
+        from samdeploy.benchmarking import benchmark
+
         if self._opened.bundle is not None:
             return benchmark(self._model, **options)
         opened_with = {"config": self._options.config, "imgsz": self._options.imgsz}

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,6 @@ from samdeploy.limits import whole
 from samdeploy.options import option
 from samdeploy.precision import ARITHMETIC, FP32, arithmetic_name
 from samdeploy.schemes import scheme_of
-
-if TYPE_CHECKING:
-    from samdeploy.models import GraphModule
 
 Array: TypeAlias = NDArray[Any]
 
@@ -151,7 +148,7 @@ class RuntimeOptions:
 class ExportOptions:
     """What every exporter is told. Its own ``Options`` add to it what it can be asked, as fields
     made with :func:`samdeploy.options.option`; groups that several exporters share are in
-    :mod:`samdeploy.export_options`.
+    :mod:`samdeploy.exporting.options`.
 
     Attributes:
         metadata: facts about the source, written into the artifacts.
@@ -255,10 +252,11 @@ class Exporter(Protocol):
         """Never raises."""
         ...
 
-    def export(self, graph: GraphModule, folder: Path, options: Any) -> Graph:
+    def export(self, graph: Any, folder: Path, options: Any) -> Graph:
         """Write one graph into ``folder``, which exists, and describe what was written. Files are
         named after the graph's role: the other graphs of the model go into the same folder.
-        ``options`` are an instance of ``Options``.
+        ``graph`` is a :class:`samdeploy.models.GraphModule`, ``options`` an instance of
+        ``Options``.
 
         Raises:
             ExportError: the backend's converter failed.

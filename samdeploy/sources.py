@@ -5,8 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +16,7 @@ from PIL import Image
 
 from samdeploy.errors import InputError
 from samdeploy.files import check_file
-from samdeploy.image_options import ImageOptions
-from samdeploy.images import ImageSource, image_suffixes, load_image
-from samdeploy.masks import Masks
+from samdeploy.images import ImageSource, image_suffixes
 from samdeploy.notices import notice
 from samdeploy.text import as_utf8, shown
 
@@ -67,22 +64,6 @@ def iter_sources(source: ImageSource) -> Iterator[ImageSource]:
             yield from map(Image.fromarray, iter_video(path))
         else:
             yield path
-
-
-def results_of(
-    segment: Callable[[T], Masks], images: Iterable[T], stream: bool, options: ImageOptions
-) -> list[Masks] | Iterator[Masks]:
-    """``segment`` of each image, one by one with ``stream``. In a list, the picture of a file is
-    not kept but read again when it is asked for."""
-    if stream:
-        return map(segment, images)
-    results = []
-    for image in images:
-        found = segment(image)
-        if isinstance(image, (str, os.PathLike)):
-            found.image = partial(load_image, image, options=options)
-        results.append(found)
-    return results
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:

@@ -16,7 +16,7 @@ from samdeploy.json_files import UnreadableError, decode_json, read_regular
 from samdeploy.precision import FP32, arithmetic_name
 from samdeploy.processor import cpu_name
 from samdeploy.session import MOST_THREADS, RuntimeOptions
-from samdeploy.settings import COUNTS
+from samdeploy.whole_image.settings import COUNTS
 
 #: The choice, and a page that shows it.
 TUNING, TUNING_PAGE = "tune.json", "tune.html"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from samdeploy.bundle import Bundle
+from samdeploy.bundle import Bundle, Manifest
 from samdeploy.notices import notice
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.session import RuntimeOptions
@@ -40,6 +41,20 @@ def notice_unless_verified(precision: str, bundle: Bundle | None) -> None:
         ", ".join(passed) or "none",
         precision,
     )
+
+
+def verification_facts(manifest: Manifest, arithmetic: str) -> dict[str, Any]:
+    """For ``info`` of a model that computes in ``arithmetic``: whether that was verified, and what
+    was found in every arithmetic that was."""
+    records = manifest.verifications
+    running = records.get(arithmetic)
+    mean = running.iou_mean if running is not None and running.ran else None
+    kind = "mask" if manifest.family == "sam" else "box"
+    return {
+        "verified": running is not None and running.passed,
+        f"{kind}_iou_against_torch": mean,
+        "verifications": {name: record.sentence for name, record in records.items()},
+    }
 
 
 def _passed(bundle: Bundle | None) -> list[str]:

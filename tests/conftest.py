@@ -13,8 +13,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from samdeploy.export_pipeline import export
-from samdeploy.scenes import Scene, generate_scene
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.scenes import Scene, generate_scene
 
 _GOLDEN = Path(__file__).parent / "golden"
 

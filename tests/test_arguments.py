@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from samdeploy.arguments import Keys, load_masks, parse_numbers, rewrite
+from samdeploy.cli.words import Keys, load_masks, parse_numbers, rewrite
 from samdeploy.errors import InputError
 
 COMMANDS = {

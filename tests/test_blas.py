@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from samdeploy.blas import one_blas_thread
-from samdeploy.settings import WholeImageSettings
-from samdeploy.whole_image import generate
+from samdeploy.whole_image.blas import one_blas_thread
+from samdeploy.whole_image.generate import generate
+from samdeploy.whole_image.settings import WholeImageSettings
 
 
 def threads() -> list[int]:

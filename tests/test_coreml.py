@@ -19,13 +19,13 @@ import pytest
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.export_pipeline import export
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.scenes import Scene
+from samdeploy.exporting.verify import verify_bundle
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER
 from samdeploy.registry import load_runtime
 from samdeploy.runtimes import coreml, mil
-from samdeploy.scenes import Scene
 from samdeploy.session import RuntimeOptions
-from samdeploy.verify import verify_bundle
 
 # coremltools announces its own and NumPy's deprecations while it reads a program.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

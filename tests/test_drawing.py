@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samdeploy.drawing import colour, draw_masks
-from samdeploy.rle import Rle
+from samdeploy.masks.drawing import colour, draw_masks
+from samdeploy.masks.rle import Rle
 
 
 @pytest.fixture

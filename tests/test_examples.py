@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from samdeploy.scenes import generate_scene
+from samdeploy.exporting.scenes import generate_scene
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))

@@ -11,15 +11,15 @@ import onnxruntime as ort
 import pytest
 
 import samdeploy.exporters.onnx as onnx_exporter
-import samdeploy.models.onnx_graph as onnx_graph
-from samdeploy import verify
+import samdeploy.exporters.passes.onnx_graph as onnx_graph
 from samdeploy.bundle import Bundle, VerificationRecord
 from samdeploy.errors import CheckpointError, InputError, VerificationError
-from samdeploy.export_pipeline import export
+from samdeploy.exporting import verify
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.verify import verify_bundle
 from samdeploy.graphs import ALL_ROLES, CONTRACT, SCORER
 from samdeploy.models import graph_modules
 from samdeploy.models.load import load_sam
-from samdeploy.verify import verify_bundle
 
 
 @pytest.fixture(params=ALL_ROLES)

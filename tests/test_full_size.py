@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from samdeploy.bundle import Bundle
 from samdeploy.cuda_driver import find_gpus
-from samdeploy.export_pipeline import export
+from samdeploy.exporting.pipeline import export
 from samdeploy.graphs import ALL_ROLES, CONTRACT
 from samdeploy.prompts import Prompt
+from samdeploy.runtimes.tensorrt_sidecar import read_sidecar
 from samdeploy.sam import SAM
 from samdeploy.session import RuntimeOptions
-from samdeploy.tensorrt_sidecar import read_sidecar
 
 pytestmark = pytest.mark.full_size
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import samdeploy
-from samdeploy import export_pipeline
 from samdeploy.errors import ExportError
-from samdeploy.rle import Rle
+from samdeploy.exporting import pipeline as export_pipeline
+from samdeploy.masks.rle import Rle
 
 FILE = Path(__file__).parents[1] / "tools" / "gpu_check.py"
 

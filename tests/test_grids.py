@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samdeploy.grids import crop_boxes, make_crops, point_grid
-from samdeploy.settings import WholeImageSettings
+from samdeploy.whole_image.grids import crop_boxes, make_crops, point_grid
+from samdeploy.whole_image.settings import WholeImageSettings
 
 HELPERS = json.loads((Path(__file__).parent / "golden/amg/helpers.json").read_text())
 SETTINGS = json.loads((Path(__file__).parent / "golden/amg/settings.json").read_text())["settings"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samdeploy import Masks, lettering
-from samdeploy.rle import Rle
+from samdeploy import Masks
+from samdeploy.masks import lettering
+from samdeploy.masks.rle import Rle
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from pycocotools.coco import COCO
 from samdeploy import InputError, Masks, RuntimeUnavailableError
 from samdeploy.errors import OutputError
 from samdeploy.geometry import Transform, resize_logits
-from samdeploy.postprocess import mask_boxes
-from samdeploy.rle import Rle
+from samdeploy.masks.postprocess import mask_boxes
+from samdeploy.masks.rle import Rle
 
 SIZE = (60, 90)
 

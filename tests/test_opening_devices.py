@@ -11,7 +11,7 @@ import pytest
 from samdeploy import opening
 from samdeploy.bundle import Bundle
 from samdeploy.devices import DEVICES, is_gpu
-from samdeploy.settings import GPU_BATCH
+from samdeploy.whole_image.settings import GPU_BATCH
 
 
 @pytest.mark.parametrize(

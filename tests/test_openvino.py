@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.errors import InputError
-from samdeploy.export_pipeline import export
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.verify import verify_bundle
 from samdeploy.graphs import ALL_ROLES, ENCODER
 from samdeploy.precision import arithmetic_name, element_type
 from samdeploy.prompts import Prompt
 from samdeploy.runtimes.openvino import OpenVinoRuntime, OpenVinoSession, check_honoured
 from samdeploy.session import Array, RuntimeOptions
-from samdeploy.verify import verify_bundle
 from tests.rounding import bf16, bf16_openvino
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as random_arrays
 
-from samdeploy.postprocess import (
+from samdeploy.masks.postprocess import (
     fill_holes,
     mask_boxes,
     near_crop_edge,
@@ -20,7 +20,7 @@ from samdeploy.postprocess import (
     remove_islands,
     stability_scores,
 )
-from samdeploy.rle import Rle
+from samdeploy.masks.rle import Rle
 
 FOLDER = Path(__file__).parent / "golden/amg"
 HELPERS = json.loads((FOLDER / "helpers.json").read_text())

@@ -18,30 +18,30 @@ from onnx import numpy_helper
 from PIL import Image
 
 from samdeploy.bundle import Bundle, SourceRecord, VerificationRecord
-from samdeploy.calibration import COUNT, calibration_inputs
 from samdeploy.errors import InputError, RuntimeUnavailableError, VerificationError
-from samdeploy.export_options import (
+from samdeploy.exporters.onnx import OnnxExporter
+from samdeploy.exporters.passes.onnx_int8 import quantizable, to_int8
+from samdeploy.exporters.passes.onnx_int8_weights import to_int8_weights
+from samdeploy.exporting.calibration import COUNT, calibration_inputs
+from samdeploy.exporting.int8_repair import Attempt, nearest, repair
+from samdeploy.exporting.layer_names import belongs_to
+from samdeploy.exporting.options import (
     CalibratedOptions,
     FloatOptions,
     HalfOption,
     Int8Options,
     WeightsOnlyOptions,
 )
-from samdeploy.export_pipeline import export
-from samdeploy.exporters.onnx import OnnxExporter
-from samdeploy.fallback import Attempt, nearest, repair
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.scenes import generate_scene
+from samdeploy.exporting.verify import check
 from samdeploy.graphs import ENCODER
-from samdeploy.layer_names import belongs_to
 from samdeploy.models import GraphModule, graph_modules
 from samdeploy.models.families import ModelFacts
 from samdeploy.models.load import load_sam
-from samdeploy.models.onnx_int8 import quantizable, to_int8
-from samdeploy.models.onnx_int8_weights import to_int8_weights
 from samdeploy.models.sensitivity import sensitivity
 from samdeploy.registry import load_exporter, load_runtime
-from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions, Session
-from samdeploy.verify import check
 
 #: The layer that the outliers go through.
 POISONED = "image_encoder.blocks.2.mlp.lin1"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from samdeploy.prefetch import prefetch, side_by_side
+from samdeploy.whole_image.prefetch import prefetch, side_by_side
 
 
 def test_order_and_end() -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from samdeploy import registry
-from samdeploy.scenes import generate_scene
+from samdeploy.exporting.scenes import generate_scene
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

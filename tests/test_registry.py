@@ -15,8 +15,8 @@ from samdeploy import registry
 from samdeploy.bundle import read_manifest
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.export_pipeline import export
 from samdeploy.exporters import onnx as onnx_exporter
+from samdeploy.exporting.pipeline import export
 from samdeploy.models import GraphModule
 from samdeploy.options import options_of
 from samdeploy.runtimes.fake import FakeRuntime

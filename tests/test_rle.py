@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from samdeploy.errors import InputError
-from samdeploy.rle import Rle, compress, decompress
+from samdeploy.masks.rle import Rle, compress, decompress
 
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
 COUNTS = st.lists(st.integers(0, 2**31), min_size=1, max_size=30)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from samdeploy.errors import InputError
-from samdeploy.settings import WholeImageSettings
+from samdeploy.whole_image.settings import WholeImageSettings
 
 
 def test_defaults_are_those_of_segment_anything() -> None:

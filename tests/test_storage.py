@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from samdeploy.bundle import Bundle
-from samdeploy.calibration import calibration_inputs
-from samdeploy.export_pipeline import export
+from samdeploy.exporters.passes.onnx_storage import store_as
+from samdeploy.exporters.passes.weights import is_large, narrow
+from samdeploy.exporting.calibration import calibration_inputs
+from samdeploy.exporting.pipeline import export
 from samdeploy.graphs import ALL_ROLES, ENCODER
 from samdeploy.models import GraphModule, graph_modules
 from samdeploy.models.load import load_sam
-from samdeploy.models.onnx_storage import store_as
-from samdeploy.models.storage import is_large, narrow
 from samdeploy.opening import open_graphs
 from samdeploy.registry import load_exporter
 from samdeploy.session import RuntimeOptions

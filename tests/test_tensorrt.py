@@ -24,28 +24,29 @@ sys.path.insert(0, str(Path(__file__).parent / "contract"))
 from emulated_gpu import Driver, Emulation
 
 import samdeploy.exporters.tensorrt as exporter
-import samdeploy.tensorrt_library as tensorrt_library
+import samdeploy.runtimes.tensorrt_library as tensorrt_library
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
-from samdeploy.calibration import calibration_inputs
+from samdeploy.bundle_files import sidecar_path
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.export_pipeline import export
+from samdeploy.exporters.passes.onnx_half import to_half
+from samdeploy.exporters.passes.onnx_int8 import to_int8
+from samdeploy.exporting.calibration import calibration_inputs
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.scenes import generate_scene
+from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.geometry import Transform
 from samdeploy.graphs import ALL_ROLES, CONTRACT, DECODER, ENCODER, PREPARE, ROLES, SCORER
-from samdeploy.models.onnx_half import to_half
-from samdeploy.models.onnx_int8 import to_int8
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, load_runtime
-from samdeploy.scenes import generate_scene
+from samdeploy.runtimes.tensorrt_library import TensorRt, TensorRtRtx, logger
+from samdeploy.runtimes.tensorrt_sidecar import Sidecar, read_sidecar
 from samdeploy.session import Array, RuntimeOptions
-from samdeploy.tensorrt_library import TensorRt, TensorRtRtx, logger
-from samdeploy.tensorrt_sidecar import Sidecar, read_sidecar, sidecar_path
-from samdeploy.verify_sam import verify_sessions
 
 GPU = bool(find_gpus()[0])
 without_gpu = pytest.mark.skipif(GPU, reason="there is a GPU here")

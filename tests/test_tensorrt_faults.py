@@ -28,8 +28,8 @@ from samdeploy.exporters import tensorrt as exporter
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER
 from samdeploy.opening import open_graphs
 from samdeploy.registry import load_runtime
+from samdeploy.runtimes.tensorrt_library import building_library
 from samdeploy.session import Array, RuntimeOptions, Session
-from samdeploy.tensorrt_library import building_library
 
 Open = Callable[..., Session]
 
@@ -328,7 +328,7 @@ class TestWhichLibrary:
         def missing(self: object) -> Any:
             raise ImportError("No module named 'tensorrt'")
 
-        import samdeploy.tensorrt_library as module
+        import samdeploy.runtimes.tensorrt_library as module
 
         monkeypatch.setattr(module.LIBRARIES[0], "_import", missing)
         assert building_library().short == "rtx"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from samdeploy.constants import MASK_THRESHOLD
 from samdeploy.geometry import Transform, interpolation_matrix, resize_logits
-from samdeploy.postprocess import mask_boxes, stability_scores
-from samdeploy.rle import Rle
-from samdeploy.upscaling import Upscaler
+from samdeploy.masks.postprocess import mask_boxes, stability_scores
+from samdeploy.masks.rle import Rle
+from samdeploy.whole_image.upscaling import Upscaler
 
 SIZES = [(120, 180), (37, 53), (133, 77), (1, 200), (200, 1), (3, 5), (64, 64), (300, 300)]
 

@@ -10,12 +10,12 @@ import pytest
 
 from samdeploy.bundle import VerificationRecord
 from samdeploy.errors import VerificationError
+from samdeploy.exporting.metrics import mask_iou
+from samdeploy.exporting.verify import check
+from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.graphs import DECODER, ENCODER, CheckedSession
-from samdeploy.metrics import mask_iou
 from samdeploy.runtimes.fake import FakeDecoder, FakeEncoder
 from samdeploy.session import Array
-from samdeploy.verify import check
-from samdeploy.verify_sam import verify_sessions
 
 
 def sessions(

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
-from samdeploy.grids import make_crops
 from samdeploy.images import load_image
-from samdeploy.masks import Masks
+from samdeploy.masks.masks import Masks
+from samdeploy.masks.postprocess import pairwise_iou
+from samdeploy.masks.rle import Rle
 from samdeploy.models.load import load_sam
-from samdeploy.postprocess import pairwise_iou
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts
-from samdeploy.rle import Rle
-from samdeploy.settings import WholeImageSettings
-from samdeploy.whole_image import Decode, Encode, generate
+from samdeploy.whole_image.generate import Decode, Encode, generate
+from samdeploy.whole_image.grids import make_crops
+from samdeploy.whole_image.settings import WholeImageSettings
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = json.loads((GOLDEN / "amg/settings.json").read_text())["settings"]
@@ -246,7 +246,7 @@ def test_adaptive_progress_reaches_the_end() -> None:
 
 
 def test_memory_of_waiting_logits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    import samdeploy.whole_image as module
+    import samdeploy.whole_image.generate as module
 
     settings = {"points_stride": 8, "conf_thres": 0.6, "stability_score_thresh": 0.5}
     expected = discs(BLANK, **settings)

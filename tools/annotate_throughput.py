@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "yolo"))
 
 from samdeploy import SAM, auto_annotate, export
 from samdeploy.benchmarks.weights import random_checkpoint
-from samdeploy.detector import open_detector
+from samdeploy.exporting.scenes import generate_scene
 from samdeploy.graphs import MASK_HEAD, SCORER, CheckedSession
 from samdeploy.opening import open_model
-from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions, Session
+from samdeploy.yolo.detector import open_detector
 
 SETTINGS: dict[str, Any] = {"conf": 0.25, "iou": 0.45, "imgsz": 640, "max_det": 10}
 SIZE = (720, 1280)

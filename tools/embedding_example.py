@@ -22,9 +22,9 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform, resize_logits
 from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER
+from samdeploy.masks.postprocess import mask_boxes, stability_scores
 from samdeploy.models import graph_modules
 from samdeploy.models.load import load_sam
-from samdeploy.postprocess import mask_boxes, stability_scores
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
 

@@ -132,7 +132,7 @@ class Plain:
 
     def generate(self) -> int:
         from samdeploy.benchmarks.substitution import SETTINGS
-        from samdeploy.postprocess import nms
+        from samdeploy.masks.postprocess import nms
 
         self.encode()
         boxes, scores, codes = [], [], []
@@ -229,9 +229,9 @@ def measure(name: str, folder: Path, given: dict[str, str], left: Callable[[], f
     from samdeploy.benchmarks.substitution import Substitution
     from samdeploy.benchmarks.weights import random_checkpoint
     from samdeploy.checkpoints import TINY, resolve_checkpoint
-    from samdeploy.export_pipeline import export
+    from samdeploy.exporting.pipeline import export
+    from samdeploy.exporting.scenes import generate_scene
     from samdeploy.models.load import load_sam
-    from samdeploy.scenes import generate_scene
 
     device, points = given["device"], int(given["points"])
     size = SIZE if name != TINY else (SIZE[0] // 4, SIZE[1] // 4)

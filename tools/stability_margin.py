@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.engine import Engine
-from samdeploy.grids import make_crops
+from samdeploy.exporting.scenes import generate_scene
+from samdeploy.masks.postprocess import stability_scores
 from samdeploy.opening import open_model
-from samdeploy.postprocess import stability_scores
-from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
-from samdeploy.settings import WholeImageSettings
 from samdeploy.table import format_table
-from samdeploy.upscaling import Upscaler
-from samdeploy.whole_image import grid_prompts
+from samdeploy.whole_image.generate import grid_prompts
+from samdeploy.whole_image.grids import make_crops
+from samdeploy.whole_image.settings import WholeImageSettings
+from samdeploy.whole_image.upscaling import Upscaler
 
 THRESHOLDS = (0.8, 0.92, 0.95)
 CONSTANTS = (0.02, 0.06)

@@ -17,7 +17,7 @@ from samdeploy.errors import InputError
 
 
 class Detector(Protocol):
-    """Any object that finds boxes, such as those of :func:`samdeploy.detector.open_detector`."""
+    """Any object that finds boxes, such as what :mod:`samdeploy.yolo.detector` opens."""
 
     @property
     def names(self) -> Mapping[int, str]: ...

@@ -22,7 +22,7 @@ from samdeploy.annotation.digests import digest_of
 from samdeploy.annotation.matching import count_of, describe, examples, match
 from samdeploy.detections import MOST_CLASSES, Detections
 from samdeploy.errors import InputError
-from samdeploy.rle import Rle
+from samdeploy.masks.rle import Rle
 from samdeploy.text import reason, shown
 from samdeploy.text_files import read_text
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.annotation.boxes import BoxSource
-from samdeploy.masks import Masks
-from samdeploy.postprocess import fill_holes, remove_islands
-from samdeploy.rle import Rle
+from samdeploy.annotation.zoom import predict_zoomed
+from samdeploy.masks.masks import Masks
+from samdeploy.masks.postprocess import fill_holes, remove_islands
+from samdeploy.masks.rle import Rle
 from samdeploy.sam import SAM
-from samdeploy.zoom import predict_zoomed
 
 
 @dataclass(frozen=True)

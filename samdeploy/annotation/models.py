@@ -16,7 +16,7 @@ from samdeploy.annotation.worker import Steps, Worker
 from samdeploy.bundle import read_manifest
 from samdeploy.errors import InputError
 from samdeploy.sam import SAM
-from samdeploy.settings import WholeImageSettings
+from samdeploy.whole_image.settings import WholeImageSettings
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Models:
     boxes come from elsewhere.
 
     Attributes:
-        settings: of the detector, see :func:`samdeploy.detector.open_detector`.
+        settings: of the detector, see :func:`samdeploy.yolo.detector.open_detector`.
         runtime, device, threads: see :class:`SAM`; the device is the detector's as well.
     """
 
@@ -55,7 +55,7 @@ class Models:
         if self.detector is None or not isinstance(self.detector, (str, PathLike)):
             return self.detector
         # Here and not above: whoever needs no detector should not load one's code.
-        from samdeploy.detector import open_detector
+        from samdeploy.yolo.detector import open_detector
 
         detector = open_detector(
             _name(self.detector), device=self.device or "auto", **self.settings

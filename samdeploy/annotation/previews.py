@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samdeploy.annotation.instances import AnnotatedImage
-from samdeploy.drawing import colour, draw_masks
-from samdeploy.lettering import drawable, write
+from samdeploy.masks.drawing import colour, draw_masks
+from samdeploy.masks.lettering import drawable, write
 
 _LONGEST = 960
 _TILE, _COLUMNS, _TILES = 240, 6, 48

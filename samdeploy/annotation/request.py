@@ -18,9 +18,9 @@ from samdeploy.annotation.journal import is_begun
 from samdeploy.annotation.matching import fold
 from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
-from samdeploy.settings import WholeImageSettings
 from samdeploy.sources import is_video, list_sources
 from samdeploy.text import as_utf8, shown
+from samdeploy.whole_image.settings import WholeImageSettings
 
 Mode: TypeAlias = Literal["detector", "boxes", "whole image"]
 

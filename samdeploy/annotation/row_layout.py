@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from samdeploy.annotation.classes import read_yaml
 from samdeploy.errors import InputError
-from samdeploy.yolo_labels import Layout, inside_image
+from samdeploy.masks.yolo_labels import Layout, inside_image
 
 Row = NDArray[np.float64]
 

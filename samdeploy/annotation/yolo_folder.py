@@ -13,8 +13,8 @@ from samdeploy.annotation.matching import describe, match
 from samdeploy.annotation.row_layout import Row, find_layout
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
+from samdeploy.masks.yolo_labels import read_yolo_boxes
 from samdeploy.text_files import read_text
-from samdeploy.yolo_labels import read_yolo_boxes
 
 _SUFFIX = ".txt"
 #: Where labelling tools keep the names of the classes.

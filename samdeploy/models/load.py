@@ -19,8 +19,8 @@ from samdeploy.models.limits import check_names
 from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
 from samdeploy.models.state_names import find_state
-from samdeploy.settings import WholeImageSettings
 from samdeploy.text import shown
+from samdeploy.whole_image.settings import WholeImageSettings
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Of batch norms in training; inference does not read it.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.detections import Detections
-from samdeploy.postprocess import nms
+from samdeploy.masks.postprocess import nms
 from samdeploy.yolo.settings import YoloSettings
 
 Floats = NDArray[np.float32]

@@ -12,12 +12,13 @@ from samdeploy.detections import Detections
 from samdeploy.errors import InputError
 from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ChannelOrder, ImageSource, load_image
-from samdeploy.masks import Masks
+from samdeploy.masks.masks import Masks
+from samdeploy.masks.results import results_of
 from samdeploy.prompts import Nested, Prompt, collect_prompts
 from samdeploy.session import RuntimeOptions
-from samdeploy.sources import iter_sources, results_of
+from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
-from samdeploy.verification_table import verification_facts
+from samdeploy.verified import verification_facts
 from samdeploy.yolo.model import open_yolo
 from samdeploy.yolo.prompting import check_selection, select_masks
 from samdeploy.yolo.settings import YoloSettings

@@ -12,7 +12,7 @@ from samdeploy.bundle import Bundle, is_bundle
 from samdeploy.detections import Detections
 from samdeploy.errors import BundleError, InputError
 from samdeploy.graphs import SEGMENTER, CheckedSession, spec_of
-from samdeploy.masks import Masks
+from samdeploy.masks.masks import Masks
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import FP32
 from samdeploy.session import RuntimeOptions

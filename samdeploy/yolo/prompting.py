@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
-from samdeploy.masks import Masks
+from samdeploy.masks.masks import Masks
 from samdeploy.prompts import Prompt, box_and_points
 
 

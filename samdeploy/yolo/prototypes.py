@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.rle import Rle
+from samdeploy.masks.rle import Rle
 from samdeploy.yolo.letterbox import Letterbox
 
 Floats = NDArray[np.float32]

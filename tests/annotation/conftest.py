@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from samdeploy import SAM
-from samdeploy.scenes import generate_scene
+from samdeploy.exporting.scenes import generate_scene
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 from samdeploy import InputError
 from samdeploy.annotation.coco_file import CocoBoxes
-from samdeploy.rle import Rle
+from samdeploy.masks.rle import Rle
 
 IMAGES = [Path("set/a.png"), Path("set/b.png")]
 PIXELS = np.zeros((240, 320, 3), np.uint8)

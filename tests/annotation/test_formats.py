@@ -22,7 +22,7 @@ from samdeploy.annotation.worker import Steps, Worker
 from samdeploy.annotation.writers import WRITERS, find_writer
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
-from samdeploy.rle import Rle
+from samdeploy.masks.rle import Rle
 from tests.annotation.conftest import Folder, tree
 
 # pycocotools of some versions hands NumPy an array-like that it deprecates.

@@ -162,7 +162,7 @@ def test_a_detector_that_was_opened_is_closed(
     folder: Folder, fake: SAM, monkeypatch: pytest.MonkeyPatch, trouble: str | None
 ) -> None:
     stub = Stub(Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0)))
-    monkeypatch.setattr("samdeploy.detector.open_detector", lambda *a, **k: stub)
+    monkeypatch.setattr("samdeploy.yolo.detector.open_detector", lambda *a, **k: stub)
     if trouble == "labels":
         (folder.root / "labels").write_bytes(b"")
     arguments: dict[str, Any] = {"sam_model": "nowhere.pt" if trouble == "sam" else fake}

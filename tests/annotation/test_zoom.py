@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samdeploy import SAM, auto_annotate
-from samdeploy.rle import Rle
-from samdeploy.zoom import find_parts, predict_zoomed
+from samdeploy.annotation.zoom import find_parts, predict_zoomed
+from samdeploy.masks.rle import Rle
 from tests.annotation.conftest import box_of, make_folder
 
 coordinate = st.floats(0, 1, width=32)

@@ -1,14 +1,14 @@
-"""Who may import whom: the hub no spoke, a spoke no sibling, torch only where it belongs.
-
-The rules are explained in docs/architecture.md.
-"""
+"""Who may import whom: the table of docs/architecture.md, and torch only where it belongs."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -25,10 +25,8 @@ TORCH_VISITS = (*TORCH_HOMES, "benchmarks/")
 TORCH = frozenset({"torch", "torchvision", "safetensors"})
 #: What the hub may import at the top beside the standard library; the command line adds Typer.
 HUB_LIBRARIES = frozenset({"cv2", "msgspec", "numpy", "PIL", "threadpoolctl", "tqdm"})
-COMMAND_LINE = frozenset(
-    f"samdeploy/{name}.py"
-    for name in ("cli", "cli_annotate", "cli_benchmark", "cli_fields", "cli_options", "console")
-)
+#: In the table of rooms: everything under samdeploy/.
+HUB = "the hub"
 
 
 @dataclass(frozen=True)
@@ -80,35 +78,84 @@ def _walk(node: ast.AST, package: str, lazy: bool, typing_only: bool) -> Iterato
             yield from _walk(child, package, inside, typing)
 
 
-def spoke_of(file: str) -> str | None:
-    top = file.split("/")[0]
-    return top if top in SPOKES else None
-
-
 def is_in(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-def is_spoke(name: str) -> bool:
-    return any(is_in(name, f"samdeploy.{spoke}") for spoke in SPOKES)
+@dataclass(frozen=True)
+class Room:
+    """A row of the table in docs/architecture.md: what its files import, at the top and beside that
+    inside functions, as paths of files and folders."""
+
+    path: str
+    imports: tuple[str, ...]
+    inside: tuple[str, ...]
+
+
+@cache
+def rooms() -> dict[str, Room]:
+    text = (ROOT / "docs/architecture.md").read_text()
+    table = re.search(r"^\| files \|[^\n]*\n\|[-|]+\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    assert table is not None
+    found: dict[str, Room] = {}
+    for line in table[1].splitlines():
+        files, _, imports, inside = (cell.strip() for cell in line.strip("|").split("|"))
+        [path] = _paths(files)
+        named = _paths(imports)
+        if "the hub" in imports:
+            named += (HUB,)
+        if "the same" in imports:
+            named += found[path.rpartition("/")[0] + "/"].imports
+        found[path] = Room(path, named, _paths(inside))
+    return found
+
+
+def _paths(cell: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"`([\w/]+(?:\.py|/))`", cell))
+
+
+def file_of(name: str) -> str | None:
+    """The file that defines an imported name of ours; ``None`` where it is not ours."""
+    top, *rest = name.split(".")
+    if top != "samdeploy":
+        return None
+    base = "" if rest and rest[0] in SPOKES else "samdeploy/"
+    for count in range(len(rest), -1, -1):
+        path = base + "/".join(rest[:count])
+        for file in (f"{path}.py", f"{path.rstrip('/')}/__init__.py"):
+            if (ROOT / file).is_file():
+                return file
+    return None
+
+
+def lies_in(file: str, path: str) -> bool:
+    """Whether ``path`` of the table means ``file``; the hub's folder means its flat files alone."""
+    if path == HUB:
+        return file.startswith("samdeploy/")
+    if path == "samdeploy/":
+        flat = file.startswith(path) and file.count("/") == 1
+        return flat and not any(file == room for room in rooms())
+    return file == path or (path.endswith("/") and file.startswith(path))
+
+
+def room_of(file: str) -> Room:
+    fitting = [path for path in rooms() if path.endswith("/") and file.startswith(path)]
+    return rooms().get(file) or rooms()[max(fitting, key=len)]
 
 
 Rule = Callable[[str, Import], str | None]
 
 
-def the_hub_imports_no_spoke(file: str, found: Import) -> str | None:
-    return "use the registry" if not spoke_of(file) and is_spoke(found.name) else None
-
-
-def a_spoke_imports_no_sibling(file: str, found: Import) -> str | None:
-    spoke = spoke_of(file)
-    if spoke is None:
-        return None
-    if any(is_in(found.name, spoke) for spoke in SPOKES):
+def a_room_keeps_to_its_row(file: str, found: Import) -> str | None:
+    if found.name.split(".")[0] in SPOKES:
         return f"say samdeploy.{found.name}"
-    # Benchmarks are one program in many files; an exporter or a runtime is one file.
-    own = package_of(file) if spoke == "benchmarks" else f"samdeploy.{file[:-3].replace('/', '.')}"
-    return "a sibling" if is_spoke(found.name) and not is_in(found.name, own) else None
+    other = file_of(found.name)
+    if other is None or other == file:
+        return None
+    room = room_of(file)
+    allowed = room.imports + (room.inside if found.lazy or found.typing_only else ())
+    fits = any(lies_in(other, path) for path in allowed)
+    return None if fits else f"not in the row of {room.path} in docs/architecture.md"
 
 
 def torch_stays_at_home(file: str, found: Import) -> str | None:
@@ -125,9 +172,9 @@ def the_hub_reads_models_only_when_asked(file: str, found: Import) -> str | None
 
 
 def the_hub_stands_on_few_libraries(file: str, found: Import) -> str | None:
-    if spoke_of(file) or file.startswith("samdeploy/models/") or found.lazy:
+    if file.startswith(("samdeploy/models/", *SPOKES)) or found.lazy:
         return None
-    allowed = HUB_LIBRARIES | ({"typer"} if file in COMMAND_LINE else set())
+    allowed = HUB_LIBRARIES | ({"typer"} if file.startswith("samdeploy/cli/") else set())
     top = found.name.split(".")[0]
     own = top in sys.stdlib_module_names or top == "samdeploy" or top in allowed
     return None if own else "not a library of the hub"
@@ -139,8 +186,7 @@ def nothing_is_imported_by_computed_name(file: str, found: Import) -> str | None
 
 
 RULES: tuple[Rule, ...] = (
-    the_hub_imports_no_spoke,
-    a_spoke_imports_no_sibling,
+    a_room_keeps_to_its_row,
     torch_stays_at_home,
     the_hub_reads_models_only_when_asked,
     the_hub_stands_on_few_libraries,
@@ -167,13 +213,18 @@ def test_rule(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("rule", "file", "source"),
     [
-        (the_hub_imports_no_spoke, "samdeploy/sam.py", "from samdeploy.exporters import onnx"),
-        (the_hub_imports_no_spoke, "samdeploy/sam.py", "from .exporters.onnx import OnnxExporter"),
-        (the_hub_imports_no_spoke, "samdeploy/yolo/x.py", "def f():\n    from .. import runtimes"),
-        (a_spoke_imports_no_sibling, "runtimes/torch.py", "from .openvino import OpenVinoRuntime"),
-        (a_spoke_imports_no_sibling, "runtimes/torch.py", "from . import openvino"),
-        (a_spoke_imports_no_sibling, "benchmarks/tune.py", "import samdeploy.exporters.onnx"),
-        (a_spoke_imports_no_sibling, "exporters/onnx.py", "import runtimes.torch"),
+        (a_room_keeps_to_its_row, "samdeploy/sam.py", "from samdeploy.exporters import onnx"),
+        (a_room_keeps_to_its_row, "samdeploy/sam.py", "from .exporters.onnx import OnnxExporter"),
+        (a_room_keeps_to_its_row, "samdeploy/sam.py", "from .exporting import pipeline"),
+        (a_room_keeps_to_its_row, "samdeploy/engine.py", "from samdeploy import sam"),
+        (a_room_keeps_to_its_row, "samdeploy/engine.py", "def f():\n    from .masks import rle"),
+        (a_room_keeps_to_its_row, "samdeploy/yolo/x.py", "def f():\n    from .. import runtimes"),
+        (a_room_keeps_to_its_row, "runtimes/torch.py", "from .openvino import OpenVinoRuntime"),
+        (a_room_keeps_to_its_row, "runtimes/torch.py", "from . import openvino"),
+        (a_room_keeps_to_its_row, "runtimes/openvino.py", "import samdeploy.models.load"),
+        (a_room_keeps_to_its_row, "benchmarks/tune.py", "import samdeploy.exporters.onnx"),
+        (a_room_keeps_to_its_row, "exporters/onnx.py", "import runtimes.torch"),
+        (a_room_keeps_to_its_row, "exporters/onnx.py", "import samdeploy.exporters.coreml"),
         (torch_stays_at_home, "samdeploy/sam.py", "def f():\n    import torch"),
         (torch_stays_at_home, "benchmarks/tune.py", "from torch import nn"),
         (the_hub_reads_models_only_when_asked, "samdeploy/sam.py", "from .models import load"),
@@ -188,6 +239,25 @@ def test_rule(rule: Rule) -> None:
 def test_each_rule_finds_its_offender(rule: Rule, file: str, source: str) -> None:
     assert len(offenders(rule, file, source)) == 1
     assert not offenders(rule, file, "import sys\nfrom samdeploy import session\n")
+
+
+def test_there_is_no_circle() -> None:
+    """Neither at import nor in typing; what a function imports when it is called may come back."""
+    graph: dict[str, set[str]] = {}
+    for file in module_files():
+        found = imports_of((ROOT / file).read_text(), package_of(file))
+        others = {file_of(each.name) for each in found if not each.lazy} - {None, file}
+        graph[file] = {str(other) for other in others}
+    try:
+        assert list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_the_table_names_what_is_there() -> None:
+    named = {path for room in rooms().values() for path in (room.path, *room.imports, *room.inside)}
+    missing = [path for path in named - {HUB} if not (ROOT / path).exists()]
+    assert not missing
 
 
 def test_the_scanner_itself() -> None:

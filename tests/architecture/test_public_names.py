@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
 import samdeploy
 from samdeploy import registry
@@ -117,3 +118,17 @@ def test_import_brings_no_backend() -> None:
     heavy |= {"tensorrt", "tensorrt_rtx_bindings"}
     assert loaded.isdisjoint(heavy | {"typer", "matplotlib", "scipy"})
     assert not any(name.startswith("samdeploy.models") for name in loaded)
+
+
+def test_a_click_enters_no_room_of_exporting(tiny_bundle: Path) -> None:
+    code = (
+        "import sys, numpy, samdeploy\n"
+        f"model = samdeploy.SAM({str(tiny_bundle)!r})\n"
+        "model.predict(numpy.zeros((32, 32, 3), numpy.uint8), points=[9, 9])\n"
+        "print(*sys.modules)"
+    )
+    loaded = run(code).split()
+    rooms = ("annotation", "benchmarking", "benchmarks", "cli", "exporters", "exporting", "models")
+    entered = [name for name in loaded if name.startswith(tuple(f"samdeploy.{r}" for r in rooms))]
+    assert not entered
+    assert "samdeploy.runtimes.onnxruntime" in loaded

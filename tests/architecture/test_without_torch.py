@@ -38,7 +38,7 @@ print("done")
 COMMANDS = """
 import sys
 sys.modules["torch"] = None
-from samdeploy.cli import main
+from samdeploy.cli.app import main
 main(sys.argv[1:])
 """
 

@@ -18,8 +18,8 @@ from samdeploy.benchmarks.measure import peak_memory, timed
 from samdeploy.benchmarks.records import Gpu
 from samdeploy.devices import DEVICES, base_name
 from samdeploy.errors import InputError
-from samdeploy.onnx_providers import PROVIDERS
 from samdeploy.runtimes import coreml
+from samdeploy.runtimes.onnx_providers import PROVIDERS
 from samdeploy.session import Availability
 
 SMI = """#!{python}

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from samdeploy.benchmarks.substitution import SETTINGS, SubstitutedSession, Substitution
+from samdeploy.exporting.scenes import Scene
 from samdeploy.geometry import Transform
 from samdeploy.graphs import CheckedSession
-from samdeploy.grids import make_crops
+from samdeploy.masks.postprocess import mask_boxes
 from samdeploy.opening import open_model
-from samdeploy.postprocess import mask_boxes
 from samdeploy.sam import SAM
-from samdeploy.scenes import Scene
-from samdeploy.settings import WholeImageSettings
-from samdeploy.upscaling import Upscaler
+from samdeploy.whole_image.grids import make_crops
+from samdeploy.whole_image.settings import WholeImageSettings
+from samdeploy.whole_image.upscaling import Upscaler
 
 SHAPE = (1200, 1800)
 

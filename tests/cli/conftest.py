@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from samdeploy.cli import main
+from samdeploy.cli.app import main
 
 
 @dataclass(frozen=True)

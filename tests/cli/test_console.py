@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from samdeploy.console import print_json, run
+from samdeploy.cli.console import print_json, run
 from samdeploy.errors import InputError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from samdeploy.console import run
+from samdeploy.cli.console import run
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_impatient_hand_does_not_disturb_tidying_up(
 
 
 def test_handlers_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    from samdeploy.cli import main
+    from samdeploy.cli.app import main
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(SystemExit):

@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from samdeploy import __version__, registry, verify
+from samdeploy import __version__, registry
 from samdeploy.bundle import VerificationRecord
+from samdeploy.exporting import verify
 from samdeploy.processor import INSTRUCTIONS
 from samdeploy.runtimes.onnxruntime import PROVIDERS
 

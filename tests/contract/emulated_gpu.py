@@ -23,10 +23,10 @@ import onnxruntime as ort
 import pytest
 
 import samdeploy.cuda_driver as cuda_driver
-import samdeploy.tensorrt_library as tensorrt_library
+import samdeploy.runtimes.tensorrt_library as tensorrt_library
 from samdeploy.graphs import DYNAMIC, SCORER, numbers
-from samdeploy.tensorrt_library import TensorRt, TensorRtRtx
-from samdeploy.tensorrt_sidecar import Sidecar, write_sidecar
+from samdeploy.runtimes.tensorrt_library import TensorRt, TensorRtRtx
+from samdeploy.runtimes.tensorrt_sidecar import Sidecar, write_sidecar
 
 Work = Callable[[], None]
 

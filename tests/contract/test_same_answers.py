@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from samdeploy import SAM
+from samdeploy.exporting.metrics import mask_iou
 from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES
-from samdeploy.metrics import mask_iou
+from samdeploy.masks.rle import Rle
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
-from samdeploy.rle import Rle
 from samdeploy.session import Array, RuntimeOptions
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from samdeploy.models.onnx_tables import compress_tables
+from samdeploy.exporters.passes.onnx_tables import compress_tables
 
 N, HEADS = 100, 3
 

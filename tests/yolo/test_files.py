@@ -22,12 +22,12 @@ from samdeploy.bundle import (
     read_manifest,
     write_manifest,
 )
-from samdeploy.cli import main
-from samdeploy.detector import open_detector
+from samdeploy.cli.app import main
+from samdeploy.exporting.verify import check
+from samdeploy.exporting.verify_yolo import verify_yolo
 from samdeploy.families import class_of
 from samdeploy.session import Session
-from samdeploy.verify import check
-from samdeploy.yolo.verify import verify_yolo
+from samdeploy.yolo.detector import open_detector
 from tests.yolo.conftest import Answering, Stored, read_stored, write_onnx
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from samdeploy import SAM, YOLO, BundleError, FastSAM, InputError, Masks, Prompt
 from samdeploy.bundle import Bundle, read_manifest, write_manifest
-from samdeploy.detector import YoloDetector, open_detector
-from samdeploy.rle import Rle
+from samdeploy.masks.rle import Rle
 from samdeploy.yolo.decode import decode
+from samdeploy.yolo.detector import YoloDetector, open_detector
 from samdeploy.yolo.metadata import YoloFacts
 from samdeploy.yolo.prompting import select_masks
 from samdeploy.yolo.settings import YoloSettings

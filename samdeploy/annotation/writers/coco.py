@@ -13,7 +13,7 @@ from samdeploy.annotation.instances import AnnotatedImage, Instance
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
-from samdeploy.polygons import mask_to_polygons
+from samdeploy.masks.polygons import mask_to_polygons
 
 
 class _Part(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.instances import AnnotatedImage
 from samdeploy.annotation.journal import Record
-from samdeploy.polygons import mask_to_polygons
+from samdeploy.masks.polygons import mask_to_polygons
 
 #: Of the file format; LabelMe refuses files without one.
 _VERSION = "5.0.1"

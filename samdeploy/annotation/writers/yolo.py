@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from samdeploy.annotation.dataset import TRAIN, VAL, Dataset, relative
 from samdeploy.annotation.instances import AnnotatedImage
 from samdeploy.annotation.journal import Record
-from samdeploy.yolo_labels import mask_to_yolo_line
+from samdeploy.masks.yolo_labels import mask_to_yolo_line
 
 
 class YoloWriter:
-    """One line per object, see :mod:`samdeploy.yolo_labels`; an image without objects has an empty
-    file, which trainers take for background."""
+    """One line per object, see :mod:`samdeploy.masks.yolo_labels`; an image without objects has an
+    empty file, which trainers take for background."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset

@@ -1,0 +1,1 @@
+"""Rewrites of ONNX and OpenVINO graphs, one a file."""

@@ -1,0 +1,75 @@
+"""What an engine is for, in a JSON file beside it.
+
+An engine opens only in the version of the library that built it, and on the GPUs that it was built
+for. The library says so in words of its own, if at all; this says it in one sentence beforehand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from samdeploy.bundle_files import sidecar_path
+from samdeploy.cuda_driver import Gpu
+from samdeploy.errors import BundleError
+from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
+from samdeploy.runtimes.tensorrt_library import ANY_PLATFORM, Library, this_platform
+
+_LONGEST = 4 << 20  # bytes
+
+#: Smallest, likeliest and largest shape of an input.
+Range = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+class Sidecar(msgspec.Struct, frozen=True):
+    """``layers`` counts the network's layers by the type of what they compute; ``profiles`` holds
+    the shapes of the dynamic inputs."""
+
+    library: str
+    version: str
+    compute_capabilities: tuple[str, ...]
+    platform: str
+    device: str
+    precision: str
+    layers: dict[str, int]
+    profiles: tuple[dict[str, Range], ...]
+
+
+def write_sidecar(engine: Path, sidecar: Sidecar) -> None:
+    sidecar_path(engine).write_bytes(encode_json(sidecar))
+
+
+def read_sidecar(engine: Path) -> Sidecar:
+    """Raises :class:`BundleError` when it is missing or not one."""
+    path = sidecar_path(engine)
+    try:
+        return decode_json(read_regular(path, _LONGEST), Sidecar)
+    except UnreadableError as error:
+        raise BundleError(
+            f"'{path}' does not say what '{engine.name}' was built for ({error}); export the "
+            "bundle again."
+        ) from error
+
+
+def check_sidecar(engine: Path, sidecar: Sidecar, library: Library, gpu: Gpu) -> None:
+    """Raise :class:`BundleError` when the engine cannot run in this library on this GPU."""
+    if sidecar.version != library.version:
+        raise BundleError(
+            f"'{engine}' was built by {library.title} {sidecar.version} and {library.version} is "
+            f"installed; export the bundle again or install {sidecar.version}."
+        )
+    if sidecar.platform not in (ANY_PLATFORM, this_platform()):
+        raise BundleError(
+            f"'{engine}' was built on {sidecar.platform} and this is {this_platform()}; export the "
+            "bundle again here."
+        )
+    if gpu.capability not in sidecar.compute_capabilities:
+        built_for = " ".join(
+            filter(None, [", ".join(sidecar.compute_capabilities), sidecar.device])
+        )
+        raise BundleError(
+            f"'{engine}' was built for compute capability {built_for} and {gpu.name} has "
+            f"{gpu.capability}; export the bundle again on this machine or with "
+            f"compute_capability={gpu.capability}."
+        )

@@ -1,0 +1,244 @@
+"""The commands ``benchmark``, ``benchmark compare``, ``benchmark peers``, ``benchmark
+compare-models`` and ``tune``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from samdeploy.benchmarking import (
+    BenchmarkResult,
+    benchmark,
+    benchmark_models,
+    benchmark_peers,
+    compare_benchmarks,
+    tune,
+)
+from samdeploy.cli.console import print_json, say, steps
+from samdeploy.cli.options import Config, Imgsz, Json, Threads, flag, option
+from samdeploy.cli.words import parse_names
+
+Formats = Annotated[
+    str | None, option("formats", help="onnx,openvino:fp32,torch: as many as wanted")
+]
+Image = Annotated[str | None, option("image", help="default: a generated scene of 1800 x 1200")]
+Weights = Annotated[
+    str, option("weights", help="checkpoint, or random for a published architecture")
+]
+Warmup = Annotated[int, option("warmup", help="calls before each timing")]
+Rounds = Annotated[int, option("rounds", help="calls in each timing")]
+Repeats = Annotated[int, option("repeats", help="fresh processes of each case")]
+WholeImage = Annotated[bool, flag("whole_image", help="measure whole-image mode as well")]
+WholeImageRounds = Annotated[int, option("whole_image_rounds", help="calls of whole-image mode")]
+PointsStride = Annotated[int, option("points_stride", help="its grid points along a side")]
+Folder = Annotated[str | None, option("folder", help="keep the exported bundles here, or use them")]
+Output = Annotated[str, option("output", help="folder of the report")]
+
+
+def benchmark_command(
+    model: Annotated[str, option("model", help="checkpoint, known name or bundle folder")],
+    formats: Formats = None,
+    device: Annotated[
+        str, option("device", help="cpu, cuda, mps, ...; several with commas")
+    ] = "cpu",
+    image: Image = None,
+    weights: Weights = "checkpoint",
+    threads: Threads = None,
+    warmup: Warmup = 1,
+    rounds: Rounds = 5,
+    repeats: Repeats = 1,
+    whole_image: WholeImage = True,
+    whole_image_rounds: WholeImageRounds = 3,
+    points_stride: PointsStride = 32,
+    reference: Annotated[str | None, option("reference", help="a bundle's checkpoint")] = None,
+    imgsz: Imgsz = None,
+    config: Config = None,
+    folder: Folder = None,
+    output: Output = "runs/benchmark",
+    as_json: Json = False,
+) -> None:
+    """Measure a model in several formats: speed, memory, size and agreement with torch."""
+    result = benchmark(
+        model,
+        formats=parse_names(formats, "formats"),
+        device=parse_names(device, "device"),
+        image=image,
+        weights=weights,
+        threads=threads,
+        warmup=warmup,
+        rounds=rounds,
+        repeats=repeats,
+        whole_image=whole_image,
+        whole_image_rounds=whole_image_rounds,
+        points_stride=points_stride,
+        reference=reference,
+        imgsz=imgsz,
+        config=config,
+        folder=folder,
+        output=output,
+        progress=steps(as_json),
+    )
+    _show(result, as_json)
+
+
+def peers_command(
+    model: Annotated[str, option("model", help="checkpoint or known name")],
+    peers: Annotated[str | None, option("peers", help="default: all known")] = None,
+    formats: Annotated[str, option("formats", help="ours: as for benchmark")] = "onnx,openvino",
+    malloc: Annotated[str, option("malloc", help="allocator of the peers")] = "default,tuned",
+    image: Image = None,
+    weights: Weights = "checkpoint",
+    threads: Threads = None,
+    warmup: Warmup = 1,
+    rounds: Rounds = 5,
+    repeats: Repeats = 1,
+    whole_image: WholeImage = True,
+    whole_image_rounds: WholeImageRounds = 1,
+    points_stride: PointsStride = 32,
+    folder: Folder = None,
+    output: Output = "runs/benchmark",
+    as_json: Json = False,
+) -> None:
+    """Measure other tools that are installed beside ours, on the same weights and image."""
+    result = benchmark_peers(
+        model,
+        peers=parse_names(peers, "peers"),
+        formats=parse_names(formats, "formats"),
+        malloc=parse_names(malloc, "malloc"),
+        image=image,
+        weights=weights,
+        threads=threads,
+        warmup=warmup,
+        rounds=rounds,
+        repeats=repeats,
+        whole_image=whole_image,
+        whole_image_rounds=whole_image_rounds,
+        points_stride=points_stride,
+        folder=folder,
+        output=output,
+        progress=steps(as_json),
+    )
+    _show(result, as_json)
+
+
+def models_command(
+    models: Annotated[
+        str, option("models", help="bundles, ONNX files, checkpoints or known names")
+    ],
+    format: Annotated[str, option("format", help="what checkpoints are exported to")] = "onnx",
+    device: Annotated[str, option("device", help="cpu, cuda, mps, ...")] = "cpu",
+    trust: Annotated[
+        bool, flag("trust", help="load Ultralytics checkpoints, which executes code of the file")
+    ] = False,
+    image: Image = None,
+    weights: Weights = "checkpoint",
+    threads: Threads = None,
+    warmup: Warmup = 1,
+    rounds: Rounds = 5,
+    repeats: Repeats = 1,
+    whole_image: WholeImage = True,
+    whole_image_rounds: WholeImageRounds = 1,
+    points_stride: PointsStride = 32,
+    folder: Folder = None,
+    output: Output = "runs/benchmark",
+    as_json: Json = False,
+) -> None:
+    """Measure models of several families, beside what others published for some of them."""
+    result = benchmark_models(
+        parse_names(models, "models"),
+        format=format,
+        device=device,
+        trust=trust,
+        image=image,
+        weights=weights,
+        threads=threads,
+        warmup=warmup,
+        rounds=rounds,
+        repeats=repeats,
+        whole_image=whole_image,
+        whole_image_rounds=whole_image_rounds,
+        points_stride=points_stride,
+        folder=folder,
+        output=output,
+        progress=steps(as_json),
+    )
+    _show(result, as_json)
+
+
+def compare_command(
+    first: Annotated[str, typer.Argument(help="JSON file of a benchmark")],
+    second: Annotated[str, typer.Argument(help="the one to compare with it")],
+    force: Annotated[bool, flag("force", help="compare unlike conditions as well")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ratios of two stored benchmarks; refused when their conditions differ."""
+    found = compare_benchmarks(first, second, force=force)
+    if as_json:
+        print_json({"unlike": found.unlike, "ratios": found.ratios})
+    else:
+        print(found.text())
+
+
+def tune_command(
+    model: Annotated[str, option("model", help="checkpoint or known name")],
+    target: Annotated[str, option("target", help="device to tune for: cpu, cuda, ...")] = "cpu",
+    formats: Annotated[str | None, option("formats", help="default: all that run there")] = None,
+    precisions: Annotated[
+        str | None, option("precisions", help="default: fp32,fp16,bf16,int8,int8_weights")
+    ] = None,
+    goal: Annotated[str, option("goal", help="what is to be fast: whole_image or click")] = (
+        "whole_image"
+    ),
+    budget: Annotated[float, option("budget", help="seconds for all of it")] = 600,
+    tolerance: Annotated[float | None, option("tolerance", help="smallest mean mask IoU")] = None,
+    data: Annotated[str, option("data", help="int8: folder of images to calibrate with")] = "",
+    image: Image = None,
+    output: Annotated[str | None, option("output", help="default: ./<name>_tuned")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the fastest format, precision, arithmetic, threads and batch that are accurate enough
+    here."""
+    result = tune(
+        model,
+        target=target,
+        formats=parse_names(formats, "formats"),
+        precisions=parse_names(precisions, "precisions"),
+        goal=goal,
+        budget=budget,
+        tolerance=tolerance,
+        data=data,
+        image=image,
+        output=output,
+        progress=steps(as_json),
+    )
+    if as_json:
+        print_json({"bundle": str(result.bundle), "tuning": result.tuning})
+        return
+    took, chosen = result.tuning.took, result.tuning.chosen
+    print(f"\n{result.text()}\n\ntook {took:.0f} of {budget:g} seconds; wrote {result.bundle}")
+    print(
+        f"SAM('{result.bundle}') now runs {chosen.format} {chosen.made} on this machine in "
+        f"{chosen.arithmetic} with {chosen.threads or 'its'} threads, "
+        f"{chosen.points_batch_size} prompts a call"
+    )
+
+
+def add_commands(app: typer.Typer) -> None:
+    """``benchmark compare`` and the like are commands named with a dash."""
+    app.command("benchmark")(benchmark_command)
+    app.command("benchmark-compare")(compare_command)
+    app.command("benchmark-compare-models")(models_command)
+    app.command("benchmark-peers")(peers_command)
+    app.command("tune")(tune_command)
+
+
+def _show(result: BenchmarkResult, as_json: bool) -> None:
+    """Print the result; exit code 1 when a case failed."""
+    if as_json:
+        print_json(result.report)
+    else:
+        print(f"\n{result.text()}\n\nwrote {result.json}, {result.markdown} and {result.html}")
+    if result.failed:
+        say(f"error: {len(result.failed)} cases failed: {', '.join(result.failed)}.")
+        raise typer.Exit(1)

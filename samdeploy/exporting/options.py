@@ -1,0 +1,121 @@
+"""Options that several exporters have, as groups that their ``Options`` inherit, and how the
+options of a call become those of the exporter that was asked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.exporting.calibration import check_data
+from samdeploy.limits import whole
+from samdeploy.options import from_given, option, options_of
+from samdeploy.registry import exporter_names, load_exporter
+from samdeploy.session import MOST_POINTS, MOST_PROMPTS, Exporter, ExportOptions
+
+
+@dataclass(frozen=True)
+class HalfOption(ExportOptions):
+    half: bool = option(False, "float16, with float32 where float16 overflows")
+
+
+@dataclass(frozen=True)
+class FloatOptions(HalfOption):
+    bf16: bool = option(False, "bfloat16: the range of float32, coarser than float16")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.half and self.bf16:
+            raise InputError("half=True bf16=True; expected one of them, leave the other out.")
+
+
+@dataclass(frozen=True)
+class Int8Options(ExportOptions):
+    int8: bool = option(False, "8-bit layers in SAM's image encoder")
+    float_layers: tuple[str, ...] = option(
+        (), "int8: layers or blocks of the encoder that stay float, as module paths"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "float_layers", tuple(self.float_layers))
+        palettes = getattr(self, "palette_bits", 0)
+        for name in ("data", "float_layers", "weights_only"):
+            if getattr(self, name, None) and not (self.int8 or palettes):
+                raise InputError(f"{name}= is for int8=True; add that or leave {name} out.")
+
+
+@dataclass(frozen=True)
+class CalibratedOptions(Int8Options):
+    data: str = option("", "int8: folder or pattern of images to calibrate with [generated scenes]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_data(self.data)
+
+
+@dataclass(frozen=True)
+class WeightsOnlyOptions(CalibratedOptions):
+    weights_only: bool = option(False, "int8: weights in 8 bits, arithmetic in float")
+
+    def __post_init__(self) -> None:
+        if self.weights_only and self.data:
+            raise InputError(
+                f"data={self.data}; weights_only=True calibrates nothing, leave one of them out."
+            )
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class PromptLimits(ExportOptions):
+    """For formats that fix shapes."""
+
+    max_prompts: int = option(64, "most prompts in a decoder call")
+    max_points: int = option(16, "most tokens of a prompt")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, most in (("max_prompts", MOST_PROMPTS), ("max_points", MOST_POINTS)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1, most))
+
+
+def chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> ExportOptions:
+    """``given`` as the exporter's own options. What is at its default for another exporter asks for
+    nothing and is let be.
+
+    Raises:
+        InputError: an option that the exporter does not have, or a value out of range.
+    """
+    own = options_of(exporter.Options)
+    kept = {}
+    for name, value in given.items():
+        if name in own or not _asks_nothing(name, value):
+            kept[name] = value
+    return from_given(exporter.Options, kept, f"format={exporter.name}")
+
+
+def _asks_nothing(name: str, value: Any) -> bool:
+    """Whether it is the default of the option ``name`` of some exporter.
+
+    Raises:
+        InputError: no exporter has such an option.
+    """
+    known: dict[str, Any] = {}
+    for options in all_options():
+        for each in options_of(options).values():
+            known.setdefault(each.name, each.default)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(known)}."
+        raise InputError(f"unknown option '{name}'; {hint}")
+    return bool(value == known[name])
+
+
+def all_options() -> Iterator[type[ExportOptions]]:
+    """The options of every exporter whose library is installed."""
+    for name in exporter_names():
+        with suppress(RuntimeUnavailableError):
+            yield load_exporter(name).Options

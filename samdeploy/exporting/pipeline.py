@@ -1,0 +1,213 @@
+"""Checkpoint to verified bundle: options, graphs, comparison, manifest, rename."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from samdeploy.bundle import SourceRecord, VerificationRecord, new_bundle, write_manifest
+from samdeploy.bundle_files import sha256
+from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.exporting.calibration import calibration_inputs
+from samdeploy.exporting.int8_repair import Attempt, nearest, repair, repairable
+from samdeploy.exporting.layer_names import check_layers
+from samdeploy.exporting.options import chosen_options
+from samdeploy.exporting.record import artifact_metadata, manifest_of, source_record
+from samdeploy.exporting.verify import Reference, check, compare, usable_runtime
+from samdeploy.options import options_of
+from samdeploy.registry import EXPORTERS, availability, load_exporter
+from samdeploy.schemes import gate, scheme_of
+from samdeploy.session import Exporter, ExportOptions, Graph
+
+if TYPE_CHECKING:
+    from samdeploy.models.families import ModelFacts
+
+_MODES = ("error", "warn", "off")
+
+
+def export(
+    model: str | Path,
+    format: str = "onnx",
+    *,
+    output: str | Path | None = None,
+    imgsz: int | None = None,
+    config: Mapping[str, Any] | str | Path | None = None,
+    verify: str = "error",
+    tolerance: float | None = None,
+    device: str = "auto",
+    trust: bool = False,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Path:
+    """Write the bundle of a checkpoint and return its folder.
+
+    Args:
+        model: a checkpoint by path or known name.
+        format: what to export to; ``samdeploy formats`` lists them.
+        output: folder of the bundle; by default ``<name>_<format>`` in the current folder.
+        imgsz: side of the encoder input in pixels; by default the checkpoint's.
+        config: architecture details that tensor shapes cannot tell.
+        verify: ``error`` (a bundle that misses its tolerance is not written), ``warn`` or ``off``.
+            Where no runtime for the format works on this machine, the manifest says so.
+        tolerance: smallest mean mask IoU against torch; by default 0.999 for float32, 0.995 for
+            float16 and bf16, and 0.97 for int8 and palettes.
+        device: device that the verification runs on.
+        trust: load an Ultralytics checkpoint (through that package, AGPL-3.0), although loading it
+            executes code of the file. No other checkpoint needs it.
+        progress: called with a line of text at every step.
+        options: ``opset``, ``half``, ``bf16``, ``int8`` and what else the format heeds; see
+            :class:`samdeploy.session.ExportOptions`.
+
+    An int8 bundle that misses its tolerance is exported again with the worst layers in float, which
+    ``float_layers`` in the manifest's options names; what then fails says which option passes.
+
+    Raises:
+        SamDeployError: any subclass; nothing is left behind.
+    """
+    if verify not in _MODES:
+        raise InputError(f"verify='{verify}'; expected one of {', '.join(_MODES)}.")
+    exporter = load_exporter(format)
+    state = availability(EXPORTERS, format)
+    if not state.usable:
+        raise RuntimeUnavailableError(
+            f"format '{format}' cannot be exported here: {state.reason}; {state.install}."
+        )
+    chosen = chosen_options(exporter, options)
+    gate(chosen.precision, tolerance=tolerance)
+    if Path(model).is_dir():
+        raise InputError(f"'{model}' is a folder; export takes a checkpoint file or a known name.")
+    checkpoint = resolve_checkpoint(model)
+    folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
+    say = progress or (lambda line: None)
+    with new_bundle(folder) as temporary:
+        build = _Build(
+            model=model,
+            reference=Reference(checkpoint, config, imgsz, trust),
+            exporter=exporter,
+            folder=temporary,
+            mode=verify,
+            tolerance=tolerance,
+            device=device,
+            say=say,
+        )
+        attempt = build.accurate(chosen)
+        write_manifest(temporary, manifest_of(temporary, exporter, attempt))
+    return folder
+
+
+@dataclass(frozen=True)
+class _Build:
+    """Exports of one checkpoint to one format, each into the same folder in the place of the one
+    before."""
+
+    model: str | Path
+    reference: Reference
+    exporter: type[Exporter]
+    folder: Path
+    mode: str
+    tolerance: float | None
+    device: str
+    say: Callable[[str], None]
+
+    def accurate(self, chosen: ExportOptions) -> Attempt:
+        """An export that passes its gate, if ``mode`` asks for one.
+
+        Raises:
+            VerificationError: none does, with what to ask for instead.
+        """
+        if _calibrated(chosen) and not getattr(chosen, "data", ""):
+            self.say(
+                "warning: calibrating int8 with generated scenes; images of your own task are "
+                "better: data=FOLDER"
+            )
+        attempt = self(chosen)
+        if attempt.record.mode == "error" and not attempt.record.passed:
+            if repairable(chosen):
+                attempt = repair(attempt, self, partial(self._rank, chosen), self.say)
+            if not attempt.record.passed:
+                check(attempt.record, nearest(chosen, self))
+        return attempt
+
+    def __call__(self, options: ExportOptions) -> Attempt:
+        """Write the graphs, and compare them with the reference."""
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        graphs, facts, options = self._written(options)
+        record = VerificationRecord(passed=False, mode="off")
+        runtime, why_none = usable_runtime(self.exporter.runtimes)
+        if self.mode != "off" and runtime is None:
+            record = VerificationRecord(passed=False, mode="not run", note=why_none)
+        elif self.mode != "off" and runtime is not None:
+            record = compare(
+                self.reference,
+                {graph.role: self.folder / graph.files[0] for graph in graphs},
+                runtime,
+                precision=options.precision,
+                device=self.device,
+                tolerance=self.tolerance,
+                whole_image=facts.whole_image,
+                say=self.say,
+            )
+            record = msgspec.structs.replace(record, mode=self.mode)
+        return Attempt(options, facts, self._source(facts), graphs, record)
+
+    def _written(
+        self, options: ExportOptions
+    ) -> tuple[tuple[Graph, ...], ModelFacts, ExportOptions]:
+        """The graphs. The model is gone when they are written: its reference reads the checkpoint
+        again, one copy at a time."""
+        # Torch is imported here and not above: running a bundle must not need it.
+        from samdeploy.models import graph_modules
+        from samdeploy.models.families import model_facts
+        from samdeploy.models.sensitivity import encoder_layers
+
+        self.say(f"reading {self.reference.checkpoint.name}")
+        loaded = self.reference.load()
+        facts = model_facts(loaded, self.reference.checkpoint)
+        scheme = scheme_of(options)
+        if scheme.encoder_only and facts.family != "sam":
+            raise InputError(
+                f"{scheme.words}; it is for SAM's image encoder and '{self.model}' is a "
+                f"{facts.architecture} model, leave it out."
+            )
+        kept = getattr(options, "float_layers", ())
+        if kept:
+            check_layers(kept, encoder_layers(loaded))
+        metadata = artifact_metadata(facts, self._source(facts))
+        options = dataclasses.replace(options, metadata=metadata)
+        self.say(f"exporting {facts.architecture} to {self.exporter.name}, {options.precision}")
+        write = self.exporter().export
+        modules = graph_modules(loaded).values()
+        return tuple(write(graph, self.folder, options) for graph in modules), facts, options
+
+    @cached_property
+    def _digest(self) -> str:
+        return sha256(self.reference.checkpoint)
+
+    def _source(self, facts: ModelFacts) -> SourceRecord:
+        return source_record(self.model, self.reference.checkpoint, self._digest, facts.licence)
+
+    def _rank(self, options: ExportOptions) -> Mapping[str, float]:
+        """Error of the embedding by layer of the encoder in 8 bits, the worst first."""
+        from samdeploy.models.load import load_sam
+        from samdeploy.models.sensitivity import sensitivity
+
+        reference = self.reference
+        sam = load_sam(reference.checkpoint, config=reference.config, imgsz=reference.imgsz)
+        data = getattr(options, "data", "")
+        images = islice(calibration_inputs(data, sam.config.image_size), 2)
+        return sensitivity(sam, [*images], activations=_calibrated(options))
+
+
+def _calibrated(options: ExportOptions) -> bool:
+    """Whether images are looked at while activations become 8-bit."""
+    return scheme_of(options).calibrates and "data" in options_of(type(options))

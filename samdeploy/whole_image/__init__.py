@@ -1,0 +1,1 @@
+"""Everything in an image: ask at many points, keep what is confident, stable and new."""
