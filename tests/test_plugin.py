@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -86,3 +87,28 @@ def test_it_is_used_and_missed(
         "error: bundle 'bundle' (format torchscript) is for runtime 'torchscript', which nothing "
         "installed here provides; install its plugin or export the checkpoint to another format.\n"
     )
+
+
+def test_its_option_and_its_scheme(
+    site: Path, tmp_path: Path, small_checkpoint: Path, small_config: Path
+) -> None:
+    command = ("-m", "samdeploy", "export")
+    model = (f"model={small_checkpoint}", f"config={small_config}", "output=rounded")
+    done = run(site, tmp_path, *command, *model, "format=torchscript", "mantissa_bits=8")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "rounded/bundle.json").read_text())
+    assert (manifest["precision"], manifest["options"]) == ("mantissa8", {"mantissa_bits": 8})
+    assert manifest["verification"]["tolerance"] == 0.99
+    assert 0.99 < manifest["verification"]["mask_iou_mean"] < 1
+    assert "torch" in manifest["tools"]
+    for words, sentence in (
+        (("format=torchscript", "mantissa_bits=99"), "mantissa_bits=99; expected a whole number"),
+        (("mantissa_bits=8",), "mantissa_bits=8; format=onnx has no use for it, leave it out."),
+        (("format=torchscript", "half=True"), "half=True; format=torchscript has no use for it"),
+        (("format=torchscript", "mantisa_bits=8"), "did you mean 'mantissa_bits'?"),
+    ):
+        done = run(site, tmp_path, *command, *model, *words)
+        assert done.returncode == 2
+        assert sentence in done.stderr
+    done = run(site, tmp_path, *command, "format=torchscript", "--help")
+    assert "bits of the mantissa of a weight" in " ".join(done.stdout.split())

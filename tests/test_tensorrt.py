@@ -6,7 +6,6 @@ deserialised either, because TensorRT-RTX does not do that without one.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, defaultdict
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent / "contract"))
-
-from emulated_gpu import Driver, Emulation
 
 import samdeploy.exporters.tensorrt as exporter
 import samdeploy.runtimes.tensorrt_library as tensorrt_library
@@ -47,6 +42,7 @@ from samdeploy.registry import EXPORTERS, RUNTIMES, availability, load_runtime
 from samdeploy.runtimes.tensorrt_library import TensorRt, TensorRtRtx, logger
 from samdeploy.runtimes.tensorrt_sidecar import Sidecar, read_sidecar
 from samdeploy.session import Array, RuntimeOptions
+from tests.contract.emulated_gpu import Driver, Emulation
 
 GPU = bool(find_gpus()[0])
 without_gpu = pytest.mark.skipif(GPU, reason="there is a GPU here")

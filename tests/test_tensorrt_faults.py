@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import gc
 import shutil
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "contract"))
-
-from emulated_gpu import CONTEXT, Emulation, Engine, RuntimeCache
 
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
@@ -30,6 +25,7 @@ from samdeploy.opening import open_graphs
 from samdeploy.registry import load_runtime
 from samdeploy.runtimes.tensorrt_library import building_library
 from samdeploy.session import Array, RuntimeOptions, Session
+from tests.contract.emulated_gpu import CONTEXT, Emulation, Engine, RuntimeCache
 
 Open = Callable[..., Session]
 

@@ -174,7 +174,8 @@ def the_hub_reads_models_only_when_asked(file: str, found: Import) -> str | None
 def the_hub_stands_on_few_libraries(file: str, found: Import) -> str | None:
     if file.startswith(("samdeploy/models/", *SPOKES)) or found.lazy:
         return None
-    allowed = HUB_LIBRARIES | ({"typer"} if file.startswith("samdeploy/cli/") else set())
+    extra = {"samdeploy/cli/": "typer", "samdeploy/testing/": "pytest"}
+    allowed = HUB_LIBRARIES | {library for room, library in extra.items() if file.startswith(room)}
     top = found.name.split(".")[0]
     own = top in sys.stdlib_module_names or top == "samdeploy" or top in allowed
     return None if own else "not a library of the hub"

@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from emulated_gpu import Emulation
-from runtime_contract import Model, RuntimeContract
-
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES
 from samdeploy.prompts import Prompt
 from samdeploy.registry import load_runtime
 from samdeploy.session import Array, RuntimeOptions
+from samdeploy.testing import RuntimeContract
+from samdeploy.testing.runtime_contract import Model
+from tests.contract.emulated_gpu import Emulation
 
 
 class TestFake(RuntimeContract):
     runtime = "fake"
+    split = False
 
     @classmethod
     def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:

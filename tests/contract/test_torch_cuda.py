@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from runtime_contract import Model, RuntimeContract
-
 from samdeploy.graphs import ALL_ROLES, ENCODER
 from samdeploy.session import RuntimeOptions
+from samdeploy.testing.runtime_contract import Model, RuntimeContract
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")

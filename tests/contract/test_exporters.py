@@ -1,0 +1,30 @@
+"""The contract of exporters, one subclass per format."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from samdeploy.testing import ExporterContract
+
+
+class TestOnnx(ExporterContract):
+    format = "onnx"
+
+
+class TestOpenVino(ExporterContract):
+    format = "openvino"
+
+
+# coremltools announces its own and NumPy's deprecations while it reads a program.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestCoreMl(ExporterContract):
+    format = "coreml"
+    options: ClassVar[dict[str, Any]] = {"max_prompts": 3, "max_points": 4}
+
+
+@pytest.mark.slow
+class TestTensorRt(ExporterContract):
+    format = "tensorrt"
+    options: ClassVar[dict[str, Any]] = {"max_prompts": 3, "max_points": 4}
