@@ -89,26 +89,41 @@ def test_it_is_used_and_missed(
     )
 
 
+COMMANDS = """
+import contextlib, io, json, sys
+from samdeploy.cli.app import main
+
+for words in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main(words)
+        except SystemExit as end:
+            code = end.code or 0
+    print(json.dumps([code, said.getvalue()]))
+"""
+
+
 def test_its_option_and_its_scheme(
     site: Path, tmp_path: Path, small_checkpoint: Path, small_config: Path
 ) -> None:
-    command = ("-m", "samdeploy", "export")
-    model = (f"model={small_checkpoint}", f"config={small_config}", "output=rounded")
-    done = run(site, tmp_path, *command, *model, "format=torchscript", "mantissa_bits=8")
+    model = [f"model={small_checkpoint}", f"config={small_config}", "output=rounded"]
+    expected: list[tuple[list[str], int, str]] = [
+        (["format=torchscript", "mantissa_bits=8"], 0, "wrote rounded"),
+        (["format=torchscript", "mantissa_bits=99"], 2, "mantissa_bits=99; expected a whole"),
+        (["mantissa_bits=8"], 2, "mantissa_bits=8; format=onnx has no use for it, leave it out."),
+        (["format=torchscript", "half=True"], 2, "half=True; format=torchscript has no use for"),
+        (["format=torchscript", "mantisa_bits=8"], 2, "did you mean 'mantissa_bits'?"),
+        (["format=torchscript", "--help"], 0, "bits of the mantissa of a weight"),
+    ]
+    commands = [["export", *model, *words] for words, _, _ in expected]
+    done = run(site, tmp_path, "-c", COMMANDS, json.dumps(commands))
     assert done.returncode == 0, done.stderr
+    for line, (words, code, sentence) in zip(done.stdout.splitlines(), expected, strict=True):
+        found, said = json.loads(line)
+        assert (found, sentence in " ".join(said.split())) == (code, True), (words, said)
     manifest = json.loads((tmp_path / "rounded/bundle.json").read_text())
     assert (manifest["precision"], manifest["options"]) == ("mantissa8", {"mantissa_bits": 8})
-    assert manifest["verification"]["tolerance"] == 0.99
-    assert 0.99 < manifest["verification"]["mask_iou_mean"] < 1
+    record = manifest["verification"]
+    assert record["tolerance"] == 0.99 < record["mask_iou_mean"] < 1
     assert "torch" in manifest["tools"]
-    for words, sentence in (
-        (("format=torchscript", "mantissa_bits=99"), "mantissa_bits=99; expected a whole number"),
-        (("mantissa_bits=8",), "mantissa_bits=8; format=onnx has no use for it, leave it out."),
-        (("format=torchscript", "half=True"), "half=True; format=torchscript has no use for it"),
-        (("format=torchscript", "mantisa_bits=8"), "did you mean 'mantissa_bits'?"),
-    ):
-        done = run(site, tmp_path, *command, *model, *words)
-        assert done.returncode == 2
-        assert sentence in done.stderr
-    done = run(site, tmp_path, *command, "format=torchscript", "--help")
-    assert "bits of the mantissa of a weight" in " ".join(done.stdout.split())

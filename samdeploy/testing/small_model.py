@@ -62,17 +62,27 @@ def answers(graph: GraphModule, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return {spec.name: one.numpy() for spec, one in zip(graph.outputs, results, strict=True)}
 
 
-def random_feeds(graph: GraphModule, prompts: int, points: int) -> dict[str, Array]:
-    """Inputs of a graph as prompts of users make them, ``points`` tokens each."""
+def feeds_of(role: str, prompts: int, points: int) -> dict[str, Array]:
+    """Inputs of a graph as prompts of users make them, ``points`` tokens each, and where it takes
+    them, outputs of the graphs before it."""
     rng = np.random.default_rng(prompts * 100 + points)
-    sides = graph.numbers(prompts, points)
+    known: dict[str, Array] = {}
+    for name, graph in small_graphs().items():
+        sides = graph.numbers(prompts, points)
+        feeds = {
+            spec.name: known[spec.name] if spec.name in known else _random(rng, spec, sides)
+            for spec in graph.inputs
+        }
+        if name == role:
+            return feeds
+        known |= feeds | answers(graph, feeds)
+    raise KeyError(role)
 
-    def values(spec: TensorSpec) -> Array:
-        shape = [sides[side] if isinstance(side, str) else side for side in spec.shape]
-        if spec.name in _RANGES:
-            return rng.uniform(0, _RANGES[spec.name], shape).astype(np.float32)
-        if spec.name in _FLAGS:
-            return rng.integers(0, 2, shape).astype(np.float32)
-        return rng.normal(0, 1, shape).astype(np.float32)
 
-    return {spec.name: values(spec) for spec in graph.inputs}
+def _random(rng: np.random.Generator, spec: TensorSpec, sides: Mapping[str, int]) -> Array:
+    shape = [sides[side] if isinstance(side, str) else side for side in spec.shape]
+    if spec.name in _RANGES:
+        return rng.uniform(0, _RANGES[spec.name], shape).astype(np.float32)
+    if spec.name in _FLAGS:
+        return rng.integers(0, 2, shape).astype(np.float32)
+    return rng.normal(0, 1, shape).astype(np.float32)

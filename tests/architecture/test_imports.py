@@ -19,8 +19,8 @@ SPOKES = ("exporters", "runtimes", "benchmarks")
 
 #: Where torch may stand at the top of a module.
 TORCH_HOMES = ("samdeploy/models/", "exporters/", "runtimes/torch.py", "runtimes/mil.py")
-#: Where it may also be imported inside a function: benchmarks measure against torch.
-TORCH_VISITS = (*TORCH_HOMES, "benchmarks/")
+#: Where it may also be imported inside a function, to measure or test against it.
+TORCH_VISITS = (*TORCH_HOMES, "benchmarks/", "samdeploy/testing/")
 
 TORCH = frozenset({"torch", "torchvision", "safetensors"})
 #: What the hub may import at the top beside the standard library; the command line adds Typer.
