@@ -2,9 +2,9 @@
 
     python tools/exact_masks.py [--size 256] [--scenes 48] [name=value ...]
 
-On generated scenes that the tiny model was not trained on. A mask that one of them has and the other
-has no mask like it (IoU of 0.95) counts as wrongly kept or wrongly dropped. Further words are
-settings of both, such as ``stability_score_thresh=0.92``.
+On generated scenes that the tiny model was not trained on. A mask of one that has none like it (IoU
+of 0.95) in the other counts as wrongly kept or wrongly dropped. Further words are settings of both,
+such as ``stability_score_thresh=0.92``.
 """
 
 from __future__ import annotations
