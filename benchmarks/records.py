@@ -16,7 +16,13 @@ import msgspec
 from msgspec import Meta
 
 from samdeploy.errors import InputError
-from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
+from samdeploy.json_files import (
+    UnreadableError,
+    check_version,
+    decode_json,
+    encode_json,
+    read_regular,
+)
 
 SCHEMA_VERSION = 1
 _LONGEST = 64 << 20  # bytes; a report of many cases has some ten thousand
@@ -168,10 +174,6 @@ class Report(msgspec.Struct, frozen=True):
     published: tuple[Published, ...] = ()
 
 
-class _Version(msgspec.Struct):
-    schema_version: int
-
-
 def encode(report: Report) -> bytes:
     return encode_json(report)
 
@@ -189,12 +191,7 @@ def read_report(path: str | Path) -> Report:
             f"report '{path}' cannot be read ({error}); expected the JSON file of a benchmark."
         ) from error
     try:
-        version = decode_json(content, _Version).schema_version
-        if version > SCHEMA_VERSION:
-            raise InputError(
-                f"'{path}' has schema version {version}, this samdeploy reads up to "
-                f"{SCHEMA_VERSION}; upgrade samdeploy."
-            )
+        check_version(Path(path), content, SCHEMA_VERSION, InputError, "")
         return decode_json(content, Report)
     except UnreadableError as error:
         raise InputError(

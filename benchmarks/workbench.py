@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.benchmarking import Measuring
 from samdeploy.benchmarks.devices import detect_devices, runtime_states
 from samdeploy.benchmarks.environment import read_environment
 from samdeploy.benchmarks.jobs import Job, Outcome
@@ -54,18 +55,9 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to measure; the same for every benchmark. See :func:`samdeploy.benchmark`."""
+class Settings(Measuring):
+    """The same, checked, and how to read a checkpoint. See :func:`samdeploy.benchmark`."""
 
-    image: str | Path | None = None
-    weights: str = "checkpoint"
-    threads: int | None = None
-    warmup: int = 1
-    rounds: int = 5
-    repeats: int = 1
-    whole_image: bool = True
-    whole_image_rounds: int = 3
-    points_stride: int = 32
     imgsz: int | None = None
     config: Mapping[str, Any] | str | Path | None = None
 

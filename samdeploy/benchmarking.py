@@ -6,11 +6,28 @@ The measuring itself is a spoke, found through entry points like exporters and r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from samdeploy.options import option
 from samdeploy.registry import load_benchmark
 from samdeploy.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How to measure; the same for every benchmark."""
+
+    image: str | Path | None = option(None, "default: a generated scene of 1800 x 1200")
+    weights: str = option("checkpoint", "checkpoint, or random for a published architecture")
+    threads: int | None = option(None, "CPU threads of one inference")
+    warmup: int = option(1, "calls before each timing")
+    rounds: int = option(5, "calls in each timing")
+    repeats: int = option(1, "fresh processes of each case")
+    whole_image: bool = option(True, "measure whole-image mode as well")
+    whole_image_rounds: int = option(3, "calls of whole-image mode")
+    points_stride: int = option(32, "its grid points along a side")
 
 
 class BenchmarkResult(Protocol):

@@ -21,7 +21,13 @@ from samdeploy.errors import BundleError, InputError
 from samdeploy.files import UNFINISHED, atomic_path
 from samdeploy.folders import put_back, replaced_folder
 from samdeploy.graphs import FAMILIES, Specs, check_contract
-from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
+from samdeploy.json_files import (
+    UnreadableError,
+    check_version,
+    decode_json,
+    encode_json,
+    read_regular,
+)
 from samdeploy.precision import FP32, arithmetic_name
 from samdeploy.schemes import scheme_named, schemes
 from samdeploy.session import MOST_IMGSZ, TensorSpec
@@ -275,17 +281,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _decode(path: Path, content: bytes) -> Manifest:
-    version = decode_json(content, _Version).schema_version
-    if version > SCHEMA_VERSION:
-        raise BundleError(
-            f"'{path}' has schema version {version}, this samdeploy reads up to "
-            f"{SCHEMA_VERSION}; upgrade samdeploy or export the bundle again."
-        )
+    check_version(path, content, SCHEMA_VERSION, BundleError, " or export the bundle again")
     return decode_json(content, Manifest)
-
-
-class _Version(msgspec.Struct):
-    schema_version: int
 
 
 def _check_roles(folder: Path, manifest: Manifest) -> None:

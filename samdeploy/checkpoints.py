@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from samdeploy.downloads import download, is_whole
 from samdeploy.errors import DownloadError, InputError
 from samdeploy.files import check_file
 from samdeploy.notices import notice
-from samdeploy.text import printable
+from samdeploy.text import printable, suggestion
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -86,10 +85,9 @@ def resolve_checkpoint(name: str | Path) -> Path:
     checkpoint = KNOWN.get(str(name)) or _BY_FILE_NAME.get(str(name))
     if checkpoint is None:
         names = [TINY, *KNOWN]
-        close = difflib.get_close_matches(path.name, names, 1)
-        hint = f"did you mean '{close[0]}'" if close else f"known names: {', '.join(names)}"
+        hint = suggestion(path.name, names)
         raise InputError(
-            f"model '{printable(name)}' is neither a file, a bundle nor a known name; {hint}."
+            f"model '{printable(name)}' is neither a file, a bundle nor a known name; {hint}"
         )
     return fetch(checkpoint)
 

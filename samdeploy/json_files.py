@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from samdeploy.errors import SamDeployError
+
 _T = TypeVar("_T")
 
 
@@ -34,6 +36,27 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise UnreadableError(f"it has more than {most} bytes")
     return content
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+def check_version(
+    path: Path, content: bytes, newest: int, error: type[SamDeployError], else_do: str
+) -> None:
+    """Raise ``error`` where ``content`` of the file ``path`` has a newer ``schema_version`` than
+    this program reads; ``else_do`` is what there is to do beside upgrading.
+
+    Raises:
+        UnreadableError: it has none.
+    """
+    version = decode_json(content, _Versioned).schema_version
+    if version > newest:
+        raise error(
+            f"'{path}' has schema version {version}, this samdeploy reads up to {newest}; upgrade "
+            f"samdeploy{else_do}."
+        )
 
 
 def decode_json(content: bytes, kind: type[_T]) -> _T:

@@ -5,7 +5,6 @@ Elsewhere only the plugins of ONNX Runtime are imported by name (runtimes/onnxru
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import Any
 from samdeploy.errors import InputError
 from samdeploy.libraries import ANY_FAILURE, optional_library, remedy
 from samdeploy.session import Availability, Exporter, Runtime
-from samdeploy.text import reason
+from samdeploy.text import reason, suggestion
 
 EXPORTERS, RUNTIMES = "samdeploy.exporters", "samdeploy.runtimes"
 BENCHMARKS = "samdeploy.benchmarks"
@@ -103,9 +102,7 @@ def _point(group: str, name: str, what: str) -> EntryPoint:
     points = _found(group)
     wanted = _ALIASES.get(name.lower(), name.lower())
     if wanted not in points:
-        close = difflib.get_close_matches(wanted, points, 1)
-        hint = f"did you mean '{close[0]}'" if close else f"expected one of: {', '.join(points)}"
-        raise InputError(f"unknown {what} '{name}'; {hint}.")
+        raise InputError(f"unknown {what} '{name}'; {suggestion(wanted, points)}")
     return points[wanted]
 
 

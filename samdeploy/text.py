@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from samdeploy.errors import SamDeployError
@@ -53,3 +55,10 @@ def printable(name: str | os.PathLike[str]) -> str:
 def as_utf8(name: str | os.PathLike[str]) -> str:
     """A name that every reader of UTF-8 takes: bytes of a file name that are none are escaped."""
     return os.fspath(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What was probably meant by a ``name`` that is none of ``known``, or all of these."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, 1)
+    return f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(names)}."

@@ -56,7 +56,7 @@ def test_rewrite(words: list[str], expected: list[str] | None) -> None:
     ("words", "match"),
     [
         (["mode=a"], "did you mean 'model'"),
-        (["model=a", "zzz=1"], "known: model, conf"),
+        (["model=a", "zzz=1"], "expected one of model, conf"),
         (["model=a", "model=b"], "second time"),
         (["model=a", "conf=1", "conf_thres=2"], "second time"),
         (["model=a", "fast=perhaps"], "expected True or False"),

@@ -369,7 +369,7 @@ def test_only_regular_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("sam_bb.pt", "did you mean 'sam_b.pt'"), ("resnet", "known names")]
+    ("name", "hint"), [("sam_bb.pt", "did you mean 'sam_b.pt'"), ("resnet", "expected one of sam_")]
 )
 def test_unknown_names(name: str, hint: str) -> None:
     with pytest.raises(InputError, match=hint):

@@ -71,7 +71,7 @@ def test_points_of_crops_are_divided() -> None:
     ("names", "says"),
     [
         ({"point_stride": 4}, "did you mean 'points_stride'?"),
-        ({"qqq": 4}, "known: ['conf_thres'"),
+        ({"qqq": 4}, "expected one of box_nms_thresh, conf"),
         ({"points_stride": 4, "points_per_side": 4}, "a second time"),
         ({"points_stride": 0}, "a whole number from 1 to 1,000"),
         ({"points_stride": 4.5}, "a whole number from 1 to 1,000"),

@@ -3,12 +3,13 @@ compare-models`` and ``tune``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from samdeploy.benchmarking import (
     BenchmarkResult,
+    Measuring,
     benchmark,
     benchmark_models,
     benchmark_peers,
@@ -16,24 +17,19 @@ from samdeploy.benchmarking import (
     tune,
 )
 from samdeploy.cli.console import print_json, say, steps
-from samdeploy.cli.options import Config, Imgsz, Json, Threads, flag, option
+from samdeploy.cli.fields import takes_options
+from samdeploy.cli.options import Config, Imgsz, Json, flag, option
 from samdeploy.cli.words import parse_names
+from samdeploy.schemes import schemes
 
 Formats = Annotated[
     str | None, option("formats", help="onnx,openvino:fp32,torch: as many as wanted")
 ]
-Image = Annotated[str | None, option("image", help="default: a generated scene of 1800 x 1200")]
-Weights = Annotated[
-    str, option("weights", help="checkpoint, or random for a published architecture")
-]
-Warmup = Annotated[int, option("warmup", help="calls before each timing")]
-Rounds = Annotated[int, option("rounds", help="calls in each timing")]
-Repeats = Annotated[int, option("repeats", help="fresh processes of each case")]
-WholeImage = Annotated[bool, flag("whole_image", help="measure whole-image mode as well")]
-WholeImageRounds = Annotated[int, option("whole_image_rounds", help="calls of whole-image mode")]
-PointsStride = Annotated[int, option("points_stride", help="its grid points along a side")]
 Folder = Annotated[str | None, option("folder", help="keep the exported bundles here, or use them")]
 Output = Annotated[str, option("output", help="folder of the report")]
+
+#: Of many models or tools, whole images are measured once, if not told otherwise.
+_ONE_WHOLE_IMAGE = {"whole_image_rounds": 1}
 
 
 def benchmark_command(
@@ -42,42 +38,26 @@ def benchmark_command(
     device: Annotated[
         str, option("device", help="cpu, cuda, mps, ...; several with commas")
     ] = "cpu",
-    image: Image = None,
-    weights: Weights = "checkpoint",
-    threads: Threads = None,
-    warmup: Warmup = 1,
-    rounds: Rounds = 5,
-    repeats: Repeats = 1,
-    whole_image: WholeImage = True,
-    whole_image_rounds: WholeImageRounds = 3,
-    points_stride: PointsStride = 32,
     reference: Annotated[str | None, option("reference", help="a bundle's checkpoint")] = None,
     imgsz: Imgsz = None,
     config: Config = None,
     folder: Folder = None,
     output: Output = "runs/benchmark",
     as_json: Json = False,
+    measuring: Any = None,
 ) -> None:
     """Measure a model in several formats: speed, memory, size and agreement with torch."""
     result = benchmark(
         model,
         formats=parse_names(formats, "formats"),
         device=parse_names(device, "device"),
-        image=image,
-        weights=weights,
-        threads=threads,
-        warmup=warmup,
-        rounds=rounds,
-        repeats=repeats,
-        whole_image=whole_image,
-        whole_image_rounds=whole_image_rounds,
-        points_stride=points_stride,
         reference=reference,
         imgsz=imgsz,
         config=config,
         folder=folder,
         output=output,
         progress=steps(as_json),
+        **measuring,
     )
     _show(result, as_json)
 
@@ -87,18 +67,10 @@ def peers_command(
     peers: Annotated[str | None, option("peers", help="default: all known")] = None,
     formats: Annotated[str, option("formats", help="ours: as for benchmark")] = "onnx,openvino",
     malloc: Annotated[str, option("malloc", help="allocator of the peers")] = "default,tuned",
-    image: Image = None,
-    weights: Weights = "checkpoint",
-    threads: Threads = None,
-    warmup: Warmup = 1,
-    rounds: Rounds = 5,
-    repeats: Repeats = 1,
-    whole_image: WholeImage = True,
-    whole_image_rounds: WholeImageRounds = 1,
-    points_stride: PointsStride = 32,
     folder: Folder = None,
     output: Output = "runs/benchmark",
     as_json: Json = False,
+    measuring: Any = None,
 ) -> None:
     """Measure other tools that are installed beside ours, on the same weights and image."""
     result = benchmark_peers(
@@ -106,18 +78,10 @@ def peers_command(
         peers=parse_names(peers, "peers"),
         formats=parse_names(formats, "formats"),
         malloc=parse_names(malloc, "malloc"),
-        image=image,
-        weights=weights,
-        threads=threads,
-        warmup=warmup,
-        rounds=rounds,
-        repeats=repeats,
-        whole_image=whole_image,
-        whole_image_rounds=whole_image_rounds,
-        points_stride=points_stride,
         folder=folder,
         output=output,
         progress=steps(as_json),
+        **_ONE_WHOLE_IMAGE | measuring,
     )
     _show(result, as_json)
 
@@ -131,18 +95,10 @@ def models_command(
     trust: Annotated[
         bool, flag("trust", help="load Ultralytics checkpoints, which executes code of the file")
     ] = False,
-    image: Image = None,
-    weights: Weights = "checkpoint",
-    threads: Threads = None,
-    warmup: Warmup = 1,
-    rounds: Rounds = 5,
-    repeats: Repeats = 1,
-    whole_image: WholeImage = True,
-    whole_image_rounds: WholeImageRounds = 1,
-    points_stride: PointsStride = 32,
     folder: Folder = None,
     output: Output = "runs/benchmark",
     as_json: Json = False,
+    measuring: Any = None,
 ) -> None:
     """Measure models of several families, beside what others published for some of them."""
     result = benchmark_models(
@@ -150,18 +106,10 @@ def models_command(
         format=format,
         device=device,
         trust=trust,
-        image=image,
-        weights=weights,
-        threads=threads,
-        warmup=warmup,
-        rounds=rounds,
-        repeats=repeats,
-        whole_image=whole_image,
-        whole_image_rounds=whole_image_rounds,
-        points_stride=points_stride,
         folder=folder,
         output=output,
         progress=steps(as_json),
+        **_ONE_WHOLE_IMAGE | measuring,
     )
     _show(result, as_json)
 
@@ -185,7 +133,7 @@ def tune_command(
     target: Annotated[str, option("target", help="device to tune for: cpu, cuda, ...")] = "cpu",
     formats: Annotated[str | None, option("formats", help="default: all that run there")] = None,
     precisions: Annotated[
-        str | None, option("precisions", help="default: fp32,fp16,bf16,int8,int8_weights")
+        str | None, option("precisions", help=f"of {', '.join(schemes())}; default: all")
     ] = None,
     goal: Annotated[str, option("goal", help="what is to be fast: whole_image or click")] = (
         "whole_image"
@@ -193,7 +141,9 @@ def tune_command(
     budget: Annotated[float, option("budget", help="seconds for all of it")] = 600,
     tolerance: Annotated[float | None, option("tolerance", help="smallest mean mask IoU")] = None,
     data: Annotated[str, option("data", help="int8: folder of images to calibrate with")] = "",
-    image: Image = None,
+    image: Annotated[
+        str | None, option("image", help="default: a generated scene of 1800 x 1200")
+    ] = None,
     output: Annotated[str | None, option("output", help="default: ./<name>_tuned")] = None,
     as_json: Json = False,
 ) -> None:
@@ -226,10 +176,13 @@ def tune_command(
 
 def add_commands(app: typer.Typer) -> None:
     """``benchmark compare`` and the like are commands named with a dash."""
-    app.command("benchmark")(benchmark_command)
+    for name, command in (
+        ("benchmark", benchmark_command),
+        ("benchmark-compare-models", models_command),
+        ("benchmark-peers", peers_command),
+    ):
+        app.command(name)(takes_options(command, Measuring, "measuring"))
     app.command("benchmark-compare")(compare_command)
-    app.command("benchmark-compare-models")(models_command)
-    app.command("benchmark-peers")(peers_command)
     app.command("tune")(tune_command)
 
 

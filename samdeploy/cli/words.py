@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 
 from samdeploy.errors import InputError
 from samdeploy.images import load_image
-from samdeploy.text import shortened, shown
+from samdeploy.text import shortened, shown, suggestion
 
 _KEY = re.compile(r"(?P<dashes>--)?(?P<name>[A-Za-z][\w-]*)(?:=(?P<value>.*))?", re.DOTALL)
 _TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
@@ -121,8 +120,7 @@ def value_of(name: str, words: Sequence[str]) -> str | None:
 def _known(name: str, keys: Keys, command: str) -> str:
     first = keys.names.get(name)
     if first is None:
-        close = difflib.get_close_matches(name, keys.names, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(keys.names)}."
+        hint = suggestion(name, keys.names)
         raise InputError(f"unknown key '{name}' of '{command}'; {hint}")
     return first
 

@@ -3,7 +3,6 @@ options of a call become those of the exporter that was asked."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from samdeploy.limits import whole
 from samdeploy.options import from_given, option, options_of
 from samdeploy.registry import exporter_names, load_exporter
 from samdeploy.session import MOST_POINTS, MOST_PROMPTS, Exporter, ExportOptions
+from samdeploy.text import suggestion
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,7 @@ def _asks_nothing(name: str, value: Any) -> bool:
         for each in options_of(options).values():
             known.setdefault(each.name, each.default)
     if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(known)}."
-        raise InputError(f"unknown option '{name}'; {hint}")
+        raise InputError(f"unknown option '{name}'; {suggestion(name, known)}")
     return bool(value == known[name])
 
 

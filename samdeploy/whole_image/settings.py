@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from samdeploy.errors import InputError
 from samdeploy.limits import number, whole
-from samdeploy.text import shown
+from samdeploy.text import shown, suggestion
 
 #: Least and most of every setting that counts something. Points and crops are as many as an image
 #: of 100 megapixels has use for; a batch of 1,024 prompts needs tens of GB.
@@ -166,8 +165,7 @@ class WholeImageSettings:
         for name, value in values.items():
             target = _ALIASES.get(name, name)
             if target not in known:
-                close = difflib.get_close_matches(name, [*known, *_ALIASES], 1)
-                hint = f"did you mean '{close[0]}'?" if close else f"known: {sorted(known)}."
+                hint = suggestion(name, sorted([*known, *_ALIASES]))
                 raise InputError(f"unknown setting '{name}'; {hint}")
             if target in chosen:
                 raise InputError(f"'{name}' sets '{target}' a second time; give it once.")

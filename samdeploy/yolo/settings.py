@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
@@ -11,7 +10,7 @@ from typing import Any
 from samdeploy.errors import InputError
 from samdeploy.limits import number, whole
 from samdeploy.session import MOST_IMGSZ
-from samdeploy.text import shown
+from samdeploy.text import shown, suggestion
 
 #: Other names, among them those that whole-image mode has for the same thing.
 _ALIASES = {"conf_thres": "conf", "nms_thresh": "iou", "agnostic": "agnostic_nms"}
@@ -71,8 +70,7 @@ class YoloSettings:
         for name, value in values.items():
             target = _ALIASES.get(name, name)
             if target not in known:
-                close = difflib.get_close_matches(name, [*known, *_ALIASES], 1)
-                hint = f"did you mean '{close[0]}'?" if close else f"known: {sorted(known)}."
+                hint = suggestion(name, sorted([*known, *_ALIASES]))
                 raise InputError(f"unknown setting '{name}' of a YOLO model; {hint}")
             chosen[target] = value
         return cls(**chosen)

@@ -192,7 +192,7 @@ class TestNames:
             (["predict", "souce=a.png"], "unknown key 'souce' of 'predict'; did you mean 'source'"),
             (["export", "--frmat", "onnx"], "unknown key 'frmat' .* did you mean 'format'"),
             (["predict", "--pointz=[1,2]"], "did you mean 'points'"),
-            (["predict", "qqqqqq=1"], "unknown key 'qqqqqq' .* known: model, source"),
+            (["predict", "qqqqqq=1"], "unknown key 'qqqqqq' .* expected one of model, source"),
             (["predict", "source=a.png"], "'predict' needs model="),
             (["predict"], "'predict' needs model= and source="),
             (["predict", "a.png"], "'a.png' stands alone"),
