@@ -74,7 +74,7 @@ def compare(first: str | Path, second: str | Path, *, force: bool = False) -> Co
 
 
 def differences(a: Report, b: Report) -> list[str]:
-    """What differs in machine, conditions or weights, as ``name: this, that``."""
+    """Differences in machine, conditions or weights, as ``name: this, that``."""
     found = []
     for name in ("kind", "model", "weights"):
         found += _differs(name, getattr(a, name), getattr(b, name))

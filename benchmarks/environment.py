@@ -1,4 +1,4 @@
-"""What this machine is: processor, memory, GPUs, system and library versions."""
+"""The machine: processor, memory, GPUs, system and library versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fresh process is asked to measure, and what it answers."""
+"""The job of a fresh process, and its outcome."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ _TRAINED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def count_parameters(source: Path) -> int | None:
-    """Of a bundle or an ONNX file; ``None`` where the libraries that would tell are missing, or the
-    format does not.
+    """Count those of a bundle or an ONNX file; ``None`` where the libraries that would tell are
+    missing, or the format does not.
 
     SAM's are those of its architecture, whatever an export made of them. YOLO's are those of the
     graph, in which normalisations are part of the convolutions, as in Ultralytics' summary of a

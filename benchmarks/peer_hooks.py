@@ -1,4 +1,4 @@
-"""What the peers that run torch modules have in common."""
+"""The common part of peers that run torch modules."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def measure_in_process(
 
 
 def prepare_in_process(job: Job, folder: Path) -> str:
-    """What the job's subject has to make first (a peer's export), in a process that is not
+    """Make what the job's subject needs first (a peer's export), in a process that is not
     measured; the path of it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a benchmark writes: immutable, versioned records that carry their conditions.
+"""The report of a benchmark: immutable, versioned records that carry their conditions.
 
 A report is never changed after it was written; comparing two makes a new record. Times are in
 seconds, sizes in bytes.

@@ -27,7 +27,7 @@ def check_output(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a benchmark returns; ``failed`` names the cases that should have run and did not."""
+    """A finished benchmark; ``failed`` names the cases that should have run and did not."""
 
     report: Report
     json: Path

@@ -34,7 +34,8 @@ _OUTPUTS = 4
 
 
 class Substitution:
-    """What the decoder is made to say about each of ``side * side`` grid points of an image.
+    """The answers that the decoder is made to give about each of ``side * side`` grid points of an
+    image.
 
     Args:
         image_shape: (height, width) of the image.

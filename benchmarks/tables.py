@@ -60,7 +60,7 @@ def tables(report: Report) -> Iterator[Table]:
 
 
 def text_tables(report: Report) -> str:
-    """What a terminal shows: results, latency, ratios, notes and published figures."""
+    """The tables of a terminal: results, latency, ratios, notes and published figures."""
     shown = [table for table in tables(report) if not table.title.startswith(_ONLY_IN_FILES)]
     parts = [f"{table.title}\n{format_table(*_narrow(table))}" for table in shown]
     return "\n\n".join(parts)
@@ -70,7 +70,7 @@ _ONLY_IN_FILES = ("Conditions", "Devices", "What is timed")
 
 
 def _narrow(table: Table) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """What is long in the published figures is left to the files."""
+    """Leave what is long in the published figures to the files."""
     if not table.title.startswith("Published"):
         return table.header, table.rows
     return table.header[:5], [[*row[:3], row[3].rpartition(": ")[2], row[4]] for row in table.rows]

@@ -171,7 +171,7 @@ class _Search:
         return self._bench.folder / f"{row.format}_{row.made}"
 
     def fastest(self, format: str = "") -> Row | None:
-        """Of all rows that passed, or of those of one format."""
+        """The fastest row of all that passed, or of those of one format."""
         passed = [row for row in self.rows if row.status == "passed" and format in ("", row.format)]
         return min(passed, key=_seconds, default=None)
 
@@ -206,7 +206,7 @@ class _Search:
                 self.rows += [self._measured(row) for row in rows]
 
     def _lower(self, format: str) -> list[str]:
-        """What the device can be asked to compute in beside fp32."""
+        """Arithmetic that the device can be asked for beside fp32."""
         state = availability(RUNTIMES, load_exporter(format).runtimes[0])
         able = state.lower(self._target)
         return [name for name, each in ARITHMETIC.items() if name != FP32 and each.encoder in able]

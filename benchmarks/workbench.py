@@ -1,4 +1,4 @@
-"""What every benchmark needs: a folder, an image, the weights, and a way to run its cases."""
+"""The workbench of every benchmark: a folder, an image, the weights, and a way to run its cases."""
 
 from __future__ import annotations
 

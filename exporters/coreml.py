@@ -146,8 +146,8 @@ def _write_package(
 
 
 def _compressor(options: CoreMlOptions) -> Callable[[Any, Any], Any] | None:
-    """What makes the weights of layers smaller. They are widened when the model is loaded or where
-    it runs, so that activations need no calibration."""
+    """A function that makes the weights of layers smaller. They are widened when the model is
+    loaded or where it runs, so that activations need no calibration."""
     chosen: Callable[[Any, Any], Any] | None = None
     if options.palette_bits:
         chosen = cto.palettize_weights

@@ -86,7 +86,8 @@ class TensorRtExporter:
 
 
 def _onnx_file(graph: GraphModule, folder: Path, options: TensorRtOptions) -> Path:
-    """What the engine is built from; the weights are on the disk and no longer in memory."""
+    """Write the ONNX file that the engine is built from; the weights are on the disk and no longer
+    in memory."""
     model = onnx_graph(graph, folder)
     if options.int8 and graph.role == ENCODER:
         images = calibration_inputs(options.data, graph.image_size)

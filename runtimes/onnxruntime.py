@@ -171,7 +171,7 @@ def _devices(provider: str) -> list[Any]:
 def _arithmetic(
     provider: Provider, device: str, wanted: str | None
 ) -> tuple[str, Mapping[str, str]]:
-    """What a provider will compute in, and the options that ask for it."""
+    """The arithmetic that a provider will compute in, and the options that ask for it."""
     known = provider.arithmetic
     wanted = next(iter(known)) if wanted is None else wanted
     if wanted not in known:
@@ -201,7 +201,7 @@ def _choose(
     which: str,
     settings: Mapping[str, str],
 ) -> list[tuple[str, dict[str, Any]]]:
-    """What to pass as providers; a plugin is put into ``session_options`` instead."""
+    """Providers to pass; a plugin is put into ``session_options`` instead."""
     if provider is PROVIDERS["cpu"]:
         # Grow the arena by what is needed: doubling it wastes up to half of the memory.
         return [(provider.name, {"arena_extend_strategy": "kSameAsRequested"})]

@@ -117,7 +117,7 @@ def _settings(options: RuntimeOptions) -> dict[str, Any]:
 
 
 def lower_arithmetic(device: str) -> tuple[str, ...]:
-    """What OpenVINO says that ``device`` computes in beside fp32."""
+    """Arithmetic that OpenVINO says ``device`` has beside fp32."""
     found = ov.Core().get_property(device.upper(), "OPTIMIZATION_CAPABILITIES")
     return tuple(name for name, capability in _CAPABILITIES.items() if capability in found)
 

@@ -46,7 +46,8 @@ class BuilderOptions(ExportOptions):
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine is built for; ``device`` is the GPU's name, empty when it is for several."""
+    """The GPUs that an engine is built for; ``device`` is the GPU's name, empty when it is for
+    several."""
 
     compute_capabilities: tuple[str, ...]
     platform: str
@@ -80,7 +81,7 @@ class Library(ABC):
 
     @abstractmethod
     def target(self, options: BuilderOptions) -> Target:
-        """What a build with these options is for.
+        """The target of a build with these options.
 
         Raises:
             InputError: it cannot heed one of them here.

@@ -1,4 +1,4 @@
-"""What an engine is for, in a JSON file beside it.
+"""The record of an engine, in a JSON file beside it.
 
 An engine opens only in the version of the library that built it, and on the GPUs that it was built
 for. The library says so in words of its own, if at all; this says it in one sentence beforehand.

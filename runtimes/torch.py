@@ -179,7 +179,8 @@ def _matmul_precision() -> str | None:
 
 
 def _settings() -> list[tuple[Any, str, Any]]:
-    """What lets torch round float32 products: where it stands, its name, its value for no."""
+    """Switches that let torch round float32 products: where it stands, its name, its value for
+    no."""
     cudnn = torch.backends.cudnn
     if not hasattr(cudnn, "conv"):  # before torch 2.9
         return [(cudnn, "allow_tf32", False)]

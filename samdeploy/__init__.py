@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What is not needed to run a model is imported when it is first named."""
+    """Import what no run of a model needs when it is first named."""
     if name not in __all__:
         raise AttributeError(f"module 'samdeploy' has no attribute '{name}'")
     from samdeploy import benchmarking

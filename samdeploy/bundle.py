@@ -135,7 +135,7 @@ class VerificationRecord(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """What was overlapped: ``box`` or ``mask``."""
+        """Kind of the overlaps: ``box`` or ``mask``."""
         return "box" if self.detections else "mask"
 
     @property
@@ -362,7 +362,8 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _foreign(root: Path, folder: Path, ours: Mapping[str, int]) -> Iterator[str]:
-    """What is in ``folder`` and no part of the bundle ``root``, whose files have ``ours`` bytes."""
+    """Names in ``folder`` that are no part of the bundle ``root``, whose files have ``ours``
+    bytes."""
     for path in sorted(folder.iterdir()):
         name = path.relative_to(root).as_posix()
         plain = path.is_dir() and not path.is_symlink()

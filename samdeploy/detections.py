@@ -1,4 +1,4 @@
-"""What a detector returns."""
+"""Answers of detectors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Detections:
 
 
 def as_detections(found: Any) -> Detections:
-    """What somebody's detector returned, checked: an object with ``boxes``, ``scores`` and
+    """Check the answer of somebody's detector: an object with ``boxes``, ``scores`` and
     ``classes``, as lists, arrays or tensors of any device. No box at all may have any shape.
 
     Raises:

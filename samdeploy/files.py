@@ -57,7 +57,7 @@ def check_file(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
-    """What is said when ``path`` cannot be written."""
+    """The error for a ``path`` that cannot be written."""
     remedy = _REMEDIES.get(error.errno or 0, "choose another folder")
     return OutputError(
         f"'{as_utf8(path)}' cannot be written to ({error.strerror or error}); {remedy}."

@@ -100,7 +100,7 @@ def _padded(session: Session, feeds: Mapping[str, Array], rows: slice) -> dict[s
 
 
 def _numbers(session: Session) -> dict[str, int]:
-    """What the dynamic dimensions are in a variant."""
+    """The dynamic dimensions in a variant."""
     numbers: dict[str, int] = {}
     for spec in session.inputs:
         numbers.update(zip(_FREE[spec.name], map(int, spec.shape), strict=False))

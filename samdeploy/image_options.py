@@ -12,7 +12,7 @@ from samdeploy.text import shown
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What pixels of more than 8 bits mean, and how large an image may be.
+    """Meaning of pixels of more than 8 bits, and how large an image may be.
 
     8-bit images are taken as they are. Deeper ones are brought to 8 bits: with ``window`` or
     ``bit_depth`` as these say, else by the fewest of 8, 10, 12, 14 and 16 bits that hold their

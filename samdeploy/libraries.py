@@ -33,5 +33,6 @@ def optional_library(what: str, install: str) -> Iterator[None]:
 
 
 def remedy(error: BaseException, install: str) -> str:
-    """What mends ``error``: installing helps against a module that is not there, and only that."""
+    """Say how to mend ``error``: installing helps against a module that is not there, and only
+    that."""
     return install if isinstance(error, ModuleNotFoundError) else _REPAIR

@@ -1,4 +1,4 @@
-"""What a user should know although the work goes on."""
+"""Notices: a user should know, although the work goes on."""
 
 from __future__ import annotations
 

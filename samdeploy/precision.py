@@ -12,9 +12,9 @@ FP32 = "fp32"
 
 
 class Arithmetic(NamedTuple):
-    """What the graphs of a model compute in: the image ``encoder``, which takes most of the time,
-    and ``rest``, all other graphs, which lose most by rounding. An artifact whose weights have the
-    precision of the encoder has to be as accurate (:mod:`samdeploy.schemes`)."""
+    """Arithmetic of the graphs of a model: of the image ``encoder``, which takes most of the time,
+    and of the ``rest``, all other graphs, which lose most by rounding. An artifact whose weights
+    have the precision of the encoder has to be as accurate (:mod:`samdeploy.schemes`)."""
 
     encoder: str
     rest: str
@@ -43,5 +43,5 @@ def arithmetic_name(name: str) -> str:
 
 
 def element_type(name: str) -> str:
-    """What libraries call the type of the numbers: ``f32``, ``f16``, ``bf16``."""
+    """The name that libraries have for the type of the numbers: ``f32``, ``f16``, ``bf16``."""
     return name.replace("fp", "f")

@@ -30,7 +30,7 @@ Nested: TypeAlias = ArrayLike | Sequence[Any]
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one mask is asked for; any combination of the fields, at least one.
+    """A request for one mask; any combination of the fields, at least one.
 
     Attributes:
         points: ``[x, y]`` or ``[P, 2]`` in image pixels.

@@ -85,7 +85,7 @@ def availability(group: str, name: str) -> Availability:
 
 
 def _absent(state: Availability) -> Mapping[str, Availability]:
-    """What the runtime says of its devices that are not usable; a look that fails is one row."""
+    """Reasons of a runtime's devices that are not usable; a look that fails is one row."""
     try:
         return state.absent()
     except ANY_FAILURE as error:

@@ -146,7 +146,7 @@ class RuntimeOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What every exporter is told. Its own ``Options`` add to it what it can be asked, as fields
+    """Options of every exporter. Its own ``Options`` add to it what it can be asked, as fields
     made with :func:`samdeploy.options.option`; groups that several exporters share are in
     :mod:`samdeploy.exporting.options`.
 
@@ -191,7 +191,7 @@ class Session(Protocol):
 
     @property
     def provider(self) -> str:
-        """What really runs the graph, such as ``CPUExecutionProvider``."""
+        """The name of what really runs the graph, such as ``CPUExecutionProvider``."""
         ...
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

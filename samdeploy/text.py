@@ -34,7 +34,7 @@ def shortened(text: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What somebody else's error says, on one line; its type where that is part of it."""
+    """The words of somebody else's error, on one line; its type where that is part of it."""
     text = " ".join(str(error).split())
     if not text:
         return type(error).__name__
@@ -58,7 +58,7 @@ def as_utf8(name: str | os.PathLike[str]) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """What was probably meant by a ``name`` that is none of ``known``, or all of these."""
+    """Suggest the one of ``known`` that was probably meant by ``name``, or all of them."""
     names = list(known)
     close = difflib.get_close_matches(name, names, 1)
     return f"did you mean '{close[0]}'?" if close else f"expected one of {', '.join(names)}."

@@ -80,7 +80,7 @@ def machine() -> str:
 
 
 def read_tuning(bundle: Path) -> Tuning | None:
-    """What a bundle was tuned to on this machine; ``None`` when it was not.
+    """The tuning of a bundle on this machine; ``None`` when it was not.
 
     Raises:
         BundleError: there is a ``tune.json`` that cannot be read.

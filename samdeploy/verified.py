@@ -1,4 +1,4 @@
-"""What a model computes in, and what is said of arithmetic in which it was not verified."""
+"""Choose the arithmetic of a model, and say where it was not verified in it."""
 
 from __future__ import annotations
 

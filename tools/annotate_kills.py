@@ -106,7 +106,7 @@ def kill(root: Path, base: list[str], wanted: int, rng: random.Random) -> None:
 
 
 def mean_iou(labels: Path, masks: dict[str, np.ndarray]) -> float:
-    """Of each true mask with the line that fits it best, filled as trainers fill it."""
+    """Mean IoU of each true mask with the line that fits it best, filled as trainers fill it."""
     scores = []
     for name, truth in masks.items():
         lines = (labels / f"{name}.txt").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What lower arithmetic costs and gains, graph by graph: a table of docs/precision.md.
+"""Measure what lower arithmetic costs and gains, graph by graph: a table of docs/precision.md.
 
     python tools/arithmetic_table.py [model=sam_tiny.pt] [format=openvino] [lower=bf16]
         [config=CONFIG.json] [verify=off]

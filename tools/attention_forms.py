@@ -34,7 +34,7 @@ RUNTIMES = ("onnxruntime", "openvino")
 
 
 class ByHeads(Attention):
-    """What the encoder has: a few heads at a time, the bias as the mask of the attention."""
+    """The form of the encoder: a few heads at a time, the bias as the mask of the attention."""
 
 
 class AllHeads(Attention):

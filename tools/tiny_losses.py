@@ -1,4 +1,4 @@
-"""What the tiny model is trained to minimise."""
+"""Losses of the tiny model."""
 
 from __future__ import annotations
 

@@ -4,5 +4,5 @@ from pathlib import Path
 
 
 def get_hook_dirs() -> list[str]:
-    """Of the entry point ``pyinstaller40:hook-dirs``."""
+    """The folder of the hook, for the entry point ``pyinstaller40:hook-dirs``."""
     return [str(Path(__file__).parent)]

@@ -1,5 +1,5 @@
-"""What an app that opens bundles needs and PyInstaller does not see: runtimes, which are found by
-entry points, those of plugins as well, and the package's data."""
+"""Names for PyInstaller what an app needs to open bundles and it does not see: runtimes, which are
+found by entry points, those of plugins as well, and the package's data."""
 
 from PyInstaller.utils.hooks import collect_data_files, collect_entry_point
 

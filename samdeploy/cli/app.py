@@ -342,7 +342,7 @@ def command_line(words: Sequence[str]) -> typer.Typer:
 
 
 def exporter_options(words: Sequence[str]) -> type[ExportOptions]:
-    """What the exporter of the format among ``words`` can be asked.
+    """Options of the exporter of the format among ``words``.
 
     Raises:
         InputError: ``words`` ask what only another exporter can be asked.
@@ -361,8 +361,8 @@ def exporter_options(words: Sequence[str]) -> type[ExportOptions]:
 
 
 def runtime_options_of(model: str | None, runtime: str | None) -> type[RuntimeOptions]:
-    """What the runtime named, or the one of the bundle, can be asked. Where there is neither, or it
-    cannot be loaded, what every runtime is told: opening the model then says why."""
+    """Options of the runtime named, or of the bundle's. Where there is neither, or it cannot be
+    loaded, those of every runtime: opening the model then says why."""
     with suppress(SamDeployError):
         if runtime is None and model is not None and is_bundle(model):
             runtime = read_manifest(Path(model)).runtime

@@ -1,4 +1,4 @@
-"""What surrounds every command: exit codes, errors in one sentence, signals, output."""
+"""The surroundings of every command: exit codes, errors in one sentence, signals, output."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def run(
 
 
 def known_keys(group: Any) -> dict[str, Keys]:
-    """What every command of ``group`` understands."""
+    """The keys of every command of ``group``."""
     return {name: _keys(command) for name, command in group.commands.items()}
 
 

@@ -181,7 +181,7 @@ def _free_stem(stem: str, taken: set[str]) -> str:
 
 
 def _marks(prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """What the prompts add to the picture."""
+    """Marks of the prompts on the picture."""
     points, labels, boxes = [], [], []
     for prompt in prompts:
         if prompt.points is not None:

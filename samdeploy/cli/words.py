@@ -23,7 +23,7 @@ _TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
 
 @dataclass(frozen=True)
 class Keys:
-    """What one command understands.
+    """Keys of one command.
 
     Attributes:
         names: every name of every option, to the option's first name.
@@ -105,8 +105,8 @@ def keys_of(words: Sequence[str]) -> set[str]:
 
 
 def value_of(name: str, words: Sequence[str]) -> str | None:
-    """What ``name=value`` or ``--name value`` among the words sets it to; ``None`` where nothing
-    does."""
+    """The value of ``name=value`` or ``--name value`` among the words; ``None`` where it is not
+    there."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         found = _KEY.fullmatch(word)
         if found is not None and found["name"].replace("-", "_") == name:

@@ -28,7 +28,7 @@ _SERVING = {"data", "float_layers"}
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """What one way to export gave: its graphs, and how far they are from the reference."""
+    """The outcome of one way to export: graphs, and how far they are from the reference."""
 
     options: ExportOptions
     facts: ModelFacts
@@ -73,7 +73,7 @@ def repair(
 
 
 def nearest(missed: ExportOptions, build: Build) -> str:
-    """What to pass instead of options that miss their gate, tried from the smallest artifact up;
+    """Options to pass instead of those that miss their gate, tried from the smallest artifact up;
     empty when nothing passes."""
     scheme, known = scheme_of(missed), schemes()
     for name in scheme.instead:

@@ -1,4 +1,4 @@
-"""What a manifest records of an export: where it comes from, what made it, what it consists of."""
+"""The manifest's record of an export: where it comes from, what made it, what it consists of."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOOLS = ("samdeploy", "torch", "numpy")
 
 
 def source_record(model: str | Path, checkpoint: Path, digest: str, licence: str) -> SourceRecord:
-    """What a manifest says of the ``checkpoint`` that was asked for as ``model``."""
+    """The manifest's entry for the ``checkpoint`` that was asked for as ``model``."""
     for known in KNOWN.values():
         if digest == known.sha256:
             return SourceRecord(known.name, digest, known.licence, known.url)
@@ -39,7 +39,7 @@ def source_record(model: str | Path, checkpoint: Path, digest: str, licence: str
 
 
 def artifact_metadata(facts: ModelFacts, source: SourceRecord) -> dict[str, str]:
-    """What is written into the artifacts themselves."""
+    """Facts that are written into the artifacts themselves."""
     return {
         **facts.metadata,
         "version": _version("samdeploy"),

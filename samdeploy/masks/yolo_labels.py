@@ -76,8 +76,8 @@ def _nearest(corners: Ring, ring: Ring) -> tuple[float, int, NDArray[np.float64]
 
 
 class Layout(Enum):
-    """What follows the class in a row of seven values or more; in shorter ones it is a box, perhaps
-    with its confidence."""
+    """Meaning of the values after the class in a row of seven values or more; in shorter ones it is
+    a box, perhaps with its confidence."""
 
     OUTLINE = "outline"
     SCORED_OUTLINE = "outline and confidence"

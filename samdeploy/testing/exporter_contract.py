@@ -1,4 +1,4 @@
-"""What every exporter must do. The tests of a format subclass :class:`ExporterContract`."""
+"""The contract of every exporter. The tests of a format subclass :class:`ExporterContract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every runtime must do. The tests of a backend subclass :class:`RuntimeContract`."""
+"""The contract of every runtime. The tests of a backend subclass :class:`RuntimeContract`."""
 
 from __future__ import annotations
 

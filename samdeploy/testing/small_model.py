@@ -53,7 +53,7 @@ def small_graphs() -> dict[str, GraphModule]:
 
 
 def answers(graph: GraphModule, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """What the module itself answers."""
+    """Answers of the module itself."""
     import torch
 
     with torch.inference_mode():

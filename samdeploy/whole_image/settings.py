@@ -174,5 +174,5 @@ class WholeImageSettings:
 
 
 def other_names(setting: str) -> list[str]:
-    """What else a setting is called, by Meta and in Ultralytics' other functions."""
+    """Other names of a setting, by Meta and in Ultralytics' other functions."""
     return [name for name, target in _ALIASES.items() if target == setting]

@@ -36,8 +36,8 @@ _BLOCK = 128
 
 @dataclass(frozen=True)
 class Patch:
-    """What a mask depends on: a copy of its ``logits``, whose first cell is ``cell`` (y, x), and
-    the ``rows`` and ``columns`` (start, stop) of the image that it reaches."""
+    """The part of the logits that a mask depends on: a copy of its ``logits``, whose first cell is
+    ``cell`` (y, x), and the ``rows`` and ``columns`` (start, stop) of the image that it reaches."""
 
     logits: Floats
     cell: tuple[int, int]
@@ -199,7 +199,7 @@ class _Axis:
         return start, int(np.searchsorted(self._first, last, "right"))
 
     def cells(self, start: int, stop: int) -> slice:
-        """What the outputs from ``start`` to ``stop`` read."""
+        """Inputs that the outputs from ``start`` to ``stop`` read."""
         if start == stop:  # a small image does not read every cell
             return slice(0, 0)
         return slice(int(self._first[start]), int(self._last[stop - 1]) + 1)
