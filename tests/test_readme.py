@@ -1,4 +1,4 @@
-"""Every command and every Python block of the README runs."""
+"""The commands and the Python of the README and the quickstart run; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ from samdeploy.exporting.scenes import generate_scene
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+)
 
 #: These make an environment of their own; CI runs them itself.
 IN_CI = ("make demo", "make test", "pip install")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """Those of the README first; the quickstart goes on where it ends."""
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", f"{README}\n{QUICKSTART}", re.MULTILINE | re.DOTALL
+    )
 
 
 def commands() -> list[str]:
+    """Each once, in the order of the pages."""
     lines = "".join(blocks("bash")).splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+    return list(dict.fromkeys(line.split("  #")[0].strip() for line in lines if line.strip()))
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +99,9 @@ def test_what_is_installed_exists() -> None:
 
 
 def test_modules_named_in_the_text_exist() -> None:
-    for name in re.findall(r"python -m ([\w.]+)", README):
-        assert importlib.util.find_spec(name), name
+    for page in PAGES:
+        for name in re.findall(r"python -m (samdeploy[\w.]*)", (ROOT / page).read_text()):
+            assert importlib.util.find_spec(name), f"{page}: {name}"
 
 
 def test_every_format_and_runtime_is_in_the_table() -> None:
@@ -101,6 +111,8 @@ def test_every_format_and_runtime_is_in_the_table() -> None:
     assert all(name in named for name in registry.runtime_names() if name != "fake")
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
+        if not target.startswith("https://"):
+            assert (ROOT / page).parent.joinpath(target).exists(), target
