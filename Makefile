@@ -8,8 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SPOKES := exporters runtimes benchmarks
 READY := $(VENV)/.ready
+# The site needs neither torch nor samdeploy itself, so it has a small environment of its own.
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/.ready
+DOCS := mkdocs-material 'mkdocstrings[python]' ruff
 
-.PHONY: demo test test-full lint types wheel clean
+.PHONY: demo test test-full lint types wheel docs clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -35,6 +39,10 @@ types: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist
 
+# The documentation site, in build/site. Any warning is an error; nothing is fetched while it builds.
+docs: $(DOCS_READY)
+	PATH="$(CURDIR)/$(DOCS_VENV)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
@@ -42,5 +50,10 @@ $(READY): pyproject.toml constraints.txt
 	rm -rf samdeploy.egg-info  # of an earlier build: its entry points would hide the new ones
 	touch $(READY)
 
+$(DOCS_READY): pyproject.toml constraints.txt
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $(DOCS)
+	touch $(DOCS_READY)
+
 clean:
-	rm -rf build dist runs $(VENV)
+	rm -rf build dist runs $(VENV) $(DOCS_VENV)
