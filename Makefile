@@ -13,7 +13,7 @@ DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/.ready
 DOCS := mkdocs-material 'mkdocstrings[python]' ruff
 
-.PHONY: demo test test-full lint types wheel docs clean
+.PHONY: demo test test-full lint types wheel dist docs clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -38,6 +38,13 @@ types: $(READY)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist
+
+# What a release uploads, and whether a package index would take it.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	rm -rf samdeploy.egg-info  # its entry points would hide newer ones
+	$(BIN)/python -m twine check --strict dist/*
 
 # The documentation site, in build/site. Any warning is an error; nothing is fetched while it builds.
 docs: $(DOCS_READY)
