@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import samdeploy
 from samdeploy import registry
 from samdeploy.exporting.scenes import generate_scene
 
@@ -109,6 +110,11 @@ def test_every_format_and_runtime_is_in_the_table() -> None:
         assert f"`format={name}`" in README
     named = README.lower().replace(" ", "")
     assert all(name in named for name in registry.runtime_names() if name != "fake")
+
+
+def test_every_public_name_is_on_the_api_page() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    assert not [name for name in samdeploy.__all__ if f"samdeploy.{name}" not in page]
 
 
 @pytest.mark.parametrize("page", PAGES)
