@@ -88,7 +88,7 @@ def test_weights_above_the_limit_go_to_a_side_file(
     assert bundle.manifest.verification.passed
 
 
-@pytest.mark.parametrize("opset", [18, 20])
+@pytest.mark.parametrize("opset", [pytest.param(18, marks=pytest.mark.slow), 20])
 def test_other_opsets(
     small_checkpoint: Path, small_config: Path, tmp_path: Path, opset: int
 ) -> None:
@@ -97,6 +97,7 @@ def test_other_opsets(
     assert Bundle.open(folder).manifest.verification.passed
 
 
+@pytest.mark.slow
 def test_without_simplification(small_checkpoint: Path, small_config: Path, tmp_path: Path) -> None:
     folder = export(small_checkpoint, config=small_config, output=tmp_path / "b", simplify=False)
     assert Bundle.open(folder).manifest.verification.passed

@@ -66,14 +66,6 @@ def run(site: Path | None, folder: Path, *words: object) -> subprocess.Completed
     )
 
 
-def test_it_is_listed(site: Path, tmp_path: Path) -> None:
-    done = run(site, tmp_path, "-m", "samdeploy", "formats")
-    assert done.returncode == 0, done.stderr
-    listed = [line.split()[:3] for line in done.stdout.splitlines()]
-    assert ["format", "torchscript", "usable"] in listed
-    assert ["runtime", "torchscript", "usable"] in listed
-
-
 def test_it_is_used_and_missed(
     site: Path, tmp_path: Path, small_checkpoint: Path, small_config: Path, picture: Path
 ) -> None:
@@ -104,7 +96,7 @@ for words in json.loads(sys.argv[1]):
 """
 
 
-def test_its_option_and_its_scheme(
+def test_it_is_listed_with_its_option_and_its_scheme(
     site: Path, tmp_path: Path, small_checkpoint: Path, small_config: Path
 ) -> None:
     model = [f"model={small_checkpoint}", f"config={small_config}", "output=rounded"]
@@ -116,11 +108,14 @@ def test_its_option_and_its_scheme(
         (["format=torchscript", "mantisa_bits=8"], 2, "did you mean 'mantissa_bits'?"),
         (["format=torchscript", "--help"], 0, "bits of the mantissa of a weight"),
     ]
-    commands = [["export", *model, *words] for words, _, _ in expected]
+    commands = [["formats"], *(["export", *model, *words] for words, _, _ in expected)]
     done = run(site, tmp_path, "-c", COMMANDS, json.dumps(commands))
     assert done.returncode == 0, done.stderr
-    for line, (words, code, sentence) in zip(done.stdout.splitlines(), expected, strict=True):
-        found, said = json.loads(line)
+    first, *lines = map(json.loads, done.stdout.splitlines())
+    listed = [line.split()[:3] for line in first[1].splitlines()]
+    assert ["format", "torchscript", "usable"] in listed
+    assert ["runtime", "torchscript", "usable"] in listed
+    for (found, said), (words, code, sentence) in zip(lines, expected, strict=True):
         assert (found, sentence in " ".join(said.split())) == (code, True), (words, said)
     manifest = json.loads((tmp_path / "rounded/bundle.json").read_text())
     assert (manifest["precision"], manifest["options"]) == ("mantissa8", {"mantissa_bits": 8})

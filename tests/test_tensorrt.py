@@ -42,6 +42,7 @@ from samdeploy.registry import EXPORTERS, RUNTIMES, availability, load_runtime
 from samdeploy.runtimes.tensorrt_library import TensorRt, TensorRtRtx, logger
 from samdeploy.runtimes.tensorrt_sidecar import Sidecar, read_sidecar
 from samdeploy.session import Array, RuntimeOptions
+from tests.conftest import ExportOnce
 from tests.contract.emulated_gpu import Driver, Emulation
 
 GPU = bool(find_gpus()[0])
@@ -54,18 +55,15 @@ def rtx() -> TensorRtRtx:
 
 
 @pytest.fixture(scope="module")
-def tiny_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_engines(export_once: ExportOnce) -> Path:
     """All graphs of the shipped model."""
-    return export("sam_tiny.pt", "engine", output=tmp_path_factory.mktemp("trt") / "tiny")
+    return export_once("tiny_engines", "sam_tiny.pt", "engine")
 
 
 @pytest.fixture(scope="module")
-def half_engines(
-    small_checkpoint: Path, small_config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("trt") / "half"
-    return export(
-        small_checkpoint, "trt", output=folder, config=small_config, half=True, max_prompts=8,
+def half_engines(export_once: ExportOnce, small_checkpoint: Path, small_config: Path) -> Path:
+    return export_once(
+        "half_engines", small_checkpoint, "trt", config=small_config, half=True, max_prompts=8,
         max_points=6, compute_capability="8.6, 12.0", workspace=0.5,
     )  # fmt: skip
 
@@ -122,7 +120,8 @@ class TestBuiltEngines:
             assert sidecar.layers["bfloat16"] > sidecar.layers["float32"] > 0
             assert "float16" not in sidecar.layers
 
-    @pytest.mark.parametrize("rest", [pytest.param("float32", marks=pytest.mark.slow), "float16"])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("rest", ["float32", "float16"])
     def test_int8(
         self, rest: str, small_checkpoint: Path, small_config: Path, tmp_path: Path
     ) -> None:
