@@ -13,7 +13,7 @@ DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/.ready
 DOCS := mkdocs-material 'mkdocstrings[python]' ruff
 
-.PHONY: demo test test-full lint types wheel dist docs clean
+.PHONY: demo quick test test-full lint types wheel dist docs clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -21,6 +21,10 @@ demo: $(READY)
 # Two processes of one thread each: most tests are not long enough to gain from more threads.
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not full_size'
+
+# While working: everything but what writes bundles or starts programs.
+quick: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not exporting and not slow and not full_size'
 
 # What exports for long, and ViT-B and MobileSAM at 1024 pixels in every format.
 test-full: $(READY)

@@ -29,7 +29,7 @@ from samdeploy.session import RuntimeOptions
 from tests.conftest import ExportOnce
 
 # coremltools announces its own and NumPy's deprecations while it reads a program.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.exporting, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
 @pytest.fixture(scope="module")

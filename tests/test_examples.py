@@ -13,6 +13,8 @@ from PIL import Image
 
 from samdeploy.exporting.scenes import generate_scene
 
+pytestmark = pytest.mark.exporting
+
 ROOT = Path(__file__).parents[1]
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 

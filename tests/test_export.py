@@ -21,6 +21,8 @@ from samdeploy.graphs import ALL_ROLES, CONTRACT, SCORER
 from samdeploy.models import graph_modules
 from samdeploy.models.load import load_sam
 
+pytestmark = pytest.mark.exporting
+
 
 @pytest.fixture(params=ALL_ROLES)
 def graph(request: pytest.FixtureRequest, small_bundle: Path) -> onnx.ModelProto:

@@ -24,6 +24,8 @@ from samdeploy.runtimes.openvino import OpenVinoRuntime, OpenVinoSession, check_
 from samdeploy.session import Array, RuntimeOptions
 from tests.rounding import bf16, bf16_openvino
 
+pytestmark = pytest.mark.exporting
+
 
 def test_manifest(small_openvino_bundle: Path) -> None:
     manifest = Bundle.open(small_openvino_bundle).manifest

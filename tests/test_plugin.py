@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.exporting
+
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 or newer")
 
 PLUGIN = Path(__file__).parent / "plugin"

@@ -43,6 +43,8 @@ from samdeploy.models.sensitivity import sensitivity
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.session import RuntimeOptions, Session
 
+pytestmark = pytest.mark.exporting
+
 #: The layer that the outliers go through.
 POISONED = "image_encoder.blocks.2.mlp.lin1"
 

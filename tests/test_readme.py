@@ -17,6 +17,8 @@ import samdeploy
 from samdeploy import registry
 from samdeploy.exporting.scenes import generate_scene
 
+pytestmark = pytest.mark.exporting
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()

@@ -24,6 +24,8 @@ from samdeploy.opening import open_graphs
 from samdeploy.registry import load_exporter
 from samdeploy.session import RuntimeOptions
 
+pytestmark = pytest.mark.exporting
+
 
 def onnx_bytes(path: Path) -> Counter[str]:
     """Bytes of weights by type."""

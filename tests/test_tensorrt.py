@@ -45,6 +45,8 @@ from samdeploy.session import Array, RuntimeOptions
 from tests.conftest import ExportOnce
 from tests.contract.emulated_gpu import Driver, Emulation
 
+pytestmark = pytest.mark.exporting
+
 GPU = bool(find_gpus()[0])
 without_gpu = pytest.mark.skipif(GPU, reason="there is a GPU here")
 

@@ -27,6 +27,8 @@ from samdeploy.verified import notice_unless_verified, with_arithmetic
 from tests.cli.conftest import Cli, cli, done  # noqa: F401
 from tests.rounding import bf16, bf16_runtime
 
+pytestmark = pytest.mark.exporting
+
 PASSED = VerificationRecord(True, "error", mask_iou_mean=1.0, tolerance=0.999)
 BF16 = VerificationRecord(
     True, "error", mask_iou_mean=0.9968, tolerance=0.995, arithmetic="bf16-encoder"

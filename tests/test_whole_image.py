@@ -26,6 +26,8 @@ from samdeploy.whole_image.generate import Decode, Encode, generate
 from samdeploy.whole_image.grids import make_crops
 from samdeploy.whole_image.settings import WholeImageSettings
 
+pytestmark = pytest.mark.exporting
+
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = json.loads((GOLDEN / "amg/settings.json").read_text())["settings"]
 Model = tuple[Encode, Decode]

@@ -7,6 +7,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.exporting
+
 #: ``None`` in ``sys.modules`` makes an import fail as if the package were not installed.
 CODE = """
 import sys

@@ -22,6 +22,8 @@ from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.models.config import PUBLISHED
 from tests.yolo.conftest import read_stored, write_onnx
 
+pytestmark = pytest.mark.exporting
+
 QUICK: dict[str, Any] = {
     "rounds": 1, "warmup": 0, "whole_image_rounds": 1, "points_stride": 2, "threads": 1,
 }  # fmt: skip

@@ -31,6 +31,8 @@ from samdeploy.tuning import TUNING, Row, Tuning, machine, read_tuning
 from tests.cli.conftest import Cli, cli, done  # noqa: F401
 from tests.rounding import bf16_runtime
 
+pytestmark = pytest.mark.exporting
+
 CHOSEN = Row("onnx", "fp32", 1, 4, "passed", seconds=0.5)
 
 

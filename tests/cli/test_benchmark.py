@@ -15,6 +15,8 @@ from samdeploy import SAM
 from samdeploy.benchmarks.records import read_report
 from tests.yolo.conftest import read_stored, write_onnx
 
+pytestmark = pytest.mark.exporting
+
 QUICK = ("rounds=2", "warmup=0", "whole_image_rounds=1", "points_stride=2", "threads=1")
 
 

@@ -12,6 +12,8 @@ import typer
 
 from samdeploy.cli.console import run
 
+pytestmark = pytest.mark.exporting
+
 
 @pytest.mark.parametrize(
     ("number", "code", "step"),

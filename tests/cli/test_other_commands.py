@@ -22,6 +22,8 @@ from samdeploy.exporting import verify
 from samdeploy.processor import INSTRUCTIONS
 from samdeploy.runtimes.onnxruntime import PROVIDERS
 
+pytestmark = pytest.mark.exporting
+
 Cli = Callable[..., Any]
 
 

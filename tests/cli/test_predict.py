@@ -22,6 +22,8 @@ from samdeploy import SAM
 from samdeploy.exporting.scenes import Scene
 from samdeploy.masks.rle import Rle
 
+pytestmark = pytest.mark.exporting
+
 Done = Callable[..., Any]
 FAKE = ("model=anything", "runtime=fake")
 

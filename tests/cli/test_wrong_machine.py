@@ -17,6 +17,8 @@ from samdeploy import registry
 from samdeploy.runtimes import coreml
 from samdeploy.session import Availability
 
+pytestmark = pytest.mark.exporting
+
 
 @pytest.fixture
 def refused(cli: Callable[..., Any]) -> Callable[..., None]:

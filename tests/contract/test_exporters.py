@@ -8,6 +8,8 @@ import pytest
 
 from samdeploy.testing import ExporterContract
 
+pytestmark = pytest.mark.exporting
+
 
 class TestOnnx(ExporterContract):
     format = "onnx"

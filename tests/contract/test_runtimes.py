@@ -20,6 +20,8 @@ from samdeploy.testing import RuntimeContract
 from samdeploy.testing.runtime_contract import Model
 from tests.contract.emulated_gpu import Emulation
 
+pytestmark = pytest.mark.exporting
+
 
 class TestFake(RuntimeContract):
     runtime = "fake"

@@ -20,6 +20,8 @@ from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.session import Array, RuntimeOptions
 
+pytestmark = pytest.mark.exporting
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 #: Runtime, and the fixture that holds what it opens.
