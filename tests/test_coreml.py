@@ -1,6 +1,6 @@
 """Core ML packages: what is written, what it computes when read back, and what is refused.
 
-Prediction itself needs macOS, where ``TestCoreMl`` of the runtime contract runs it.
+Prediction itself needs macOS, where `tests/contract/test_coreml_itself.py` runs it.
 """
 
 from __future__ import annotations

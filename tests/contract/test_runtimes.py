@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,14 +191,6 @@ class TestMil(RuntimeContract):
     @classmethod
     def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
         return RuntimeOptions()
-
-
-@pytest.mark.skipif(sys.platform != "darwin", reason="Core ML predicts on macOS only")
-class TestCoreMl(TestMil):
-    """The same packages on Core ML itself."""
-
-    runtime = "coreml"
-    tolerance = 1e-3
 
 
 class TestTensorRtEmulated(RuntimeContract):

@@ -13,8 +13,10 @@ from samdeploy.graphs import ALL_ROLES, ENCODER
 from samdeploy.session import RuntimeOptions
 from samdeploy.testing.runtime_contract import Model, RuntimeContract
 
+if not torch.cuda.is_available():
+    pytest.skip("no GPU that torch can use", allow_module_level=True)
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+
 class TestTorchCuda(RuntimeContract):
     runtime = "torch"
     device = "cuda"
