@@ -212,7 +212,7 @@ class _Search:
         return [name for name, each in ARITHMETIC.items() if name != FP32 and each.encoder in able]
 
     def _fewer(self) -> tuple[int, ...]:
-        # More threads than one core can feed are what a machine that does other work regrets.
+        # With as many threads as cores, whatever else runs there holds all of them up.
         return (self._threads // 2,) if self._threads > 1 else ()
 
     def _batches(self) -> tuple[int, ...]:

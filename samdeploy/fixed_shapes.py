@@ -35,7 +35,8 @@ class FixedShapes:
     """One :class:`~samdeploy.session.Session` over variants of a graph that differ in their numbers
     of prompts and points.
 
-    A call goes to the variant that computes least in vain, several times if need be.
+    A call goes to the variant that leaves least of its room unused, several times where it has too
+    many prompts for one.
     """
 
     def __init__(self, variants: Sequence[Session]) -> None:
