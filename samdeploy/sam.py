@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samdeploy.closing import Closing
 from samdeploy.embedding import Embedding
 from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MAX_BATCH = 16
 
 
-class SAM:
+class SAM(Closing):
     """A Segment Anything model on any runtime.
 
     Args:
@@ -89,17 +89,6 @@ class SAM:
         )
         self._image_options = image_options
         self._current: Embedding | None = None
-
-    def __enter__(self) -> SAM:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free the sessions and the image of :meth:`set_image`; calling it twice is harmless."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.closing import Closing
 from samdeploy.detections import Detections
 from samdeploy.session import RuntimeOptions
 from samdeploy.yolo.model import YoloModel, open_yolo
@@ -29,7 +29,7 @@ class Detector(Protocol):
         ...
 
 
-class YoloDetector:
+class YoloDetector(Closing):
     """A YOLO model, detector or segmenter, with fixed settings."""
 
     def __init__(self, model: YoloModel, settings: YoloSettings) -> None:
@@ -41,17 +41,6 @@ class YoloDetector:
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Detections:
         return self._model.detect(image_rgb, self._settings)
-
-    def __enter__(self) -> YoloDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free the session; calling it twice is harmless."""

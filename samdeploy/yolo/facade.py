@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar
 
+from samdeploy.closing import Closing
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
 from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
@@ -24,7 +24,7 @@ from samdeploy.yolo.prompting import check_selection, select_masks
 from samdeploy.yolo.settings import YoloSettings
 
 
-class YOLO:
+class YOLO(Closing):
     """A segmenter or detector of the YOLO family on any runtime; needs neither torch nor
     Ultralytics.
 
@@ -59,17 +59,6 @@ class YOLO:
         options = replace(options, imgsz=None)
         self._image_options = image_options
         self._model = open_yolo(model, runtime=runtime, device=device, options=options)
-
-    def __enter__(self) -> YOLO:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free the session; calling it twice is harmless."""
