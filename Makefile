@@ -13,7 +13,7 @@ DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/.ready
 DOCS := mkdocs-material 'mkdocstrings[python]' ruff
 
-.PHONY: demo quick test test-full lint types wheel dist docs clean
+.PHONY: demo quick test test-full test-overnight lint types wheel dist docs clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -26,9 +26,13 @@ test: lint types
 quick: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not exporting and not slow and not full_size'
 
-# What exports for long, and ViT-B and MobileSAM at 1024 pixels in every format.
+# What exports for long, and ViT-B and MobileSAM at 1024 pixels, as CI does.
 test-full: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m 'slow or full_size'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m '(slow or full_size) and not overnight'
+
+# The rest: ViT-B and MobileSAM in the formats that differ least, and what takes a minute a piece.
+test-overnight: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m overnight
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -91,6 +91,7 @@ def test_half_is_half_but_for_coordinates(half_bundle: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_half_of_the_shipped_model_passes_its_gate(tmp_path: Path) -> None:
     folder = export("sam_tiny.pt", "mlpackage", output=tmp_path / "half", half=True, max_prompts=1)
     record = Bundle.open(folder).manifest.verification

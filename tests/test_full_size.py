@@ -82,8 +82,8 @@ def make_checkpoint(golden: Path, folder: Path, name: str) -> Path:
     ("name", "format", "runtime"),
     [
         # Two processes take two at a time: the long ones are for different processes.
-        ("vit_b", "openvino", "openvino"),
-        ("vit_t", "onnx", "onnxruntime"),
+        pytest.param("vit_b", "openvino", "openvino", marks=pytest.mark.overnight),
+        pytest.param("vit_t", "onnx", "onnxruntime", marks=pytest.mark.overnight),
         ("vit_b", "onnx", "onnxruntime"),
         ("vit_t", "openvino", "openvino"),
         ("vit_t", "coreml", "mil"),

@@ -243,7 +243,7 @@ def test_convolutions_of_an_int8_encoder_are_stored_in_bytes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", pytest.param("openvino", marks=pytest.mark.overnight)])
 @pytest.mark.parametrize("weights_only", [False, True])
 def test_int8_of_the_shipped_model_passes_its_gate(
     format: str, weights_only: bool, tmp_path: Path

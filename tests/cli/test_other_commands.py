@@ -114,6 +114,7 @@ class TestVerify:
                 "small_coreml_bundle",
                 "MIL evaluator",
                 marks=[
+                    pytest.mark.overnight,
                     pytest.mark.slow,
                     pytest.mark.skipif(sys.platform == "darwin", reason="Core ML runs there"),
                     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
