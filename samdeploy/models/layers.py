@@ -4,6 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# One step of attention may hold this many score elements per image. Global attention over
+# 64 x 64 tokens has 16.8 million a head: without a bound, the exported graph keeps all heads at
+# once and ONNX Runtime needs 6.9 GB for ViT-B.
+_SCORES_PER_STEP = 1 << 24
+
 
 class LayerNorm2d(nn.Module):
     """Layer normalisation over the channels of ``[B, C, H, W]``.
@@ -46,6 +51,18 @@ def make_neck(in_channels: int, out_channels: int) -> nn.Sequential:
         nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
         LayerNorm2d(out_channels),
     )
+
+
+def heads_per_step(size: int, heads: int) -> int:
+    """Number of heads, a divisor of ``heads``, that one step of attention among ``size x size``
+    tokens takes."""
+    # Windows are small and come in large batches: they are always taken in one step.
+    if size <= 32:
+        return heads
+    step = max(1, _SCORES_PER_STEP // size**4)
+    while heads % step:
+        step -= 1
+    return step
 
 
 def to_windows(x: Tensor, window: int, grid: int) -> Tensor:

@@ -9,12 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samdeploy.models.config import VitConfig
-from samdeploy.models.layers import Mlp, from_windows, make_neck, to_windows
-
-# One step of attention may hold this many score elements per image. Global attention over
-# 64 x 64 tokens has 16.8 million a head: without a bound, the exported graph keeps all heads at
-# once and ONNX Runtime needs 6.9 GB for ViT-B.
-_SCORES_PER_STEP = 1 << 24
+from samdeploy.models.layers import Mlp, from_windows, heads_per_step, make_neck, to_windows
 
 
 class PatchEmbed(nn.Module):
@@ -62,13 +57,7 @@ class Attention(nn.Module):
         return result.reshape(-1, self.size, self.size, heads * width)
 
     def _heads_per_step(self) -> int:
-        # Windows are small and come in large batches: they are always taken in one step.
-        if self.size <= 32:
-            return self.num_heads
-        step = max(1, _SCORES_PER_STEP // self.size**4)
-        while self.num_heads % step:
-            step -= 1
-        return step
+        return heads_per_step(self.size, self.num_heads)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of some heads: ``[B, tokens, heads * width]`` in and out."""
