@@ -8,7 +8,7 @@ The nested mapping form is the one of the official constructors (``image_encoder
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from samdeploy.errors import CheckpointError
@@ -146,45 +146,49 @@ def merge(config: SamConfig, mapping: Mapping[str, Any]) -> SamConfig:
             f"config has a section '{other}' but the weights hold a {type(encoder).__name__[:-6]} "
             f"encoder; use the section '{section}'."
         )
-    decoder_values = dict(_section(mapping, "mask_decoder"))
-    transformer_values = _section(decoder_values, "transformer")
-    decoder_values.pop("transformer", None)
-    encoder_values = dict(_section(mapping, section))
+    encoder_values = dict(section_of(mapping, section))
     if "neck_out_channels" in mapping:
         encoder_values.setdefault("out_chans", mapping["neck_out_channels"])
-    decoder = config.mask_decoder
-    return SamConfig(
-        image_encoder=_update(encoder, encoder_values, section),
-        prompt_encoder=_update(
-            config.prompt_encoder, _section(mapping, "prompt_encoder"), "prompt_encoder"
-        ),
-        mask_decoder=replace(
-            _update(decoder, decoder_values, "mask_decoder"),
-            transformer=_update(
-                decoder.transformer, transformer_values, "mask_decoder.transformer"
-            ),
-        ),
+    values = {name: mapping[name] for name in ("prompt_encoder", "mask_decoder") if name in mapping}
+    return replace(
+        updated(config, values),
+        image_encoder=updated(encoder, encoder_values, f"['{section}']"),
     )
 
 
-def _section(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def section_of(mapping: Mapping[str, Any], name: str, place: str = "") -> Mapping[str, Any]:
+    """The mapping that ``mapping`` has under ``name``; empty where it has none.
+
+    Raises:
+        CheckpointError: it has something else there; ``place`` is named.
+    """
     value = mapping.get(name, {})
     if not isinstance(value, Mapping):
         raise CheckpointError(
-            f"config['{name}'] is {type(value).__name__}; expected a mapping of names to numbers."
+            f"config{place}['{name}'] is {type(value).__name__}; expected a mapping of names to "
+            "numbers."
         )
     return value
 
 
-def _update(config: _T, values: Mapping[str, Any], section: str) -> _T:
-    known = {field.name: field for field in fields(config)}
+def updated(config: _T, values: Mapping[str, Any], place: str = "") -> _T:
+    """``config`` with the numbers that ``values`` gives; those of its sections are mappings.
+
+    Raises:
+        CheckpointError: an entry that it does not have, or not of its kind; ``place``, the
+            sections around as they are written, is named.
+    """
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
     changes: dict[str, Any] = {}
     for name, value in values.items():
-        if name in known:
-            changes[name] = _converted(getattr(config, name), value, f"'{section}']['{name}")
+        if is_dataclass(known.get(name)):
+            below = section_of(values, name, place)
+            changes[name] = updated(known[name], below, f"{place}['{name}']")
+        elif name in known:
+            changes[name] = _converted(known[name], value, f"{place}['{name}']")
         elif name not in _REDUNDANT:
             raise CheckpointError(
-                f"config['{section}'] has no entry '{name}'; expected one of {sorted(known)}."
+                f"config{place} has no entry {shown(name)}; expected one of {sorted(known)}."
             )
     return replace(config, **changes)
 
@@ -201,5 +205,5 @@ def _converted(default: Any, value: Any, place: str) -> Any:
     elif isinstance(value, (int, float)) and abs(value) < 1e15 and kind(value) == value:
         return kind(value)
     raise CheckpointError(
-        f"config[{place}'] is {shown(value)}; expected {_KINDS.get(kind, kind.__name__)}."
+        f"config{place} is {shown(value)}; expected {_KINDS.get(kind, kind.__name__)}."
     )

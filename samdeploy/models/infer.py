@@ -49,7 +49,7 @@ def infer_config(state: StateDict, overrides: Mapping[str, Any] | None = None) -
             "'image_encoder.patch_embed.seq.0.c.weight' (MobileSAM); expected the weights of a "
             "Segment Anything model."
         )
-    config = SamConfig(encoder, _prompt_encoder(state), _mask_decoder(state))
+    config = SamConfig(encoder, prompt_encoder_config(state), mask_decoder_config(state))
     config = merge(config, overrides)
     check_config(config, len(state))
     return config
@@ -59,11 +59,11 @@ def stored_image_size(state: StateDict) -> int | None:
     """Image size that the tables of a ViT are made for; ``None`` where no shape tells it."""
     if "image_encoder.pos_embed" not in state:
         return None
-    patch = _shape(state, "image_encoder.patch_embed.proj.weight", 4)[2]
-    return _shape(state, "image_encoder.pos_embed", 4)[1] * patch
+    patch = shape_of(state, "image_encoder.patch_embed.proj.weight", 4)[2]
+    return shape_of(state, "image_encoder.pos_embed", 4)[1] * patch
 
 
-def _shape(state: StateDict, key: str, rank: int) -> tuple[int, ...]:
+def shape_of(state: StateDict, key: str, rank: int) -> tuple[int, ...]:
     if key not in state:
         raise CheckpointError(f"the state dict has no '{key}'; expected a whole SAM checkpoint.")
     shape = tuple(state[key].shape)
@@ -72,7 +72,7 @@ def _shape(state: StateDict, key: str, rank: int) -> tuple[int, ...]:
     return shape
 
 
-def _count(state: StateDict, prefix: str) -> int:
+def module_count(state: StateDict, prefix: str) -> int:
     """How many modules a list has. A number that follows on none is not counted; whoever compares
     the keys finds it left over."""
     pattern = re.compile(re.escape(prefix) + r"\.([0-9]{1,6})\.")
@@ -82,11 +82,11 @@ def _count(state: StateDict, prefix: str) -> int:
 
 def _vit(state: StateDict, overrides: Mapping[str, Any]) -> VitConfig:
     root = "image_encoder"
-    _, grid, _, dim = _shape(state, f"{root}.pos_embed", 4)
-    patch = _shape(state, f"{root}.patch_embed.proj.weight", 4)[2]
-    depth = _count(state, f"{root}.blocks")
-    out_chans = _shape(state, f"{root}.neck.0.weight", 4)[0]
-    hidden = _shape(state, f"{root}.blocks.0.mlp.lin1.weight", 2)[0]
+    _, grid, _, dim = shape_of(state, f"{root}.pos_embed", 4)
+    patch = shape_of(state, f"{root}.patch_embed.proj.weight", 4)[2]
+    depth = module_count(state, f"{root}.blocks")
+    out_chans = shape_of(state, f"{root}.neck.0.weight", 4)[0]
+    hidden = shape_of(state, f"{root}.blocks.0.mlp.lin1.weight", 2)[0]
     config = VitConfig(
         img_size=grid * patch,
         patch_size=patch,
@@ -100,7 +100,7 @@ def _vit(state: StateDict, overrides: Mapping[str, Any]) -> VitConfig:
     if not config.use_rel_pos:
         _require(overrides, "image_encoder", ("num_heads", "window_size", "global_attn_indexes"))
         return config
-    tables = [_shape(state, f"{root}.blocks.{i}.attn.rel_pos_h", 2) for i in range(depth)]
+    tables = [shape_of(state, f"{root}.blocks.{i}.attn.rel_pos_h", 2) for i in range(depth)]
     sizes = [(rows + 1) // 2 for rows, _ in tables]
     windows = [size for size in sizes if size != grid]
     values = {
@@ -113,15 +113,20 @@ def _vit(state: StateDict, overrides: Mapping[str, Any]) -> VitConfig:
 
 def _tiny_vit(state: StateDict) -> TinyVitConfig:
     root = "image_encoder"
-    stages = _count(state, f"{root}.layers")
-    stem = _shape(state, f"{root}.patch_embed.seq.2.c.weight", 4)[0]
-    expanded = _shape(state, f"{root}.layers.0.blocks.0.conv1.c.weight", 4)[0]
-    dims, depths, heads, windows = [stem], [_count(state, f"{root}.layers.0.blocks")], [1], [1]
+    stages = module_count(state, f"{root}.layers")
+    stem = shape_of(state, f"{root}.patch_embed.seq.2.c.weight", 4)[0]
+    expanded = shape_of(state, f"{root}.layers.0.blocks.0.conv1.c.weight", 4)[0]
+    dims, depths, heads, windows = (
+        [stem],
+        [module_count(state, f"{root}.layers.0.blocks")],
+        [1],
+        [1],
+    )
     for stage in range(1, stages):
         block = f"{root}.layers.{stage}.blocks.0"
-        biases = _shape(state, f"{block}.attn.attention_biases", 2)
-        dims.append(_shape(state, f"{block}.attn.norm.weight", 1)[0])
-        depths.append(_count(state, f"{root}.layers.{stage}.blocks"))
+        biases = shape_of(state, f"{block}.attn.attention_biases", 2)
+        dims.append(shape_of(state, f"{block}.attn.norm.weight", 1)[0])
+        depths.append(module_count(state, f"{root}.layers.{stage}.blocks"))
         heads.append(biases[0])
         windows.append(math.isqrt(biases[1]))
     # The first stage is convolutional; the published constructor still names heads and a window.
@@ -134,30 +139,32 @@ def _tiny_vit(state: StateDict) -> TinyVitConfig:
         depths=tuple(depths),
         num_heads=tuple(heads),
         window_sizes=tuple(windows),
-        mlp_ratio=_shape(state, f"{block}.mlp.fc1.weight", 2)[0] / dims[1],
+        mlp_ratio=shape_of(state, f"{block}.mlp.fc1.weight", 2)[0] / dims[1],
         mbconv_expand_ratio=expanded / stem,
-        local_conv_size=_shape(state, f"{block}.local_conv.c.weight", 4)[2],
-        out_chans=_shape(state, f"{root}.neck.0.weight", 4)[0],
-        num_classes=_shape(state, head, 2)[0] if head in state else 0,
+        local_conv_size=shape_of(state, f"{block}.local_conv.c.weight", 4)[2],
+        out_chans=shape_of(state, f"{root}.neck.0.weight", 4)[0],
+        num_classes=shape_of(state, head, 2)[0] if head in state else 0,
         norm_head=f"{root}.norm_head.weight" in state,
     )
 
 
-def _prompt_encoder(state: StateDict) -> PromptEncoderConfig:
-    return PromptEncoderConfig(_shape(state, "prompt_encoder.mask_downscaling.3.weight", 4)[0])
+def prompt_encoder_config(state: StateDict, root: str = "prompt_encoder") -> PromptEncoderConfig:
+    return PromptEncoderConfig(shape_of(state, f"{root}.mask_downscaling.3.weight", 4)[0])
 
 
-def _mask_decoder(state: StateDict) -> MaskDecoderConfig:
-    root = "mask_decoder"
+def mask_decoder_config(
+    state: StateDict, root: str = "mask_decoder", hidden: str = "mlp.lin1"
+) -> MaskDecoderConfig:
+    """Architecture of the decoder under ``root``; ``hidden`` is the first layer of an MLP."""
     layer = f"{root}.transformer.layers.0"
-    dim, inner = reversed(_shape(state, f"{layer}.cross_attn_token_to_image.q_proj.weight", 2))
+    dim, inner = reversed(shape_of(state, f"{layer}.cross_attn_token_to_image.q_proj.weight", 2))
     return MaskDecoderConfig(
-        num_multimask_outputs=_shape(state, f"{root}.mask_tokens.weight", 2)[0] - 1,
-        iou_head_depth=_count(state, f"{root}.iou_prediction_head.layers"),
-        iou_head_hidden_dim=_shape(state, f"{root}.iou_prediction_head.layers.0.weight", 2)[0],
+        num_multimask_outputs=shape_of(state, f"{root}.mask_tokens.weight", 2)[0] - 1,
+        iou_head_depth=module_count(state, f"{root}.iou_prediction_head.layers"),
+        iou_head_hidden_dim=shape_of(state, f"{root}.iou_prediction_head.layers.0.weight", 2)[0],
         transformer=TransformerConfig(
-            depth=_count(state, f"{root}.transformer.layers"),
-            mlp_dim=_shape(state, f"{layer}.mlp.lin1.weight", 2)[0],
+            depth=module_count(state, f"{root}.transformer.layers"),
+            mlp_dim=shape_of(state, f"{layer}.{hidden}.weight", 2)[0],
             attention_downsample_rate=dim // inner,
         ),
     )

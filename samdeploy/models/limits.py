@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from samdeploy.errors import CheckpointError
@@ -12,9 +13,12 @@ from samdeploy.session import MOST_IMGSZ
 from samdeploy.text import shown
 
 #: No published model comes near; beyond, no machine could build what is claimed.
-_MOST = {"img_size": MOST_IMGSZ, "window_size": 1024, "window_sizes": 64}
+_MOST = {
+    "img_size": MOST_IMGSZ, "image_size": MOST_IMGSZ, "window_size": 1024, "window_sizes": 64,
+    "window_spec": 1024, "window_pos_embed_bkg_spatial_size": 1024,
+}  # fmt: skip
 _MOST_OTHERS = 1 << 16
-_MAY_BE_ZERO = {"num_classes", "global_attn_indexes"}
+_MAY_BE_ZERO = {"num_classes", "global_attn_indexes", "global_att_blocks"}
 
 # At the top of a configuration: the sections, one width by another name, and facts that are the
 # same for every SAM.
@@ -44,12 +48,31 @@ def check_config(config: SamConfig, tensors: int) -> None:
         CheckpointError: a number is out of range or does not divide another, or there are more
             blocks than tensors.
     """
-    encoder, decoder = config.image_encoder, config.mask_decoder
-    for part in (encoder, config.prompt_encoder, decoder, decoder.transformer):
-        for name, value in vars(part).items():
-            for number in value if isinstance(value, tuple) else (value,):
-                _check_number(name, number)
-    for holds, says in _conditions(config, tensors):
+    check_numbers(config)
+    check_conditions(_conditions(config, tensors))
+
+
+def check_numbers(config: Any) -> None:
+    """Of a configuration and its sections.
+
+    Raises:
+        CheckpointError: one is out of range.
+    """
+    for name, value in vars(config).items():
+        if is_dataclass(value):
+            check_numbers(value)
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            _check_number(name, number)
+
+
+def check_conditions(conditions: Iterable[tuple[bool, str]]) -> None:
+    """Whether all hold; the second of each says what is the matter where it does not.
+
+    Raises:
+        CheckpointError: one does not.
+    """
+    for holds, says in conditions:
         if not holds:
             raise CheckpointError(
                 f"an architecture with {says}; expected one that can be built: check the "
@@ -58,15 +81,14 @@ def check_config(config: SamConfig, tensors: int) -> None:
 
 
 def _check_number(name: str, number: Any) -> None:
-    if isinstance(number, (int, float)):  # the rest are sections of their own
-        most = _MOST.get(name, _MOST_OTHERS)
-        least = 0 if name in _MAY_BE_ZERO or isinstance(number, bool) else 1
-        good = 0 < number <= most if isinstance(number, float) else least <= number <= most
-        if not good or not math.isfinite(number):
-            raise CheckpointError(
-                f"config: '{name}' is {number:g}; expected {least} to {most}, check the checkpoint "
-                "or the config that was passed."
-            )
+    most = _MOST.get(name, _MOST_OTHERS)
+    least = 0 if name in _MAY_BE_ZERO or isinstance(number, bool) else 1
+    good = 0 < number <= most if isinstance(number, float) else least <= number <= most
+    if not good or not math.isfinite(number):
+        raise CheckpointError(
+            f"config: '{name}' is {number:g}; expected {least} to {most}, check the checkpoint or "
+            "the config that was passed."
+        )
 
 
 def _conditions(config: SamConfig, tensors: int) -> Iterator[tuple[bool, str]]:

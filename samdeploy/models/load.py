@@ -53,7 +53,7 @@ def load_sam(
     given = read_config(config)
     check_names(given)
     with refusing(path):
-        sam_config = infer_config(state, _combine(own_config, given))
+        sam_config = infer_config(state, combine(own_config, given))
         wanted = sam_config.image_size if imgsz is None else imgsz
         sam_config = sam_config.with_image_size(stored_image_size(state) or sam_config.image_size)
         if wanted != sam_config.image_size:
@@ -65,7 +65,7 @@ def build_sam(config: SamConfig, state: Mapping[str, Tensor]) -> Sam:
     """A :class:`Sam` holding ``state``; every key must be there with its shape, and no other."""
     with torch.device("meta"):
         sam = Sam(config)
-    _check_keys({k: tuple(v.shape) for k, v in sam.state_dict().items()}, state)
+    check_keys({k: tuple(v.shape) for k, v in sam.state_dict().items()}, state)
     sam = Sam(config)
     sam.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return sam.eval().requires_grad_(False)
@@ -192,18 +192,18 @@ def _check_pixels(stored: Mapping[str, Tensor]) -> None:
     )
 
 
-def _combine(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def combine(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings in one; ``given`` wins entry by entry."""
     combined = dict(stored)
     for name, value in given.items():
         below = combined.get(name)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
-            value = _combine(below, value)
+            value = combine(below, value)
         combined[name] = value
     return combined
 
 
-def _check_keys(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
+def check_keys(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
     missing = [key for key in expected if key not in state]
     if missing:
         raise CheckpointError(
