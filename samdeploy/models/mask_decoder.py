@@ -148,26 +148,40 @@ class MaskDecoder(nn.Module):
             Logits ``[B, 1 + multi, 4g, 4g]`` (index 0 is the single-mask output) and IoU
             ``[B, 1 + multi]``.
         """
-        outputs = self.mask_tokens.weight.shape[0]
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).unsqueeze(0)
-        tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        bias = F.pad(sparse_bias, (outputs + 1, 0)).unsqueeze(1).unsqueeze(1)
-
-        side = image.shape[-1]
-        flat = image.flatten(2).transpose(1, 2)
-        queries, keys = self.transformer(tokens, flat, image_pe.flatten(2).transpose(1, 2), bias)
-
+        outputs, side = self.mask_tokens.weight.shape[0], image.shape[-1]
+        queries, keys = self.attend(image, image_pe, sparse, sparse_bias)
         masks = self.masks(queries[:, 1 : outputs + 1], keys, side)
         iou: Tensor = self.iou_prediction_head(queries[:, 0])
         return masks, iou
+
+    def output_tokens(self) -> Tensor:
+        """``[1 + masks, C]``: what the answers are read from, in front of the prompt's tokens."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
+    def attend(
+        self, image: Tensor, image_pe: Tensor, sparse: Tensor, sparse_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens ``[B, T, C]``, output tokens first, and image tokens ``[B, g g, C]`` after the
+        transformer; arguments as for :meth:`forward`."""
+        own = self.output_tokens().unsqueeze(0)
+        tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        bias = F.pad(sparse_bias, (own.shape[1], 0)).unsqueeze(1).unsqueeze(1)
+        flat, flat_pe = (x.flatten(2).transpose(1, 2) for x in (image, image_pe))
+        queries, keys = self.transformer(tokens, flat, flat_pe, bias)
+        return queries, keys
 
     def masks(self, tokens: Tensor, features: Tensor, side: int) -> Tensor:
         """Mask tokens ``[B, M, C]`` and image tokens ``[B, side * side, C]`` after the transformer
         -> logits ``[B, M, 4 side, 4 side]``."""
         grid = features.transpose(1, 2).reshape(-1, features.shape[-1], side, side)
-        upscaled: Tensor = self.output_upscaling(grid)
+        return self.filtered(tokens, self.output_upscaling(grid))
+
+    def filtered(self, tokens: Tensor, upscaled: Tensor) -> Tensor:
+        """Mask tokens ``[B, M, C]`` and the upscaled image ``[B, C / 8, 4g, 4g]`` -> logits
+        ``[B, M, 4g, 4g]``."""
+        side = upscaled.shape[-1]
         filters = self.mask_filters(tokens)
-        return (filters @ upscaled.flatten(2)).reshape(-1, filters.shape[1], 4 * side, 4 * side)
+        return (filters @ upscaled.flatten(2)).reshape(-1, filters.shape[1], side, side)
 
     def mask_filters(self, tokens: Tensor) -> Tensor:
         """What each mask token ``[B, M, C]`` looks for in the upscaled image: ``[B, M, C / 8]``."""

@@ -19,7 +19,7 @@ added once, at the end; a key bias shifts all scores of a query alike and cancel
 The plain form, which tests compare with, is :class:`~samdeploy.models.mask_decoder.MaskDecoder`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from samdeploy.constants import LABEL_ABSENT
 from samdeploy.models.changed_image import (
+    Changed,
     attention_to,
     centred,
     first_norm,
@@ -39,10 +40,21 @@ from samdeploy.models.changed_image import (
 )
 from samdeploy.models.layers import LayerNorm2d
 from samdeploy.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
-from samdeploy.models.sam import ABSENT_BIAS, Sam
+from samdeploy.models.prompt_encoder import PromptEncoder
+from samdeploy.models.sam import ABSENT_BIAS
 
 #: Layers of the two-way transformer that the graphs are written for; every published SAM has two.
 DEPTH = 2
+
+
+class Promptable(Protocol):
+    """A model of the SAM family, as far as its prompts and masks go."""
+
+    @property
+    def prompt_encoder(self) -> PromptEncoder: ...
+
+    @property
+    def mask_decoder(self) -> MaskDecoder: ...
 
 
 class Keys(NamedTuple):
@@ -75,7 +87,7 @@ class Prepare(nn.Module):
     after the first transposed convolution.
     """
 
-    def __init__(self, sam: Sam) -> None:
+    def __init__(self, sam: Promptable) -> None:
         super().__init__()
         self.sam = sam
 
@@ -136,7 +148,7 @@ class Scorer(nn.Module):
     ``mask_scale``, ``mask_weights``, and ``mask_values`` after the first transposed convolution.
     """
 
-    def __init__(self, sam: Sam) -> None:
+    def __init__(self, sam: Promptable) -> None:
         super().__init__()
         self.sam = sam
 
@@ -148,15 +160,29 @@ class Scorer(nn.Module):
         point_coords: Tensor,
         point_labels: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        queries, image = self.attend(
+            image_keys, image_values, image_norms, point_coords, point_labels
+        )
+        return self.sam.mask_decoder.iou_prediction_head(queries[:, 0]), queries[:, 1:], *image
+
+    def attend(
+        self,
+        image_keys: Tensor,
+        image_values: Tensor,
+        image_norms: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+    ) -> tuple[Tensor, Changed]:
+        """The output tokens ``[B, T, C]`` and the image after the transformer, the values of which
+        are those after the first transposed convolution."""
         decoder: MaskDecoder = self.sam.mask_decoder
         first, second, last = _layers(decoder)
         keys, values = Keys(*image_keys.unbind(0)), image_values.unbind(0)
-        outputs, heads = decoder.mask_tokens.weight.shape[0], last.num_heads
-        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).unsqueeze(0)
+        own, heads = decoder.output_tokens().unsqueeze(0), last.num_heads
         sparse = self.sam.prompt_encoder.sparse(point_coords, point_labels)
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
-        bias = F.pad(absent, (outputs + 1, 0))  # [B, T]
+        bias = F.pad(absent, (own.shape[1], 0))  # [B, T]
         token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(2)  # [B, h T, 1]
 
         queries = _among_tokens(first, tokens, tokens, bias)
@@ -193,15 +219,13 @@ class Scorer(nn.Module):
         )  # fmt: skip
 
         # Only the output tokens are read from here on.
-        queries, tokens = queries[:, : outputs + 1], tokens[:, : outputs + 1]
+        queries, tokens = queries[:, : own.shape[1]], tokens[:, : own.shape[1]]
         update = attention_to(
             twice, last, queries + tokens, keys.last_key, keys.last_key_place, values[2],
             second.norm4.bias,
         )  # fmt: skip
         queries = decoder.transformer.norm_final_attn(queries + update)
-        features = twice.values @ _convolution(decoder)[0]
-        iou = decoder.iou_prediction_head(queries[:, 0])
-        return iou, queries[:, 1:], twice.scale, twice.weights, features
+        return queries, twice._replace(values=twice.values @ _convolution(decoder)[0])
 
 
 class MaskHead(nn.Module):
@@ -215,7 +239,7 @@ class MaskHead(nn.Module):
     place.
     """
 
-    def __init__(self, sam: Sam) -> None:
+    def __init__(self, sam: Promptable) -> None:
         super().__init__()
         self.decoder: MaskDecoder = sam.mask_decoder
 
@@ -227,18 +251,32 @@ class MaskHead(nn.Module):
         mask_weights: Tensor,
         mask_values: Tensor,
     ) -> Tensor:
-        _, norm, activation, second, _ = self.decoder.output_upscaling
+        image = Changed(mask_scale, mask_weights, mask_values)
+        return self.masks(image_features, mask_tokens, image, *upscaling_biases(self.decoder))
+
+    def masks(
+        self, features: Tensor, tokens: Tensor, image: Changed, first: Tensor, second: Tensor
+    ) -> Tensor:
+        """The masks; ``first`` and ``second`` are added after the two transposed convolutions:
+        ``[4 (C / 4)]`` or ``[r, c, 4 (C / 4)]``, and ``[4 (C / 8)]`` or ``[r, c, 16 (C / 8)]``."""
+        _, norm, activation, convolution, _ = self.decoder.output_upscaling
         assert isinstance(norm, LayerNorm2d)
-        own = mask_weights.transpose(1, 2) @ mask_values  # [B, r c, C]
-        x = image_features.flatten(0, 1) * mask_scale.transpose(1, 2) + own
-        x = x + _convolution(self.decoder)[1]
+        own = image.weights.transpose(1, 2) @ image.values  # [B, r c, C]
+        x = features.flatten(0, 1) * image.scale.transpose(1, 2) + own
+        x = x + first.reshape(-1, first.shape[-1])
         x = x.reshape(x.shape[0], -1, norm.weight.shape[0])
         x = activation(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-        weight, bias = _as_matrix(second)
-        x = activation(x @ weight + bias)
+        weight = _as_matrix(convolution)[0]
+        x = activation(x @ weight + second.reshape(-1, weight.shape[1]))
         x = x.reshape(x.shape[0], -1, weight.shape[1] // 4)  # [B, 16 r c, C / 8]
-        filters = self.decoder.mask_filters(mask_tokens)
-        return _placed(x @ filters.transpose(1, 2), *image_features.shape[:2])
+        filters = self.decoder.mask_filters(tokens)
+        return _placed(x @ filters.transpose(1, 2), *features.shape[:2])
+
+
+def upscaling_biases(decoder: MaskDecoder) -> tuple[Tensor, Tensor]:
+    """What is added after the two transposed convolutions, position by position of the 2 x 2 that
+    each makes: ``[4 (C / 4)]`` and ``[4 (C / 8)]``."""
+    return _convolution(decoder)[1], _as_matrix(decoder.output_upscaling[3])[1]
 
 
 def _placed(logits: Tensor, rows: int, columns: int) -> Tensor:
