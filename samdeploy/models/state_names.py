@@ -18,6 +18,8 @@ _ANCHORS = (
     "image_encoder.pos_embed",
     "image_encoder.patch_embed.seq.0.c.weight",
     "vision_encoder.pos_embed",
+    "sam_mask_decoder.iou_token.weight",
+    "image_encoder.trunk.pos_embed",
 )
 
 #: Parts of names that torch's wrappers put in, in front or in the middle: data-parallel and
@@ -76,8 +78,8 @@ def find_state(content: Any, source: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"'{source}' holds a {type(content).__name__}{begins}; expected the state dict of a "
             "Segment Anything model, with 'image_encoder.pos_embed' (SAM), "
-            "'image_encoder.patch_embed.seq.0.c.weight' (MobileSAM) or 'vision_encoder.pos_embed' "
-            "(Hugging Face)."
+            "'image_encoder.patch_embed.seq.0.c.weight' (MobileSAM), "
+            "'image_encoder.trunk.pos_embed' (SAM 2) or 'vision_encoder.pos_embed' (Hugging Face)."
         )
     if len(found) > 1:
         places = ", ".join(f"'{name}{prefix}'" for name, prefix, _ in found[:4])

@@ -1,0 +1,67 @@
+"""A checkpoint file to a :class:`Sam2` in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samdeploy.errors import InputError
+from samdeploy.models.checkpoint_file import refusing
+from samdeploy.models.load import check_keys, combine, read_checkpoint, read_config
+from samdeploy.models.sam2.config import Sam2Config
+from samdeploy.models.sam2.infer import infer_sam2_config
+from samdeploy.models.sam2.names import image_keys, published_name
+from samdeploy.models.sam2.sam2 import Sam2
+from samdeploy.session import MOST_IMGSZ
+
+_SECTIONS = frozenset(field.name for field in fields(Sam2Config))
+
+
+def load_sam2(
+    path: str | Path,
+    *,
+    config: Mapping[str, Any] | str | Path | None = None,
+    imgsz: int | None = None,
+) -> Sam2:
+    """Open a checkpoint of SAM 2 or 2.1; its part for video is passed over.
+
+    Args:
+        config: what tensor shapes cannot tell, as a mapping or the path of a JSON file.
+        imgsz: side of the encoder input in pixels. No weight depends on it.
+
+    Raises:
+        CheckpointError: not a readable checkpoint, or a key is missing, extra or mis-shaped.
+        InputError: no encoder can have an input of ``imgsz`` pixels.
+    """
+    path = Path(path)
+    state, stored = read_checkpoint(path)
+    stored = {name: value for name, value in stored.items() if name in _SECTIONS}
+    given = combine(stored, read_config(config))
+    with refusing(path):
+        found = infer_sam2_config(state, given)
+        if imgsz is not None:
+            if not 0 < imgsz <= MOST_IMGSZ or imgsz % 32:
+                raise InputError(
+                    f"imgsz={imgsz}; expected a multiple of 32 up to {MOST_IMGSZ}, such as 512 or "
+                    "1024."
+                )
+            found = replace(found, image_size=imgsz)
+        return build_sam2(found, state)
+
+
+def build_sam2(config: Sam2Config, state: Mapping[str, Tensor]) -> Sam2:
+    """A :class:`Sam2` holding ``state``, in published names: every key of the image part must be
+    there with its shape, and no other."""
+    image = {key: state[key] for key in image_keys(state)}
+    with torch.device("meta"):
+        sam = Sam2(config)
+    shapes = {name: tuple(value.shape) for name, value in sam.state_dict().items()}
+    check_keys({published_name(name): shape for name, shape in shapes.items()}, image)
+    sam = Sam2(config)
+    sam.load_state_dict({name: image[published_name(name)].float() for name in shapes})
+    return sam.eval().requires_grad_(False)
