@@ -24,7 +24,8 @@ import numpy as np
 
 from samdeploy.benchmarks.measure import peak_memory, timed
 from samdeploy.benchmarks.weights import random_model
-from samdeploy.graphs import ENCODER, fixed_shape
+from samdeploy.contracts import fixed_shape
+from samdeploy.graphs import ENCODER
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.session import RuntimeOptions
 from samdeploy.table import format_table

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.measure import Pixels, Points
 from samdeploy.benchmarks.substitution import SubstitutedSession, Substitution
+from samdeploy.checked import CheckedSession
 from samdeploy.embedding import Embedding
-from samdeploy.graphs import CheckedSession
 from samdeploy.opening import open_model
 from samdeploy.sam import SAM
 from samdeploy.session import RuntimeOptions

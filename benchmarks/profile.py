@@ -30,17 +30,11 @@ from samdeploy.benchmarks.substitution import SETTINGS, SubstitutedSession, Subs
 from samdeploy.benchmarks.weights import random_checkpoint
 from samdeploy.benchmarks.workbench import IMAGE_SIZE
 from samdeploy.bundle import Bundle
+from samdeploy.checked import CheckedSession
+from samdeploy.contracts import fixed_shape
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.scenes import generate_scene
-from samdeploy.graphs import (
-    ENCODER,
-    MASK_HEAD,
-    PREPARE,
-    SCORER,
-    CheckedSession,
-    fixed_shape,
-    numbers,
-)
+from samdeploy.graphs import ENCODER, MASK_HEAD, PREPARE, SCORER, numbers
 from samdeploy.opening import OpenedModel, open_model
 from samdeploy.sam import SAM
 from samdeploy.session import Array, RuntimeOptions, Session, TensorSpec

@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
-from samdeploy.graphs import CheckedSession
+from samdeploy.checked import CheckedSession
 from samdeploy.opening import OpenedModel
 from samdeploy.session import Array, Availability, RuntimeOptions, TensorSpec
 

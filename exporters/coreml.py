@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from samdeploy.errors import ExportError, InputError
 from samdeploy.exporting.layer_names import belongs_to
 from samdeploy.exporting.options import HalfOption, Int8Options, PromptLimits
-from samdeploy.graphs import DYNAMIC, ENCODER, MASK_HEAD, MEANING, SCORER
+from samdeploy.families import dynamic, meaning
+from samdeploy.graphs import ENCODER, MASK_HEAD, SCORER
 from samdeploy.models import GraphModule
 from samdeploy.options import option
 from samdeploy.session import Availability, Graph
@@ -80,10 +81,10 @@ class CoreMlExporter:
             _write_package(folder / f"{name}.mlpackage", graph, prompts, points, target, options)
         files = tuple(Path(f"{name}.mlpackage") for name in shapes)
         recorded = {name: list(numbers) for name, numbers in shapes.items()}
-        dynamic = any(DYNAMIC[spec.name] for spec in graph.inputs)
+        varies = any(dynamic(spec.name) for spec in graph.inputs)
         return Graph(
             graph.role, files, graph.inputs, graph.outputs,
-            {"prompts_and_points": recorded} if dynamic else {},
+            {"prompts_and_points": recorded} if varies else {},
         )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def _variants(graph: GraphModule, options: CoreMlOptions) -> dict[str, tuple[int
     shapes = {graph.role: (1, options.max_points)}
     if graph.role == ENCODER and options.image_input:
         shapes[_IMAGE_ENCODER] = shapes[ENCODER]
-    if any(DYNAMIC[spec.name] for spec in graph.inputs) and options.max_prompts > 1:
+    if any(dynamic(spec.name) for spec in graph.inputs) and options.max_prompts > 1:
         # Whole-image mode asks clicks, which are two tokens: the point and SAM's padding.
         points = 2 if graph.role in (SCORER, MASK_HEAD) else options.max_points
         shapes[f"{graph.role}_batch"] = (options.max_prompts, points)
@@ -234,6 +235,6 @@ def _describe(converted: Any, name: str, graph: GraphModule, options: CoreMlOpti
     for field, value in facts.items():
         converted.user_defined_metadata[f"samdeploy.{field}"] = value
     for spec in graph.inputs:
-        converted.input_description[spec.name] = MEANING[spec.name]
+        converted.input_description[spec.name] = meaning(spec.name)
     for spec in graph.outputs:
-        converted.output_description[spec.name] = MEANING[spec.name]
+        converted.output_description[spec.name] = meaning(spec.name)

@@ -27,7 +27,8 @@ from samdeploy.exporters.passes.onnx_half import to_half
 from samdeploy.exporters.passes.onnx_int8 import to_int8
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.options import CalibratedOptions, FloatOptions, PromptLimits
-from samdeploy.graphs import DYNAMIC, ENCODER
+from samdeploy.families import dynamic
+from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
 from samdeploy.options import option
 from samdeploy.runtimes.tensorrt_library import (
@@ -165,8 +166,8 @@ def _profiles(
     graph: GraphModule, library: Library, options: TensorRtOptions
 ) -> tuple[dict[str, Range], ...]:
     """The ranges of the dynamic inputs; none for a graph of fixed shapes."""
-    dynamic = [spec for spec in graph.inputs if DYNAMIC[spec.name]]
-    if not dynamic:
+    varying = [spec for spec in graph.inputs if dynamic(spec.name)]
+    if not varying:
         return ()
     most = options.max_points
     points = (1, min(_LIKELY_POINTS, most), most)
@@ -179,7 +180,7 @@ def _profiles(
         least |= dict.fromkeys(("positions", "rows", "columns"), 1)
         ranges = {
             spec.name: (_shape(spec, least), _shape(spec, likely), _shape(spec, largest))
-            for spec in dynamic
+            for spec in varying
         }
         profiles.append(ranges)
     return tuple(profiles)

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.families import tensor_names
 from samdeploy.fixed_shapes import FixedShapes, variant_paths
-from samdeploy.graphs import CONTRACT
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
@@ -75,9 +75,9 @@ class CoreMlSession:
         self._provider = f"Core ML {units.name}"
         description = self._model.get_spec().description
         found = {value.name: value for value in (*description.input, *description.output)}
-        names = CONTRACT[role]
-        self.inputs = tuple(_spec(found[name]) for name in names[0])
-        self.outputs = tuple(_spec(found[name]) for name in names[1])
+        inputs, outputs = tensor_names(role)
+        self.inputs = tuple(_spec(found[name]) for name in inputs if name in found)
+        self.outputs = tuple(_spec(found[name]) for name in outputs if name in found)
 
     @property
     def provider(self) -> str:

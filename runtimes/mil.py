@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.families import tensor_names
 from samdeploy.fixed_shapes import FixedShapes, variant_paths
-from samdeploy.graphs import CONTRACT
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
 # Away from macOS coremltools warns at import that it cannot predict; the availability says so.
@@ -72,10 +72,14 @@ class MilSession:
                 "runtimes/mil.py."
             )
         # The program lists its inputs in any order; the contract has one.
-        names = CONTRACT[role]
+        inputs, outputs = tensor_names(role)
         self._outputs = {var.name: var for var in main.outputs}
-        self.inputs = tuple(_spec(name, main.inputs[name]) for name in names[0])
-        self.outputs = tuple(_spec(name, self._outputs[name]) for name in names[1])
+        self.inputs = tuple(
+            _spec(name, main.inputs[name]) for name in inputs if name in main.inputs
+        )
+        self.outputs = tuple(
+            _spec(name, self._outputs[name]) for name in outputs if name in self._outputs
+        )
 
     @property
     def provider(self) -> str:

@@ -23,7 +23,7 @@ import onnxruntime as ort
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.devices import base_name
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import dimension
+from samdeploy.families import dimension
 from samdeploy.precision import FP32
 from samdeploy.resident import Resident, freeze, is_frozen
 from samdeploy.runtimes.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider

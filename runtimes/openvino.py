@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ import openvino as ov
 
 from samdeploy.bounded_shapes import BoundedShapes
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import CONTRACT, dimension
+from samdeploy.families import dimension, tensor_names
 from samdeploy.precision import FP32, arithmetic_name, element_type
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
@@ -137,7 +138,7 @@ def check_honoured(compiled: ov.CompiledModel, options: RuntimeOptions, device: 
 
 def _spec(port: Any, role: str) -> TensorSpec:
     # A port may have several names, in any order: an output also bears its producer's.
-    known = {*CONTRACT[role][0], *CONTRACT[role][1]}
+    known = {*chain(*tensor_names(role))}
     name = next((name for name in port.get_names() if name in known), port.any_name)
     shape = tuple(
         side.get_length() if side.is_static else dimension(name, axis)

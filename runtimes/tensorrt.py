@@ -18,7 +18,7 @@ import numpy as np
 
 from samdeploy.cuda_driver import Buffer, CapturedGraph, Device, Gpu, find_gpus
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import DYNAMIC, dimension
+from samdeploy.families import dimension, dynamic
 from samdeploy.runtimes.tensorrt_library import INSTALL, Library, installed_libraries, logger
 from samdeploy.runtimes.tensorrt_sidecar import check_sidecar, read_sidecar
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
@@ -124,7 +124,7 @@ class TensorRtSession:
     def _run_all(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         needed: dict[str, int] = {}
         for spec in self.inputs:
-            needed.update(zip(DYNAMIC[spec.name], feeds[spec.name].shape, strict=False))
+            needed.update(zip(dynamic(spec.name), feeds[spec.name].shape, strict=False))
         profile = self._choose(needed)
         if "prompts" not in needed:
             return self._run(profile, feeds)
@@ -163,7 +163,7 @@ class TensorRtSession:
 def _rows(feeds: Mapping[str, Array], rows: slice) -> dict[str, Array]:
     """The prompts of one call; what they share stays the same array."""
     return {
-        name: array[rows] if "prompts" in DYNAMIC[name] else array for name, array in feeds.items()
+        name: array[rows] if "prompts" in dynamic(name) else array for name, array in feeds.items()
     }
 
 
@@ -229,13 +229,13 @@ class _Profile:
         self._graph: CapturedGraph | None = None
         self._addresses: dict[str, int] = {}
         self._ran = False
-        self._dynamic = [spec.name for spec in plan.inputs if DYNAMIC[spec.name]]
+        self._dynamic = [spec.name for spec in plan.inputs if dynamic(spec.name)]
         # A graph whose shapes never change can be recorded and launched as one.
         self._captures = not plan.library.captures_graphs and not self._dynamic
         self.most: dict[str, int] = {}
         for name in self._dynamic:
             largest = tuple(plan.engine.get_tensor_profile_shape(name, index)[2])
-            self.most.update(zip(DYNAMIC[name], largest, strict=False))
+            self.most.update(zip(dynamic(name), largest, strict=False))
         self._context: Any = None
         self._store: Callable[[], None] | None = None
         self._device.held.callback(self._close)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.models import GraphModule, graph_modules
+from samdeploy.models import GraphModule
 from samdeploy.models.families import load_model
 from samdeploy.resident import Resident
 from samdeploy.session import Array, Availability, RuntimeOptions, Session
@@ -25,7 +25,7 @@ class TorchRuntime:
     Options: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
     def __init__(self) -> None:
-        self._loaded: tuple[Path, dict[str, GraphModule]] | None = None
+        self._loaded: tuple[Path, Mapping[str, GraphModule]] | None = None
 
     @classmethod
     def availability(cls) -> Availability:
@@ -53,7 +53,9 @@ class TorchRuntime:
             model = load_model(
                 graph, config=options.config, imgsz=options.imgsz, trust=options.trust
             )
-            self._loaded = graph, graph_modules(model.to(device))
+            for part in model.graphs.values():
+                part.module.to(device)
+            self._loaded = graph, model.graphs
         graphs = self._loaded[1]
         if role not in graphs:
             raise InputError(f"'{graph}' has no {role}; it is a model of another family.")

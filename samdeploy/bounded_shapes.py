@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from samdeploy.constants import LABEL_ABSENT
-from samdeploy.graphs import DYNAMIC
+from samdeploy.families import dynamic
 from samdeploy.session import Array, Session, TensorSpec
 
 #: What is written into the token slots that fill up.
@@ -42,7 +42,7 @@ class BoundedShapes:
         return self._session.provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        per_prompt = [name for name in feeds if DYNAMIC[name][:1] == ("prompts",)]
+        per_prompt = [name for name in feeds if dynamic(name)[:1] == ("prompts",)]
         if not per_prompt:
             return self._session.run(feeds)
         filled = {name: _filled(name, array) for name, array in feeds.items()}

@@ -17,10 +17,11 @@ import msgspec
 from msgspec import Meta
 
 from samdeploy.bundle_files import bytes_of, check_file, check_references, sha256
+from samdeploy.contracts import Specs
 from samdeploy.errors import BundleError, InputError
+from samdeploy.families import family_named
 from samdeploy.files import UNFINISHED, atomic_path
 from samdeploy.folders import put_back, replaced_folder
-from samdeploy.graphs import FAMILIES, Specs, check_contract
 from samdeploy.json_files import (
     UnreadableError,
     check_version,
@@ -213,9 +214,11 @@ class Bundle:
         folder = Path(folder)
         put_back(folder)
         manifest = read_manifest(folder)
-        _check_roles(folder, manifest)
+        contract = family_named(manifest.family, folder).contract
+        _check_roles(folder, manifest, contract.graphs)
         bundle = cls(folder, manifest)
-        check_contract(bundle.specs(), manifest.image_size, manifest.embedding_channels, folder)
+        sizes = manifest.image_size, manifest.embedding_channels
+        contract.check_bundle(bundle.specs(), *sizes, folder)
         records = [record for graph in manifest.graphs for record in graph.files]
         for record in records:
             check_file(folder, record.path, record.bytes, record.sha256 if check_hashes else None)
@@ -285,18 +288,13 @@ def _decode(path: Path, content: bytes) -> Manifest:
     return decode_json(content, Manifest)
 
 
-def _check_roles(folder: Path, manifest: Manifest) -> None:
-    if manifest.family not in FAMILIES:
-        raise BundleError(
-            f"bundle '{folder}' holds a model of family '{manifest.family}', this samdeploy "
-            f"knows {', '.join(FAMILIES)}; upgrade samdeploy."
-        )
+def _check_roles(folder: Path, manifest: Manifest, lines: tuple[tuple[str, ...], ...]) -> None:
     if scheme_named(manifest.precision) is None:
         raise BundleError(
             f"bundle '{folder}' has precision '{manifest.precision}', this samdeploy knows "
             f"{', '.join(schemes())}; upgrade samdeploy or export the bundle again."
         )
-    roles, lines = [graph.role for graph in manifest.graphs], FAMILIES[manifest.family]
+    roles = [graph.role for graph in manifest.graphs]
     missing = [[role for role in wanted if role not in roles] for wanted in lines]
     if all(missing):
         raise BundleError(f"bundle '{folder}' has no {missing[0][0]} graph; export it again.")

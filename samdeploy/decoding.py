@@ -16,8 +16,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.contracts import spec_of
 from samdeploy.embedding import Embedding
-from samdeploy.graphs import DECODER, MASK_HEAD, PREPARE, SCORER, spec_of
+from samdeploy.graphs import DECODER, MASK_HEAD, PREPARE, SCORER
 from samdeploy.prompts import DecoderPrompts
 from samdeploy.resident import freeze
 from samdeploy.session import Array, Session

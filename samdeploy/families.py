@@ -1,37 +1,234 @@
-"""Models of any family by what their bundle says, for callers that do not know what they are given.
+"""Families of models: all that differs between them, one record each.
 
-A model is opened by the class of its family; a checkpoint, which says nothing, is one of SAM.
+A package adds families of its own through the entry-point group ``samdeploy.families``, an entry
+for each :class:`Family`. Looking a record up imports no torch and no class that opens models: what
+a record refers to is imported when it is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from itertools import chain, takewhile
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from samdeploy.bundle import is_bundle, read_manifest
-from samdeploy.errors import BundleError
-from samdeploy.sam import SAM
-from samdeploy.yolo.facade import YOLO, FastSAM
-from samdeploy.yolo.metadata import read_onnx_facts
+from samdeploy.contracts import Contract, Specs, names_of
+from samdeploy.errors import BundleError, InputError
+from samdeploy.geometry import Size, Transform
+from samdeploy.graphs import SAM_CONTRACT
+from samdeploy.session import TensorSpec
+from samdeploy.yolo.graphs import FASTSAM_CONTRACT, YOLO_CONTRACT
 
-#: The class that opens a model of each family of :data:`samdeploy.graphs.FAMILIES`.
-CLASSES: dict[str, type[SAM | YOLO]] = {"sam": SAM, "yolo": YOLO, "fastsam": FastSAM}
+GROUP = "samdeploy.families"
+
+#: ``module:attribute`` of something that is imported when it is needed, or empty.
+Reference: TypeAlias = str
 
 
-def class_of(model: str | Path) -> type[SAM | YOLO]:
+def resolve(reference: Reference) -> Any:
+    """What ``reference`` refers to, imported now."""
+    return EntryPoint(reference, reference, GROUP).load()
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One family of models.
+
+    Attributes:
+        name: what manifests call it.
+        contract: its graphs and their tensors.
+        model: the class that opens it, where users import it from.
+        loader: ``load(path, *, config, imgsz, trust)``, a checkpoint to a
+            :class:`samdeploy.models.loaded.LoadedModel`.
+        verifier: ``verify(reference, candidate, *, precision, arithmetic, tolerance, whole_image,
+            progress)``, sessions by role to a :class:`samdeploy.bundle.VerificationRecord`.
+        recognises: ``recognises(path) -> bool``, whether a checkpoint is one of its loader's, told
+            by its content and without torch; not so where there is no file. A family without one
+            takes what no other recognises.
+        opens: ``opens(path) -> bool``, whether a file that is neither a bundle nor a checkpoint,
+            such as an ONNX file of somebody else's, is one of this family.
+        transform: how an image becomes encoder input: (height, width) of the image and the side of
+            the input in pixels to a :class:`~samdeploy.geometry.Transform`.
+        configurable: ``config`` tells its loader what tensor shapes cannot; a manifest's does too.
+    """
+
+    name: str
+    contract: Contract
+    model: Reference
+    loader: Reference
+    verifier: Reference
+    recognises: Reference = ""
+    opens: Reference = ""
+    transform: Callable[[Size, int], Transform] = Transform.fit
+    configurable: bool = False
+
+    def check_class(self, model: Reference, source: object, architecture: str = "") -> None:
+        """Raise :class:`InputError`, with the class that opens it, unless that is the class
+        ``model`` or derives from it."""
+        if not issubclass(resolve(self.model), resolve(model)):
+            raise InputError(
+                f"'{source}' is a {architecture or self.name} model and no {model.split(':')[1]}; "
+                f"open it with {self.model.replace(':', '.')}."
+            )
+
+
+_YOLO_LOADER = "samdeploy.models.yolo:load"
+_YOLO_VERIFIER = "samdeploy.exporting.verify_yolo:verify_yolo"
+#: Tells checkpoints of both families; which of them one is, its loader says.
+_YOLO_CHECKPOINT = "samdeploy.yolo.files:is_ultralytics"
+
+_BUILT_IN = (
+    Family(
+        "yolo",
+        YOLO_CONTRACT,
+        model="samdeploy:YOLO",
+        loader=_YOLO_LOADER,
+        verifier=_YOLO_VERIFIER,
+        recognises=_YOLO_CHECKPOINT,
+        opens="samdeploy.yolo.files:is_yolo_onnx",
+    ),
+    Family(
+        "fastsam",
+        FASTSAM_CONTRACT,
+        model="samdeploy:FastSAM",
+        loader=_YOLO_LOADER,
+        verifier=_YOLO_VERIFIER,
+        recognises=_YOLO_CHECKPOINT,
+        opens="samdeploy.yolo.files:is_fastsam_onnx",
+    ),
+    Family(
+        "sam",
+        SAM_CONTRACT,
+        model="samdeploy:SAM",
+        loader="samdeploy.models.load:load",
+        verifier="samdeploy.exporting.verify_sam:verify_sessions",
+        configurable=True,
+    ),
+)
+
+
+def _others() -> list[Family]:
+    """Those of other packages."""
+    return [point.load() for point in sorted(entry_points(group=GROUP))]
+
+
+@lru_cache
+def families() -> dict[str, Family]:
+    """All of them by name: those of other packages first, SAM last."""
+    return {family.name: family for family in (*_others(), *_BUILT_IN)}
+
+
+def family_named(name: str, source: object) -> Family:
+    """The family of a model that was read from ``source``.
+
+    Raises:
+        BundleError: there is none of that name here.
+    """
+    known = families()
+    if name not in known:
+        raise BundleError(
+            f"'{source}' holds a model of family '{name}', this samdeploy knows "
+            f"{', '.join(known)}; upgrade samdeploy."
+        )
+    return known[name]
+
+
+def family_of_checkpoint(path: Path) -> Family:
+    """The first that recognises it."""
+    return next(
+        family
+        for family in families().values()
+        if not family.recognises or resolve(family.recognises)(path)
+    )
+
+
+def class_of(model: str | Path) -> type[Any]:
     """The class that opens ``model``, a bundle folder, an ONNX file or anything else.
 
     Raises:
         BundleError: a bundle or an ONNX file that cannot be read, or a family that is not known.
     """
+    from samdeploy.bundle import is_bundle, read_manifest  # which looks families up
+
     path = Path(model)
-    family = "sam"
     if is_bundle(path):
-        family = read_manifest(path).family
-    elif path.suffix == ".onnx" and path.is_file():
-        family = "fastsam" if read_onnx_facts(path).class_agnostic else "yolo"
-    if family not in CLASSES:
+        family = family_named(read_manifest(path).family, path)
+    else:
+        opening = (each for each in families().values() if each.opens)
+        found = (each for each in opening if resolve(each.opens)(path))
+        family = next(found, None) or family_of_checkpoint(path)
+    opener: type[Any] = resolve(family.model)
+    return opener
+
+
+def contract_of(role: str, found: Specs) -> Contract:
+    """The contract of a family that calls the tensors of this graph as in ``found``; where none
+    does, of one that has such a graph.
+
+    Raises:
+        BundleError: no family has such a graph.
+    """
+    contracts = [contract for contract in _contracts() if role in contract.tensors]
+    if not contracts:
         raise BundleError(
-            f"'{model}' holds a model of family '{family}', this samdeploy knows "
-            f"{', '.join(CLASSES)}; upgrade samdeploy."
+            f"a graph '{role}' is of no family that this samdeploy knows; upgrade samdeploy."
         )
-    return CLASSES[family]
+
+    def names(specs: Specs) -> list[set[str]]:
+        return [set(side) for side in names_of(specs)]
+
+    fitting = (each for each in contracts if names(each.tensors[role]) == names(found))
+    return next(fitting, contracts[-1])
+
+
+def tensor_names(role: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the inputs and outputs that a graph of this role has, in the order of its contract;
+    those of all families where several have such a graph."""
+    tensors = [contract.tensors for contract in _contracts()]
+    found = [names_of(specs[role]) for specs in tensors if role in specs]
+    inputs, outputs = (dict.fromkeys(chain(*(names[side] for names in found))) for side in (0, 1))
+    return tuple(inputs), tuple(outputs)
+
+
+@lru_cache
+def dynamic(tensor: str) -> tuple[str, ...]:
+    """Names of its leading dimensions that are dynamic; none of a tensor that no family has."""
+    shapes = (spec.shape for _, spec in _tensors(tensor))
+    return tuple(str(side) for side in takewhile(_is_dynamic, next(shapes, ())))
+
+
+@lru_cache
+def per_call(tensor: str) -> tuple[str, ...]:
+    """The first of its :func:`dynamic` dimensions, as far as they may differ from call to call."""
+    varying = {side for contract, _ in _tensors(tensor) for side in contract.per_call}
+    return tuple(takewhile(varying.__contains__, dynamic(tensor)))
+
+
+def dimension(tensor: str, axis: int) -> str:
+    """What the contracts call a dynamic dimension, for backends that do not keep names."""
+    sides = (spec.shape[axis] for _, spec in _tensors(tensor) if axis < len(spec.shape))
+    return next((side for side in sides if isinstance(side, str)), f"d{axis}")
+
+
+def meaning(tensor: str) -> str:
+    """What it holds, in one line; empty where nobody says it."""
+    found = (contract.meanings.get(tensor) for contract in _contracts())
+    return next(filter(None, found), "")
+
+
+def _contracts() -> Iterator[Contract]:
+    return (family.contract for family in families().values())
+
+
+def _tensors(name: str) -> Iterator[tuple[Contract, TensorSpec]]:
+    """Of every graph that has a tensor of that name."""
+    for contract in _contracts():
+        for inputs, outputs in contract.tensors.values():
+            yield from ((contract, spec) for spec in (*inputs, *outputs) if spec.name == name)
+
+
+def _is_dynamic(side: int | str) -> bool:
+    return isinstance(side, str)

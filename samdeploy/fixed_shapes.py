@@ -7,22 +7,17 @@ unused token slots carry label -2, which changes nothing, and unused rows are cu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from samdeploy.constants import LABEL_ABSENT
 from samdeploy.errors import InputError
-from samdeploy.graphs import DYNAMIC, PER_CALL
+from samdeploy.families import per_call
 from samdeploy.session import Array, Session, TensorSpec
 
 #: Tokens that the decoder adds to those of a prompt: four masks and their ratings.
 OUTPUT_TOKENS = 5
-# Dimensions that can be filled up; the parts of an image that a mask head may take cannot.
-_FREE = {
-    name: tuple(takewhile(lambda side: side in PER_CALL, sides)) for name, sides in DYNAMIC.items()
-}
 
 
 def variant_paths(graph: Path) -> list[Path]:
@@ -52,7 +47,7 @@ class FixedShapes:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         needed: dict[str, int] = {}
         for name, array in feeds.items():
-            needed.update(zip(_FREE[name], array.shape, strict=False))
+            needed.update(zip(per_call(name), array.shape, strict=False))
         session = self._choose(needed)
         if not needed:
             return session.run(feeds)
@@ -90,7 +85,7 @@ def _padded(session: Session, feeds: Mapping[str, Array], rows: slice) -> dict[s
     padded = {}
     for spec in session.inputs:
         array = feeds[spec.name]
-        if _FREE[spec.name]:
+        if per_call(spec.name):
             part = array[rows]  # all of them begin with prompts
             array = np.zeros([int(side) for side in spec.shape], part.dtype)
             if spec.name == "point_labels":
@@ -104,7 +99,7 @@ def _numbers(session: Session) -> dict[str, int]:
     """The dynamic dimensions in a variant."""
     numbers: dict[str, int] = {}
     for spec in session.inputs:
-        numbers.update(zip(_FREE[spec.name], map(int, spec.shape), strict=False))
+        numbers.update(zip(per_call(spec.name), map(int, spec.shape), strict=False))
     return numbers
 
 
@@ -117,5 +112,5 @@ def _work(variant: Session, needed: Mapping[str, int]) -> int:
 
 
 def _dynamic(spec: TensorSpec) -> TensorSpec:
-    names = _FREE[spec.name]
+    names = per_call(spec.name)
     return TensorSpec(spec.name, (*names, *spec.shape[len(names) :]), spec.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,10 +10,14 @@ from typing import Any
 
 from samdeploy.bundle import Bundle, is_bundle
 from samdeploy.bundle_files import sha256
+from samdeploy.checked import CheckedSession
 from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.contracts import Contract, Specs, fixed_shape
 from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
-from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES, CheckedSession, Specs, fixed_shape
+from samdeploy.families import family_named, family_of_checkpoint
+from samdeploy.geometry import Size, Transform
+from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.options import changed, from_given
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.registry import (
@@ -29,6 +33,8 @@ from samdeploy.tuning import Tuning, read_tuning, tuned
 from samdeploy.verified import notice_unless_verified, with_arithmetic
 from samdeploy.whole_image.settings import GPU_BATCH, WholeImageSettings
 
+#: What is opened here is of this class, or of one that derives from it.
+_CLASS = "samdeploy:SAM"
 #: The runtime that invents its answers: for tests, by name alone.
 _PRETENDS = "fake"
 
@@ -40,6 +46,7 @@ class OpenedModel:
     ``whole_image`` are the whole-image settings that the model recommends, and those that it was
     tuned to on this machine; ``tuning`` is what it was opened by, if so.
     ``streams`` calls of a session may run side by side; ``precision`` is the arithmetic of all.
+    ``transform`` is how an image becomes encoder input, see :class:`samdeploy.families.Family`.
     """
 
     sessions: Mapping[str, CheckedSession]
@@ -51,6 +58,7 @@ class OpenedModel:
     tuning: Tuning | None = None
     streams: int = 1
     precision: str = FP32
+    transform: Callable[[Size, int], Transform] = Transform.fit
 
     @property
     def image_size(self) -> int:
@@ -108,11 +116,8 @@ def open_model(
                 "config and imgsz are fixed in a bundle; pass them when exporting the checkpoint."
             )
         bundle = Bundle.open(path)
-        if bundle.manifest.family != "sam":
-            raise InputError(
-                f"'{path}' is a {bundle.manifest.architecture} model and no SAM; open it with "
-                "samdeploy.YOLO or samdeploy.FastSAM."
-            )
+        family = family_named(bundle.manifest.family, path)
+        family.check_class(_CLASS, path, bundle.manifest.architecture)
         _check_recommended(bundle)
         name = runtime or own_runtime(bundle)
         graphs = bundle.graphs()
@@ -121,17 +126,19 @@ def open_model(
     else:
         bundle = None
         name = runtime or "torch"
-        checkpoint = path if runtime == _PRETENDS else resolve_checkpoint(model)
-        roles = ALL_ROLES if load_runtime(name).name == "torch" else ROLES
-        graphs = dict.fromkeys(roles, checkpoint)
-        path = checkpoint
+        path = path if runtime == _PRETENDS else resolve_checkpoint(model)
+        family = family_of_checkpoint(path)
+        family.check_class(_CLASS, path)
+        roles = family.contract.graphs[-1 if load_runtime(name).name == "torch" else 0]
+        graphs = dict.fromkeys(roles, path)
     if tuning is not None and device in ("auto", "", tuning.device):
         device, options = tuning.device, tuned(options, tuning)
     else:
         tuning = None
     options = with_arithmetic(options, bundle, tuning)
     recorded = None if bundle is None else bundle.specs()
-    sessions, used = open_graphs(graphs, name, device, options, recorded)
+    contract = family.contract
+    sessions, used = open_graphs(graphs, name, device, options, recorded, contract)
     precision = options.precision or FP32
     notice_unless_verified(precision, bundle)
     recommended = _for_device(used, bundle)
@@ -145,7 +152,10 @@ def open_model(
 
         recommended |= read_whole_image(path)
     streams = options.streams or 1
-    return OpenedModel(sessions, path, name, used, bundle, recommended, tuning, streams, precision)
+    return OpenedModel(
+        sessions, path, name, used, bundle, recommended, tuning, streams, precision,
+        family.transform,
+    )  # fmt: skip
 
 
 def _for_device(device: str, bundle: Bundle | None) -> dict[str, Any]:
@@ -193,12 +203,14 @@ def open_graphs(
     device: str,
     options: RuntimeOptions,
     recorded: Mapping[str, Specs] | None = None,
+    contract: Contract | None = None,
 ) -> tuple[dict[str, CheckedSession], str]:
     """Sessions of the given files, and the device that ``auto`` became; they compute in fp32 unless
     told otherwise.
 
     Args:
         recorded: what the manifest tells of the graphs, for those of a bundle.
+        contract: of the model's family, see :class:`~samdeploy.checked.CheckedSession`.
     """
     arithmetic = ARITHMETIC[options.precision or FP32]
     if arithmetic.mixed and ENCODER not in graphs:
@@ -240,6 +252,6 @@ def open_graphs(
                 ) from error
             undo.callback(session.close)
             told = None if recorded is None else recorded[role]
-            sessions[role] = CheckedSession(session, role, told)
+            sessions[role] = CheckedSession(session, role, told, contract)
         undo.pop_all()
     return sessions, chosen

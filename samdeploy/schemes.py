@@ -28,7 +28,7 @@ class Scheme:
         cosine: least cosine of the embeddings.
         instead: names of the schemes to try where it misses its gate, in this order.
         calibrates: activations become integers too, which takes images.
-        encoder_only: it is for SAM's image encoder; other families have nothing that it fits.
+        encoder_only: it is for an image encoder; a model without one has nothing that it fits.
     """
 
     name: str

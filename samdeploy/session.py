@@ -6,7 +6,7 @@
 * :class:`Runtime` opens graphs as sessions and says, without raising, whether it can run here.
 * :class:`Exporter` writes a graph of a bundle from its torch module.
 
-Names, shapes and dtypes are checked once, above the session (:mod:`samdeploy.graphs`).
+Names, shapes and dtypes are checked once, above the session (:mod:`samdeploy.checked`).
 """
 
 from __future__ import annotations

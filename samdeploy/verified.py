@@ -49,10 +49,10 @@ def verification_facts(manifest: Manifest, arithmetic: str) -> dict[str, Any]:
     records = manifest.verifications
     running = records.get(arithmetic)
     mean = running.iou_mean if running is not None and running.ran else None
-    kind = "mask" if manifest.family == "sam" else "box"
+    measured = next((record for record in records.values() if record.ran), manifest.verification)
     return {
         "verified": running is not None and running.passed,
-        f"{kind}_iou_against_torch": mean,
+        f"{measured.kind}_iou_against_torch": mean,
         "verifications": {name: record.sentence for name, record in records.items()},
     }
 

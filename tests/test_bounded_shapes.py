@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from samdeploy.bounded_shapes import BoundedShapes
+from samdeploy.checked import CheckedSession
 from samdeploy.geometry import Transform
-from samdeploy.graphs import DECODER, ENCODER, CheckedSession
+from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.runtimes.fake import IMAGE_SIZE, FakeDecoder, FakeEncoder
 from samdeploy.session import Array

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from samdeploy.graphs import ALL_ROLES, CONTRACT, MEANING
+from samdeploy.contracts import names_of
+from samdeploy.families import families
+from samdeploy.graphs import ALL_ROLES, SAM_CONTRACT
 from samdeploy.opening import open_model
 from samdeploy.session import RuntimeOptions
 
@@ -78,10 +80,12 @@ def test_every_tensor_is_described(tool: ModuleType) -> None:
     text = tool.DOCUMENT.read_text()
     for role in ALL_ROLES:
         assert f"**{role}**" in text
-        for names in CONTRACT[role]:
+        for names in names_of(SAM_CONTRACT.tensors[role]):
             assert all(f"`{name}`" in text for name in names)
-    described = {name for role in CONTRACT for names in CONTRACT[role] for name in names}
-    assert set(MEANING) == described
+    for family in families().values():
+        tensors = family.contract.tensors.values()
+        named = {spec.name for specs in tensors for side in specs for spec in side}
+        assert set(family.contract.meanings) == named
 
 
 def test_the_picture_is_the_one_described(tool: ModuleType) -> None:

@@ -13,11 +13,12 @@ import pytest
 import samdeploy.exporters.onnx as onnx_exporter
 import samdeploy.exporters.passes.onnx_graph as onnx_graph
 from samdeploy.bundle import Bundle, VerificationRecord
+from samdeploy.contracts import names_of
 from samdeploy.errors import CheckpointError, InputError, VerificationError
 from samdeploy.exporting import verify
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify import verify_bundle
-from samdeploy.graphs import ALL_ROLES, CONTRACT, SCORER
+from samdeploy.graphs import ALL_ROLES, SAM_CONTRACT, SCORER
 from samdeploy.models import graph_modules
 from samdeploy.models.load import load_sam
 
@@ -59,13 +60,14 @@ class TestGraphs:
         }
         assert shapes["point_coords"] == ["prompts", "points", 2]
         assert shapes["low_res_masks"] == ["prompts", 4, 64, 64]
-        assert [value.name for value in graph.input] == list(CONTRACT["decoder"][0])
+        inputs, _ = names_of(SAM_CONTRACT.tensors["decoder"])
+        assert tuple(value.name for value in graph.input) == inputs
 
     def test_metadata(self, graph: onnx.ModelProto) -> None:
         facts = {entry.key: entry.value for entry in graph.metadata_props}
         assert facts["architecture"] == "vit_48x4"
         assert facts["image_size"] == "256"
-        assert facts["role"] in CONTRACT
+        assert facts["role"] in ALL_ROLES
         assert graph.producer_name == "samdeploy"
         assert all(value.doc_string for value in (*graph.graph.input, *graph.graph.output))
 

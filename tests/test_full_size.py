@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from samdeploy.bundle import Bundle
+from samdeploy.contracts import names_of
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.exporting.pipeline import export
-from samdeploy.graphs import ALL_ROLES, CONTRACT
+from samdeploy.graphs import ALL_ROLES, SAM_CONTRACT
 from samdeploy.prompts import Prompt
 from samdeploy.runtimes.tensorrt_sidecar import read_sidecar
 from samdeploy.sam import SAM
@@ -134,5 +136,5 @@ def test_mobile_sam_to_tensorrt(golden: Path, tmp_path: Path, half: bool) -> Non
         sidecar, content = read_sidecar(engine), engine.read_bytes()
         assert sidecar.precision == ("fp16" if half else "fp32")
         assert ("float16" in sidecar.layers) == half
-        for tensor in (*CONTRACT[role][0], *CONTRACT[role][1]):
+        for tensor in chain(*names_of(SAM_CONTRACT.tensors[role])):
             assert tensor.encode() in content

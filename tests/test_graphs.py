@@ -10,17 +10,10 @@ import numpy as np
 import pytest
 
 import samdeploy.opening as opening
+from samdeploy.checked import CheckedSession
+from samdeploy.contracts import Specs
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import (
-    DECODER,
-    ENCODER,
-    MASK_HEAD,
-    SCORER,
-    CheckedSession,
-    Specs,
-    graph_specs,
-    numbers,
-)
+from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, SCORER, graph_specs, numbers
 from samdeploy.session import Array, Availability, RuntimeOptions, TensorSpec
 
 SIZE, CHANNELS, PROMPTS, POINTS = 64, 8, 2, 3

@@ -36,8 +36,7 @@ from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.scenes import generate_scene
 from samdeploy.exporting.verify import check
 from samdeploy.graphs import ENCODER
-from samdeploy.models import GraphModule, graph_modules
-from samdeploy.models.families import ModelFacts
+from samdeploy.models import GraphModule, ModelFacts, graph_modules
 from samdeploy.models.load import load_sam
 from samdeploy.models.sensitivity import sensitivity
 from samdeploy.registry import load_exporter, load_runtime

@@ -7,7 +7,7 @@ deserialised either, because TensorRT-RTX does not do that without one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.bundle_files import sidecar_path
 from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.contracts import names_of
 from samdeploy.cuda_driver import find_gpus
 from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
@@ -35,7 +36,7 @@ from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.scenes import generate_scene
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.geometry import Transform
-from samdeploy.graphs import ALL_ROLES, CONTRACT, DECODER, ENCODER, PREPARE, ROLES, SCORER
+from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, PREPARE, ROLES, SAM_CONTRACT, SCORER
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, load_runtime
@@ -158,7 +159,7 @@ class TestBuiltEngines:
     ) -> None:
         for folder in (tiny_engines, half_engines):
             content = (folder / f"{role}.engine").read_bytes()
-            for name in (*CONTRACT[role][0], *CONTRACT[role][1]):
+            for name in chain(*names_of(SAM_CONTRACT.tensors[role])):
                 assert name.encode() in content
 
     @pytest.mark.skipif(not GPU, reason="TensorRT-RTX deserialises with an NVIDIA driver only")
@@ -168,7 +169,7 @@ class TestBuiltEngines:
         path = half_engines / f"{role}.engine"
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        assert tuple(names) == (*CONTRACT[role][0], *CONTRACT[role][1])
+        assert names == [*chain(*names_of(SAM_CONTRACT.tensors[role]))]
         assert {engine.get_tensor_dtype(name).name for name in names} == {"FLOAT"}
         for profile in read_sidecar(path).profiles:
             for name, shapes in profile.items():

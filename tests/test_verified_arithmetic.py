@@ -17,13 +17,14 @@ from samdeploy import SAM, InputError
 from samdeploy.bundle import MANIFEST, Bundle, VerificationRecord, read_manifest
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify import verify_bundle
-from samdeploy.graphs import ALL_ROLES, DETECTOR, ENCODER
+from samdeploy.graphs import ALL_ROLES, ENCODER
 from samdeploy.opening import open_graphs
 from samdeploy.precision import ARITHMETIC
 from samdeploy.schemes import gate
 from samdeploy.session import RuntimeOptions
 from samdeploy.tuning import Row, Tuning
 from samdeploy.verified import notice_unless_verified, with_arithmetic
+from samdeploy.yolo.graphs import DETECTOR
 from tests.cli.conftest import Cli, cli, done  # noqa: F401
 from tests.rounding import bf16, bf16_runtime
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from samdeploy.bundle import VerificationRecord
+from samdeploy.checked import CheckedSession
 from samdeploy.errors import VerificationError
 from samdeploy.exporting.metrics import mask_iou
 from samdeploy.exporting.verify import check
 from samdeploy.exporting.verify_sam import verify_sessions
-from samdeploy.graphs import DECODER, ENCODER, CheckedSession
+from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.runtimes.fake import FakeDecoder, FakeEncoder
 from samdeploy.session import Array
 

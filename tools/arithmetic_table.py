@@ -25,11 +25,12 @@ from typing import Any
 from precision_table import SCENES, side
 
 from samdeploy.bundle import Bundle
+from samdeploy.checked import CheckedSession
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.scenes import generate_scene
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.exporting.verify_whole_image import masks_kept
-from samdeploy.graphs import ALL_ROLES, CheckedSession
+from samdeploy.graphs import ALL_ROLES
 from samdeploy.opening import OpenedModel, open_graphs, open_model
 from samdeploy.precision import FP32
 from samdeploy.registry import RUNTIMES, availability

@@ -17,8 +17,8 @@ import torch
 from onnx.external_data_helper import convert_model_to_external_data
 
 from samdeploy.errors import ExportError
-from samdeploy.graphs import MEANING
-from samdeploy.models.graph_modules import GraphModule
+from samdeploy.families import meaning
+from samdeploy.models import GraphModule
 from samdeploy.session import TensorSpec
 
 #: A protocol buffer holds 2 GiB at most; larger weights go to a side file (ViT-H).
@@ -118,7 +118,7 @@ def _describe(
                 spec.name, onnx.TensorProto.FLOAT, list(spec.shape)
             )
             value.type.CopyFrom(made.type)
-            value.doc_string = MEANING[spec.name]
+            value.doc_string = meaning(spec.name)
     model.producer_name = "samdeploy"
     model.producer_version = metadata.get("version", "")
     name = metadata.get("architecture", "model")

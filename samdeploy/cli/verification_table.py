@@ -9,7 +9,7 @@ from samdeploy.table import format_table
 def verification_table(record: VerificationRecord) -> str:
     if not record.ran:
         return record.sentence
-    rows = _yolo_rows(record) if record.detections else _sam_rows(record)
+    rows = _ROWS[record.kind](record)
     if record.not_finite:
         rows.append(["values that are NaN or infinite", str(record.not_finite)])
     rows = [
@@ -21,7 +21,7 @@ def verification_table(record: VerificationRecord) -> str:
     return format_table(["against torch", "value"], rows)
 
 
-def _sam_rows(record: VerificationRecord) -> list[list[str]]:
+def _mask_rows(record: VerificationRecord) -> list[list[str]]:
     return [
         ["mask IoU, mean", f"{record.mask_iou_mean:.6f} (at least {record.tolerance:g})"],
         ["mask IoU, 5th percentile", f"{record.mask_iou_p5:.6f}"],
@@ -35,7 +35,7 @@ def _sam_rows(record: VerificationRecord) -> list[list[str]]:
     ]
 
 
-def _yolo_rows(record: VerificationRecord) -> list[list[str]]:
+def _box_rows(record: VerificationRecord) -> list[list[str]]:
     rows = [
         ["box IoU, mean", f"{record.box_iou_mean:.6f} (at least {record.tolerance:g})"],
         ["box IoU, worst", f"{record.box_iou_min:.6f}"],
@@ -49,3 +49,7 @@ def _yolo_rows(record: VerificationRecord) -> list[list[str]]:
             ["mask IoU, worst", f"{record.mask_iou_min:.6f}"],
         ]
     return rows
+
+
+#: By what was overlapped with the reference's.
+_ROWS = {"mask": _mask_rows, "box": _box_rows}

@@ -17,7 +17,7 @@ from samdeploy.session import ExportOptions, Graph
 from samdeploy.table import format_table
 
 if TYPE_CHECKING:
-    from samdeploy.models.families import ModelFacts
+    from samdeploy.models.loaded import ModelFacts
 
 #: Of the parts of an encoder, those that may return to float: with more, int8 gains nothing.
 _MOST = 0.5
@@ -55,10 +55,13 @@ def repair(
 
     Args:
         missed: the attempt whose every layer is int8.
-        rank: error of the embedding by layer or block in 8 bits, the worst first.
+        rank: error of the embedding by layer or block in 8 bits, the worst first; empty where
+            nobody can tell, and nothing is tried.
     """
     say(f"int8 misses its gate ({_numbers(missed.record)}); looking for the layers that cost most")
     errors = rank()
+    if not errors:
+        return missed
     say(_table(errors))
     names, attempt = list(errors), missed
     for step in range(1 + int(math.log2(max(1, len(names) * _MOST)))):

@@ -22,8 +22,13 @@ def belongs_to(name: str, layers: Iterable[str]) -> bool:
     return any(f"_{_plain(layer)}_" in plain for layer in layers)
 
 
-def check_layers(given: Iterable[str], layers: Collection[str]) -> None:
+def check_layers(given: Collection[str], layers: Collection[str]) -> None:
     """Raise :class:`InputError` for a name that is of none of ``layers``, with what is like it."""
+    if given and not layers:
+        raise InputError(
+            f"float_layers={shown(list(given))}; this model has no layers to choose from, leave it "
+            "out."
+        )
     paths = {path for layer in layers for path in accumulate(layer.split("."), "{}.{}".format)}
     for name in given:
         if not any(belongs_to(layer, (name,)) for layer in layers):

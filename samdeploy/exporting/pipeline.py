@@ -23,13 +23,15 @@ from samdeploy.exporting.layer_names import check_layers
 from samdeploy.exporting.options import chosen_options
 from samdeploy.exporting.record import artifact_metadata, manifest_of, source_record
 from samdeploy.exporting.verify import Reference, check, compare, usable_runtime
+from samdeploy.families import family_named
+from samdeploy.graphs import ENCODER
 from samdeploy.options import options_of
 from samdeploy.registry import EXPORTERS, availability, load_exporter
 from samdeploy.schemes import gate, scheme_of
 from samdeploy.session import Exporter, ExportOptions, Graph
 
 if TYPE_CHECKING:
-    from samdeploy.models.families import ModelFacts
+    from samdeploy.models.loaded import ModelFacts
 
 _MODES = ("error", "warn", "off")
 
@@ -150,6 +152,7 @@ class _Build:
             record = compare(
                 self.reference,
                 {graph.role: self.folder / graph.files[0] for graph in graphs},
+                family_named(facts.family, self.model),
                 runtime,
                 precision=options.precision,
                 device=self.device,
@@ -165,29 +168,23 @@ class _Build:
     ) -> tuple[tuple[Graph, ...], ModelFacts, ExportOptions]:
         """The graphs. The model is gone when they are written: its reference reads the checkpoint
         again, one copy at a time."""
-        # Torch is imported here and not above: running a bundle must not need it.
-        from samdeploy.models import graph_modules
-        from samdeploy.models.families import model_facts
-        from samdeploy.models.sensitivity import encoder_layers
-
         self.say(f"reading {self.reference.checkpoint.name}")
         loaded = self.reference.load()
-        facts = model_facts(loaded, self.reference.checkpoint)
-        scheme = scheme_of(options)
-        if scheme.encoder_only and facts.family != "sam":
+        facts, scheme = loaded.facts, scheme_of(options)
+        if scheme.encoder_only and ENCODER not in loaded.graphs:
             raise InputError(
-                f"{scheme.words}; it is for SAM's image encoder and '{self.model}' is a "
-                f"{facts.architecture} model, leave it out."
+                f"{scheme.words}; it is for an image encoder and '{self.model}' is a "
+                f"{facts.architecture} model without one, leave it out."
             )
         kept = getattr(options, "float_layers", ())
         if kept:
-            check_layers(kept, encoder_layers(loaded))
+            check_layers(kept, loaded.layers)
         metadata = artifact_metadata(facts, self._source(facts))
         options = dataclasses.replace(options, metadata=metadata)
         self.say(f"exporting {facts.architecture} to {self.exporter.name}, {options.precision}")
         write = self.exporter().export
-        modules = graph_modules(loaded).values()
-        return tuple(write(graph, self.folder, options) for graph in modules), facts, options
+        graphs = loaded.graphs.values()
+        return tuple(write(graph, self.folder, options) for graph in graphs), facts, options
 
     @cached_property
     def _digest(self) -> str:
@@ -197,15 +194,14 @@ class _Build:
         return source_record(self.model, self.reference.checkpoint, self._digest, facts.licence)
 
     def _rank(self, options: ExportOptions) -> Mapping[str, float]:
-        """Error of the embedding by layer of the encoder in 8 bits, the worst first."""
-        from samdeploy.models.load import load_sam
-        from samdeploy.models.sensitivity import sensitivity
-
-        reference = self.reference
-        sam = load_sam(reference.checkpoint, config=reference.config, imgsz=reference.imgsz)
+        """Error of the embedding by layer of the encoder in 8 bits, the worst first; empty where
+        the model's family cannot tell."""
+        loaded = self.reference.load()
+        if loaded.sensitivity is None:
+            return {}
         data = getattr(options, "data", "")
-        images = islice(calibration_inputs(data, sam.config.image_size), 2)
-        return sensitivity(sam, [*images], activations=_calibrated(options))
+        images = islice(calibration_inputs(data, loaded.facts.image_size), 2)
+        return loaded.sensitivity([*images], activations=_calibrated(options))
 
 
 def _calibrated(options: ExportOptions) -> bool:

@@ -22,7 +22,7 @@ from samdeploy.options import options_of
 from samdeploy.session import Exporter, TensorSpec
 
 if TYPE_CHECKING:
-    from samdeploy.models.families import ModelFacts
+    from samdeploy.models.loaded import ModelFacts
 
 #: Distributions whose versions are recorded, beside those that the exporter and the model's family
 #: name.

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samdeploy.bundle import Bundle, VerificationRecord, write_manifest
 from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.contracts import Specs
 from samdeploy.errors import VerificationError
-from samdeploy.exporting.verify_sam import verify_sessions
-from samdeploy.exporting.verify_yolo import verify_yolo
-from samdeploy.graphs import ENCODER, Specs, needed_roles
+from samdeploy.families import Family, family_named, resolve
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import FP32
 from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
@@ -24,8 +22,7 @@ from samdeploy.schemes import gate
 from samdeploy.session import RuntimeOptions
 
 if TYPE_CHECKING:
-    from samdeploy.models.sam import Sam
-    from samdeploy.models.yolo import Yolo
+    from samdeploy.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,9 @@ class Reference:
     imgsz: int | None = None
     trust: bool = False
 
-    def load(self) -> Sam | Yolo:
+    def load(self) -> LoadedModel:
         """The model in torch."""
+        # Torch is imported here and not above: running a bundle must not need it.
         from samdeploy.models.families import load_model
 
         return load_model(self.checkpoint, config=self.config, imgsz=self.imgsz, trust=self.trust)
@@ -57,6 +55,7 @@ def usable_runtime(names: tuple[str, ...]) -> tuple[str | None, str]:
 def compare(
     reference: Reference,
     paths: Mapping[str, Path],
+    family: Family,
     runtime: str,
     *,
     precision: str,
@@ -75,23 +74,26 @@ def compare(
         recorded: what the manifest tells of the graphs, for those of a bundle.
     """
     options = RuntimeOptions(precision=arithmetic)
-    candidate, _ = open_graphs(paths, runtime, device, options, recorded)
+    contract = family.contract
+    candidate, _ = open_graphs(paths, runtime, device, options, recorded, contract)
     expected, _ = open_graphs(
-        dict.fromkeys(needed_roles(paths), reference.checkpoint),
+        dict.fromkeys(contract.needed(paths), reference.checkpoint),
         "torch",
         "cpu",
         RuntimeOptions(imgsz=reference.imgsz, config=reference.config, trust=reference.trust),
+        contract=contract,
     )
-    verify = partial(verify_sessions, whole_image=whole_image) if ENCODER in paths else verify_yolo
     try:
-        return verify(
+        record: VerificationRecord = resolve(family.verifier)(
             expected,
             candidate,
             precision=precision,
             arithmetic=arithmetic,
             tolerance=tolerance,
+            whole_image=whole_image,
             progress=say,
         )
+        return record
     finally:
         for session in (*candidate.values(), *expected.values()):
             session.close()
@@ -128,12 +130,14 @@ def verify_bundle(
     checkpoint = resolve_checkpoint(reference)
     say = progress or (lambda line: None)
     chosen = runtime or _checking_runtime(opened, say)
-    if config is None and manifest.family == "sam":
+    family = family_named(manifest.family, opened.folder)
+    if config is None and family.configurable:
         # The manifest knows the whole architecture, also where the checkpoint does not tell it.
         config = manifest.config
     record = compare(
         Reference(checkpoint, config, manifest.image_size, trust),
         opened.graphs(),
+        family,
         chosen,
         precision=manifest.precision,
         device=device,
@@ -169,7 +173,7 @@ def check(record: VerificationRecord, remedy: str = "") -> None:
     remedy = f"{remedy}, or " if remedy else ""
     if record.not_finite:
         remedy = f"{record.not_finite} values are NaN or infinite; {remedy}"
-    if record.detections and not record.passed:
+    if record.kind == "box" and not record.passed:
         masks = f", mask IoU mean {record.mask_iou_mean:.4f}" if record.mask_iou_mean else ""
         raise VerificationError(
             f"the artifact does not match the torch reference: box IoU mean "

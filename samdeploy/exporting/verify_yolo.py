@@ -8,14 +8,15 @@ digit into another list.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.bundle import VerificationRecord
+from samdeploy.contracts import spec_of
 from samdeploy.exporting.metrics import Floats, finite, mask_iou, relative_error
 from samdeploy.exporting.scenes import generate_scene
-from samdeploy.graphs import spec_of
 from samdeploy.precision import FP32
 from samdeploy.schemes import gate
 from samdeploy.session import Array, Session
@@ -34,11 +35,13 @@ def verify_yolo(
     tolerance: float | None = None,
     images: int = 2,
     seed: int = 0,
+    whole_image: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerificationRecord:
     """Compare ``candidate`` with ``reference``; a difference does not raise, see
     :func:`samdeploy.exporting.verify.check`.
 
+    ``whole_image`` is for families that have such a mode; one pass is all there is here.
     It passes when the mean overlaps of the boxes, and of the masks of a segmenter, reach the
     tolerance.
     """

@@ -2,11 +2,14 @@
 imports torch."""
 
 from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
-from samdeploy.models.graph_modules import GraphModule, graph_modules
+from samdeploy.models.graph_modules import graph_modules
+from samdeploy.models.loaded import GraphModule, LoadedModel, ModelFacts
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
 
 __all__ = [
     "GraphModule",
+    "LoadedModel",
+    "ModelFacts",
     "Sam",
     "SamConfig",
     "SamDecoder",

@@ -1,37 +1,16 @@
-"""Checkpoints of every family to torch modules, and what a manifest says of them."""
+"""A checkpoint of any family to its graphs in torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from samdeploy.errors import InputError
+from samdeploy.families import family_of_checkpoint, resolve
 from samdeploy.limits import whole
-from samdeploy.models.load import load_sam, read_whole_image
-from samdeploy.models.sam import Sam
-from samdeploy.models.yolo import Yolo, is_ultralytics, load_yolo
+from samdeploy.models.loaded import LoadedModel
 from samdeploy.session import MOST_IMGSZ
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """The part of a :class:`~samdeploy.bundle.Manifest` that depends on the model alone.
-
-    ``metadata`` are further texts for the artifacts, ``licence`` is empty where the checkpoint
-    does not tell it, ``tools`` are distributions that took part in reading it.
-    """
-
-    family: str
-    architecture: str
-    image_size: int
-    embedding_channels: int
-    config: dict[str, Any]
-    whole_image: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, str] = field(default_factory=dict)
-    licence: str = ""
-    tools: tuple[str, ...] = ()
 
 
 def load_model(
@@ -40,36 +19,21 @@ def load_model(
     config: Mapping[str, Any] | str | Path | None = None,
     imgsz: int | None = None,
     trust: bool = False,
-) -> Sam | Yolo:
-    """A checkpoint of any family in evaluation mode; see :func:`load_sam` and :func:`load_yolo`."""
+) -> LoadedModel:
+    """What the loader of its family makes of it.
+
+    Raises:
+        CheckpointError: it cannot be read, or not without ``trust``.
+        InputError: ``imgsz`` is none that the model can have, or it takes no ``config``.
+    """
     if imgsz is not None:
         imgsz = whole("imgsz", imgsz, 1, MOST_IMGSZ)
-    if not is_ultralytics(path):
-        return load_sam(path, config=config, imgsz=imgsz)
-    if config is not None:
-        raise InputError("config= is for SAM checkpoints; an Ultralytics checkpoint holds its own.")
-    return load_yolo(path, imgsz=imgsz, trust=trust)
-
-
-def model_facts(model: Sam | Yolo, path: Path) -> ModelFacts:
-    """Of a model that :func:`load_model` read from ``path``."""
-    if isinstance(model, Yolo):
-        prompted = model.facts.class_agnostic or model.architecture.lower().startswith("fastsam")
-        return ModelFacts(
-            family="fastsam" if prompted else "yolo",
-            architecture=model.architecture,
-            image_size=max(model.facts.imgsz),
-            embedding_channels=0,
-            config=model.facts.to_config(),
-            metadata=model.facts.to_metadata(),
-            licence=model.licence,
-            tools=("ultralytics",),
+    family = family_of_checkpoint(path)
+    if config is not None and not family.configurable:
+        raise InputError(
+            f"config={config}; a checkpoint of a {family.name} model holds its own architecture, "
+            "leave it out."
         )
-    return ModelFacts(
-        family="sam",
-        architecture=model.config.architecture,
-        image_size=model.config.image_size,
-        embedding_channels=model.config.image_encoder.out_chans,
-        config=model.config.to_mapping(),
-        whole_image=read_whole_image(path),
-    )
+    load = resolve(family.loader)
+    loaded: LoadedModel = load(path, config=config, imgsz=imgsz, trust=trust)
+    return loaded

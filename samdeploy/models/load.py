@@ -1,9 +1,10 @@
-"""A checkpoint file to a :class:`Sam` in evaluation mode."""
+"""A checkpoint file to a :class:`Sam` in evaluation mode, and to its graphs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 from samdeploy.errors import CheckpointError, InputError
 from samdeploy.models.checkpoint_file import file_size, read_content, refusing
 from samdeploy.models.config import SamConfig
+from samdeploy.models.graph_modules import graph_modules
 from samdeploy.models.infer import infer_config, stored_image_size
 from samdeploy.models.limits import check_names
+from samdeploy.models.loaded import LoadedModel, ModelFacts
 from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
+from samdeploy.models.sensitivity import encoder_layers, sensitivity
 from samdeploy.models.state_names import find_state
 from samdeploy.text import shown
 from samdeploy.whole_image.settings import WholeImageSettings
@@ -29,6 +33,28 @@ _COUNTER = "num_batches_tracked"
 _PIXELS = {"pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
 #: Bytes of a configuration.
 _LARGEST_CONFIG = 1 << 20
+
+
+def load(
+    path: Path,
+    *,
+    config: Mapping[str, Any] | str | Path | None = None,
+    imgsz: int | None = None,
+    trust: bool = False,
+) -> LoadedModel:
+    """The graphs of a checkpoint and what a manifest says of it; see :func:`load_sam`, which needs
+    no ``trust``."""
+    sam = load_sam(path, config=config, imgsz=imgsz)
+    facts = ModelFacts(
+        family="sam",
+        architecture=sam.config.architecture,
+        image_size=sam.config.image_size,
+        embedding_channels=sam.config.image_encoder.out_chans,
+        config=sam.config.to_mapping(),
+        whole_image=read_whole_image(path),
+    )
+    layers = tuple(encoder_layers(sam))
+    return LoadedModel(facts, graph_modules(sam), layers, partial(sensitivity, sam))
 
 
 def load_sam(

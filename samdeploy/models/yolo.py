@@ -7,22 +7,22 @@ loaded by Ultralytics' own loader alone, and only for callers who said that they
 from __future__ import annotations
 
 import os
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from samdeploy.contracts import names_of
 from samdeploy.errors import CheckpointError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import CONTRACT
 from samdeploy.libraries import optional_library
+from samdeploy.models.loaded import GraphModule, LoadedModel, ModelFacts
 from samdeploy.session import TensorSpec
+from samdeploy.yolo.graphs import YOLO_CONTRACT
 from samdeploy.yolo.metadata import TASKS, YoloFacts
 
 _DEFAULT_SIZE = 640
-#: Enough of a pickle to hold the name of the class of the model.
-_PICKLE_BYTES = 1 << 20
 
 
 class Yolo(nn.Module):
@@ -39,7 +39,7 @@ class Yolo(nn.Module):
         super().__init__()
         self.network, self.facts = network, facts
         self.architecture, self.licence = name, licence
-        names, answers = CONTRACT[facts.role]
+        names, answers = names_of(YOLO_CONTRACT.tensors[facts.role])
         image = torch.zeros(1, 3, *facts.imgsz)
         with torch.no_grad():
             found = self(image)
@@ -54,18 +54,30 @@ class Yolo(nn.Module):
         return (found,) if isinstance(found, Tensor) else tuple(found)
 
 
-def is_ultralytics(path: Path) -> bool:
-    """Whether a file is a checkpoint that names Ultralytics' classes. The pickle in it is searched
-    for that name; it is not loaded."""
-    if not path.is_file():
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            with archive.open(member) as pickled:
-                return b"ultralytics" in pickled.read(_PICKLE_BYTES)
-    except Exception:  # no archive, or a damaged one: whoever reads it says so
-        return False
+def load(
+    path: Path,
+    *,
+    config: Mapping[str, Any] | str | Path | None = None,
+    imgsz: int | None = None,
+    trust: bool = False,
+) -> LoadedModel:
+    """The graph of an Ultralytics checkpoint and what a manifest says of it; see
+    :func:`load_yolo`. It holds its own ``config``."""
+    yolo = load_yolo(path, imgsz=imgsz, trust=trust)
+    facts, name = yolo.facts, yolo.architecture
+    prompted = facts.class_agnostic or name.lower().startswith("fastsam")
+    told = ModelFacts(
+        family="fastsam" if prompted else "yolo",
+        architecture=name,
+        image_size=max(facts.imgsz),
+        embedding_channels=0,
+        config=facts.to_config(),
+        metadata=facts.to_metadata(),
+        licence=yolo.licence,
+        tools=("ultralytics",),
+    )
+    graph = GraphModule(facts.role, yolo.eval(), yolo.inputs, yolo.outputs)
+    return LoadedModel(told, {facts.role: graph})
 
 
 def load_yolo(path: Path, *, imgsz: int | None = None, trust: bool = False) -> Yolo:

@@ -10,19 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from samdeploy.checked import CheckedSession
+from samdeploy.contracts import fixed_shape, names_of
 from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.geometry import Transform
-from samdeploy.graphs import (
-    CONTRACT,
-    DECODER,
-    ENCODER,
-    ROLES,
-    SCORER,
-    CheckedSession,
-    fixed_shape,
-)
+from samdeploy.graphs import DECODER, ENCODER, ROLES, SAM_CONTRACT, SCORER
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import load_runtime
 from samdeploy.session import Array, RuntimeOptions
@@ -105,7 +99,7 @@ class RuntimeContract:
     def test_names_and_dtypes_are_those_of_the_contract(self, model: Model) -> None:
         assert set(model) >= set(ROLES)
         for role, session in model.items():
-            inputs, outputs = CONTRACT[role]
+            inputs, outputs = names_of(SAM_CONTRACT.tensors[role])
             assert tuple(spec.name for spec in session.inputs) == inputs
             assert tuple(spec.name for spec in session.outputs) == outputs
             assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"float32"}

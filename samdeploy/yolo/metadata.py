@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from samdeploy.errors import BundleError
-from samdeploy.graphs import DETECTOR, SEGMENTER
 from samdeploy.onnx_file import read_onnx_metadata
 from samdeploy.session import MOST_IMGSZ
 from samdeploy.text import reason, shown
+from samdeploy.yolo.graphs import DETECTOR, SEGMENTER
 
 #: What Ultralytics calls a task, and the role of its graph.
 TASKS = {"detect": DETECTOR, "segment": SEGMENTER}

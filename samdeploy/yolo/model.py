@@ -9,20 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.bundle import Bundle, is_bundle
+from samdeploy.checked import CheckedSession
+from samdeploy.contracts import spec_of
 from samdeploy.detections import Detections
 from samdeploy.errors import BundleError, InputError
-from samdeploy.graphs import SEGMENTER, CheckedSession, spec_of
+from samdeploy.families import family_named
 from samdeploy.masks.masks import Masks
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import FP32
 from samdeploy.session import RuntimeOptions
 from samdeploy.verified import notice_unless_verified, with_arithmetic
 from samdeploy.yolo.decode import decode
+from samdeploy.yolo.files import is_onnx
+from samdeploy.yolo.graphs import SEGMENTER, YOLO_CONTRACT
 from samdeploy.yolo.letterbox import Letterbox, Size
 from samdeploy.yolo.metadata import YoloFacts, read_onnx_facts
 from samdeploy.yolo.names import why_no_yolo
 from samdeploy.yolo.prototypes import mask_rles
 from samdeploy.yolo.settings import YoloSettings
+
+#: What is opened here is of this class, or of one that derives from it.
+_CLASS = "samdeploy:YOLO"
 
 Floats = NDArray[np.float32]
 
@@ -149,18 +156,17 @@ def open_yolo(
     if is_bundle(path):
         bundle = Bundle.open(path)
         manifest = bundle.manifest
-        if manifest.family == "sam":
-            raise InputError(f"'{path}' is not a YOLO model; open it with samdeploy.SAM.")
+        family_named(manifest.family, path).check_class(_CLASS, path, manifest.architecture)
         facts = YoloFacts.from_config(manifest.config, path)
         graphs, runtime = bundle.graphs(), runtime or own_runtime(bundle)
-    elif path.suffix == ".onnx" and path.is_file():
+    elif is_onnx(path):
         facts = read_onnx_facts(path)
         graphs, runtime = {facts.role: path}, runtime or "onnxruntime"
     else:
         raise InputError(why_no_yolo(model))
     options = with_arithmetic(options, bundle)
     recorded = None if bundle is None else bundle.specs()
-    sessions, used = open_graphs(graphs, runtime, device, options, recorded)
+    sessions, used = open_graphs(graphs, runtime, device, options, recorded, YOLO_CONTRACT)
     precision = options.precision or FP32
     notice_unless_verified(precision, bundle)
     opened = YoloModel(sessions[facts.role], facts, path, runtime, used, bundle, precision)

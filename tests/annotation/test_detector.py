@@ -12,7 +12,7 @@ from PIL import Image
 
 from samdeploy import InputError, auto_annotate
 from samdeploy.exporting.scenes import Scene, generate_scene
-from samdeploy.graphs import DETECTOR
+from samdeploy.yolo.graphs import DETECTOR
 from samdeploy.yolo.metadata import YoloFacts
 from tests.annotation.conftest import box_of
 from tests.yolo.conftest import Stored, answering, write_onnx

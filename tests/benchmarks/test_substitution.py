@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from samdeploy.benchmarks.substitution import SETTINGS, SubstitutedSession, Substitution
+from samdeploy.checked import CheckedSession
 from samdeploy.exporting.scenes import Scene
 from samdeploy.geometry import Transform
-from samdeploy.graphs import CheckedSession
 from samdeploy.masks.postprocess import mask_boxes
 from samdeploy.opening import open_model
 from samdeploy.sam import SAM

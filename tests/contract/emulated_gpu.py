@@ -24,7 +24,8 @@ import pytest
 
 import samdeploy.cuda_driver as cuda_driver
 import samdeploy.runtimes.tensorrt_library as tensorrt_library
-from samdeploy.graphs import DYNAMIC, SCORER, numbers
+from samdeploy.families import dynamic
+from samdeploy.graphs import SCORER, numbers
 from samdeploy.runtimes.tensorrt_library import TensorRt, TensorRtRtx
 from samdeploy.runtimes.tensorrt_sidecar import Sidecar, write_sidecar
 
@@ -422,7 +423,7 @@ def _sides(image_keys: Any) -> dict[str, int]:
 def _profiles(
     ports: list[Any], ranges: list[list[dict[str, int]]]
 ) -> list[dict[str, list[list[int]]]]:
-    dynamic = [port for port in ports if DYNAMIC[port.name]]
+    dynamic = [port for port in ports if dynamic(port.name)]
     if not dynamic:
         return []
     return [

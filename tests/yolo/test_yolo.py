@@ -204,7 +204,7 @@ def test_families_of_bundles(small_bundle: Path, tmp_path: Path) -> None:
     for family, sentence in (
         ("yolo", "has no detector graph"),
         ("fastsam", "has no segmenter graph"),
-        ("rnn", "family 'rnn', this samdeploy knows sam, yolo, fastsam"),
+        ("rnn", "family 'rnn', this samdeploy knows yolo, fastsam, sam"),
     ):
         write_manifest(folder, msgspec.structs.replace(manifest, family=family))
         with pytest.raises(BundleError, match=sentence):

@@ -1,0 +1,73 @@
+"""A checkpoint of any family as what exporters write and the torch runtime runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from samdeploy.session import TensorSpec
+
+
+@dataclass(frozen=True)
+class GraphModule:
+    """One graph: ``module`` takes ``inputs`` in order and returns ``outputs``. ``numbers(prompts,
+    points)`` is what their dynamic dimensions are."""
+
+    role: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    numbers: Callable[[int, int], dict[str, int]] = lambda prompts, points: {}
+
+    @property
+    def image_size(self) -> int:
+        """Side ``S`` of the image that an encoder takes."""
+        return int(self.inputs[0].shape[-1])
+
+    def example(self, prompts: int = 2, points: int = 3) -> tuple[Tensor, ...]:
+        """Inputs of zeros to trace with."""
+        sides = self.numbers(prompts, points)
+        return tuple(
+            torch.zeros([sides[side] if isinstance(side, str) else side for side in spec.shape])
+            for spec in self.inputs
+        )
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The part of a :class:`~samdeploy.bundle.Manifest` that depends on the model alone.
+
+    ``metadata`` are further texts for the artifacts, ``licence`` is empty where the checkpoint
+    does not tell it, ``tools`` are distributions that took part in reading it.
+    """
+
+    family: str
+    architecture: str
+    image_size: int
+    embedding_channels: int
+    config: dict[str, Any]
+    whole_image: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    licence: str = ""
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What the loader of a family makes of a checkpoint.
+
+    Attributes:
+        graphs: by role, in evaluation mode.
+        layers: module paths of the encoder's layers that ``float_layers`` may name.
+        sensitivity: ``sensitivity(images, *, activations)``, see
+            :func:`samdeploy.models.sensitivity.sensitivity`; ``None`` where nobody can tell.
+    """
+
+    facts: ModelFacts
+    graphs: Mapping[str, GraphModule]
+    layers: tuple[str, ...] = ()
+    sensitivity: Callable[..., Mapping[str, float]] | None = None
