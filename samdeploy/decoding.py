@@ -94,8 +94,8 @@ class Decoding:
         """Do now what is needed once per image; otherwise the first call does it."""
         with self._lock:
             if self._split and embedding not in self._prepared:
-                feeds = {"image_embeddings": embedding.image_embeddings}
-                self._prepared[embedding] = _Prepared(self._sessions[PREPARE].run(feeds))
+                graph = self._sessions[PREPARE]
+                self._prepared[embedding] = _Prepared(graph.run(embedding.feeds(graph)))
 
     def _score(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.prepare(embedding)
@@ -121,8 +121,8 @@ class Decoding:
         return Answer(iou, masks)
 
     def _decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
-        feeds = {"image_embeddings": embedding.image_embeddings, **prompts.feeds()}
-        answer = self._sessions[DECODER].run(feeds)
+        graph = self._sessions[DECODER]
+        answer = graph.run({**embedding.feeds(graph), **prompts.feeds()})
         logits = answer["low_res_masks"]
         return Answer(answer["iou_predictions"], lambda rows, cells=None: logits[rows])
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.contracts import misfit
 from samdeploy.decoding import Answer, Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.errors import InputError
+from samdeploy.geometry import Size, Transform
 from samdeploy.graphs import ENCODER
 from samdeploy.opening import OpenedModel
 from samdeploy.preprocess import preprocess
@@ -19,16 +23,20 @@ class Engine:
     """Stateless: an embedding goes out of :meth:`encode` and into :meth:`decode`."""
 
     def __init__(self, model: OpenedModel) -> None:
-        self._encoder = model.sessions[ENCODER]
+        self._encoder, self._transform = model.sessions[ENCODER], model.transform
         self._decoding = Decoding(model.sessions)
         self.image_size = model.image_size
         self.low_res_side = model.low_res_side
 
+    def transform(self, size: Size) -> Transform:
+        """How an image of ``size`` (height, width) becomes encoder input."""
+        return self._transform(size, self.image_size)
+
     def encode(self, image: NDArray[np.uint8]) -> Embedding:
         """``image`` is RGB uint8 ``[H, W, 3]``."""
-        pixels, transform = preprocess(image, self.image_size)
-        features = self._encoder.run({"image": pixels})["image_embeddings"]
-        return Embedding(freeze(features), transform, image)
+        pixels, transform = preprocess(image, self.image_size, self._transform)
+        tensors = self._encoder.run({"image": pixels})
+        return Embedding({name: freeze(a) for name, a in tensors.items()}, transform, image)
 
     def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         """One decoder call for a batch of prompts.
@@ -36,12 +44,20 @@ class Engine:
         Raises:
             InputError: the embedding is of another model.
         """
+        shapes = {name: array.shape for name, array in embedding.tensors.items()}
+        own = {spec.name: spec.shape for spec in self._encoder.outputs}
         if (
-            embedding.low_res_side != self.low_res_side
+            set(shapes) != set(own)
+            or any(misfit(s, embedding.tensors[s.name], {}) for s in self._encoder.outputs)
             or embedding.transform.image_size != self.image_size
         ):
             raise InputError(
-                f"an embedding of {list(embedding.image_embeddings.shape)} for {self.image_size} "
-                "pixels does not fit this model; encode the image with the model that decodes it."
+                f"an embedding of {_listed(shapes)} for {embedding.transform.image_size} pixels "
+                f"does not fit this model, whose are {_listed(own)} for {self.image_size}; encode "
+                "the image with the model that decodes it."
             )
         return self._decoding(embedding, prompts)
+
+
+def _listed(shapes: Mapping[str, tuple[int | str, ...]]) -> str:
+    return ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())

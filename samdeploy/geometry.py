@@ -3,8 +3,9 @@
 Two frames, both (x, y) in pixels with the origin at the top left corner:
 
 * *image frame*: the picture as the user gave it, ``original_size`` (height, width);
-* *input frame*: the picture resized so that its longer side is ``S`` and padded on the right and at
-  the bottom to ``S x S``. Low-res logits are this frame at a quarter of its resolution.
+* *input frame*: the picture resized to ``input_size``, of which SAM makes the longer side ``S``,
+  and padded on the right and at the bottom to ``S x S``. Low-res logits are this frame at a quarter
+  of its resolution.
 
 The rules are SAM's (arXiv:2304.02643 and its reference implementation): sizes round half up, images
 are resized with antialiased bilinear interpolation, logits with plain bilinear interpolation and
@@ -35,7 +36,7 @@ def resized_size(height: int, width: int, long_side: int) -> Size:
 
 @dataclass(frozen=True)
 class Transform:
-    """The map between an image and the encoder input made from it."""
+    """The map between an image and the encoder input made from it, each side by its own factor."""
 
     original_size: Size
     input_size: Size
@@ -43,7 +44,7 @@ class Transform:
 
     @classmethod
     def fit(cls, original_size: Size, image_size: int) -> Transform:
-        """The transform that resizes ``original_size`` (height, width) into ``image_size``²."""
+        """SAM's: ``original_size`` (height, width) by its longer side into ``image_size``²."""
         height, width = original_size
         return cls((height, width), resized_size(height, width, image_size), image_size)
 

@@ -14,7 +14,6 @@ from samdeploy.embedding import Embedding
 from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
-from samdeploy.geometry import Transform
 from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks.masks import Masks
@@ -155,7 +154,7 @@ class SAM(Closing):
             image, transform = given.image, given.transform
         else:
             image = load_image(given, channel_order, self._image_options)
-            transform = Transform.fit((image.shape[0], image.shape[1]), self.image_size)
+            transform = self._engine.transform((image.shape[0], image.shape[1]))
         side = self._engine.low_res_side
         check_prompts(prompts, transform, side)  # the encoder takes long
         embedding = given if isinstance(given, Embedding) else None

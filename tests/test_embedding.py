@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from samdeploy import SAM, Embedding, InputError
+from samdeploy.geometry import Transform
 
 
 @pytest.fixture
@@ -31,6 +32,23 @@ def test_round_trip(embedding: Embedding, tmp_path: Path, name: str) -> None:
     assert loaded.transform == embedding.transform
     assert loaded.image is None
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
+
+
+def test_other_tensors_and_ways_to_resize(tmp_path: Path) -> None:
+    """What another encoder answers besides, for an image that was stretched to a square."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in (("image_embeddings", (1, 3, 4, 4)), ("fine_features", (1, 2, 16, 16)))
+    }
+    stretched = Transform((50, 90), (64, 64), 64)
+    Embedding(tensors, stretched).save(tmp_path / "a.npz")
+    loaded = Embedding.load(tmp_path / "a.npz")
+    assert loaded.transform == stretched != Transform.fit((50, 90), 64)
+    assert list(loaded.tensors) == list(tensors)
+    for name, array in loaded.tensors.items():
+        np.testing.assert_array_equal(array, tensors[name])
+        assert not array.flags.writeable and tensors[name].flags.writeable
 
 
 def test_nothing_executable_is_read(tmp_path: Path) -> None:
@@ -100,6 +118,11 @@ def test_missing(tmp_path: Path) -> None:
         {"image_embeddings": np.zeros((2, 3, 4, 4), np.float32)},
         {"image_embeddings": np.zeros((1, 3, 4, 5), np.float32)},
         {"image_embeddings": np.full((1, 3, 4, 4), np.nan, np.float32)},
+        {"other": np.full((2,), np.inf, np.float32)},
+        {"other": np.array(["text"])},
+        {"input_size": np.array([36, 65])},
+        {"input_size": np.array([0, 64])},
+        {"input_size": np.array(64)},
     ],
 )
 def test_wrong_content(embedding: Embedding, tmp_path: Path, change: dict[str, np.ndarray]) -> None:

@@ -24,7 +24,8 @@ class Encoder:
     def __call__(self, image: NDArray[np.uint8]) -> Embedding:
         self.calls += 1
         features = np.full((1, 3, 4, 4), image.mean(), np.float32)
-        return Embedding(features, Transform.fit(image.shape[:2], 64), image)
+        transform = Transform.fit(image.shape[:2], 64)
+        return Embedding({"image_embeddings": features}, transform, image)
 
 
 def test_an_image_is_encoded_once(tmp_path: Path) -> None:

@@ -422,7 +422,8 @@ class TestEmulated:
         sessions, _ = open_graphs(engines, "tensorrt", "cuda", RuntimeOptions())
         transform = Transform.fit((256, 256), 256)
         features = np.random.default_rng(0).normal(size=(1, 64, 16, 16)).astype(np.float32)
-        embedding, decoding = Embedding(features, transform), Decoding(sessions)
+        decoding = Decoding(sessions)
+        embedding = Embedding({"image_embeddings": features}, transform)
         prompts = encode_prompts([Prompt(points=[9, 9])] * 6, transform, 64)
         calls = emulation.driver.calls
         decoding(embedding, prompts)

@@ -41,7 +41,8 @@ def model() -> Model:
     def encode(image: NDArray[np.uint8]) -> Embedding:
         array, transform = preprocess(image, 256)
         with torch.no_grad():
-            return Embedding(sam.encode(torch.from_numpy(array)).numpy(), transform)
+            features = sam.encode(torch.from_numpy(array)).numpy()
+            return Embedding({"image_embeddings": features}, transform)
 
     def decode(embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         feeds = {name: torch.from_numpy(value) for name, value in prompts.feeds().items()}
@@ -121,7 +122,8 @@ class Discs:
     def encode(self, image: NDArray[np.uint8]) -> Embedding:
         self.crops.append(image)
         transform = Transform.fit(image.shape[:2], self.size)
-        return Embedding(np.zeros((1, 8, 8, 8), np.float32), transform)
+        features = np.zeros((1, 8, 8, 8), np.float32)
+        return Embedding({"image_embeddings": features}, transform)
 
     def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.batches.append(len(prompts))

@@ -23,7 +23,7 @@ from samdeploy.embedding import Embedding
 from samdeploy.exporting.metrics import Floats, finite, mask_iou, relative_error
 from samdeploy.exporting.scenes import Scene, generate_scene
 from samdeploy.exporting.verify_whole_image import masks_kept
-from samdeploy.geometry import Transform
+from samdeploy.geometry import Size, Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES, SCORER
 from samdeploy.precision import FP32
 from samdeploy.preprocess import preprocess
@@ -48,12 +48,14 @@ def verify_sessions(
     seed: int = 0,
     whole_image: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
+    transform_of: Callable[[Size, int], Transform] = Transform.fit,
 ) -> VerificationRecord:
     """Compare ``candidate`` with ``reference``; a difference does not raise, see
     :func:`samdeploy.exporting.verify.check`.
 
-    ``whole_image`` are the thresholds that the model recommends. A value that is not finite, on
-    either side, is a miss.
+    ``whole_image`` are the thresholds that the model recommends, ``transform_of`` is how its family
+    makes encoder input of an image (:class:`samdeploy.families.Family`). A value that is not
+    finite, on either side, is a miss.
     """
     least_iou, least_cosine = gate(precision, arithmetic, tolerance)
     cosines, errors, logit_errors, iou_errors, overlaps = [], [], [], [], []
@@ -63,21 +65,26 @@ def verify_sessions(
             progress(f"verifying image {index + 1} of {images}")
         rng = np.random.default_rng(seed + index)
         scene = generate_scene(seed + index, (240, 320) if index % 2 else (300, 220))
-        image, transform = preprocess(scene.image, fixed_shape(reference[ENCODER], "image")[-1])
-        expected = reference[ENCODER].run({"image": image})["image_embeddings"]
-        found = candidate[ENCODER].run({"image": image})["image_embeddings"]
-        bad, (a, b) = finite(expected, found)
-        not_finite += bad
-        cosines.append(_cosine(a, b))
-        errors.append(relative_error(a, b))
-        side = 4 * expected.shape[-1]
+        size = fixed_shape(reference[ENCODER], "image")[-1]
+        image, transform = preprocess(scene.image, size, transform_of)
+        expected, found = (
+            Embedding(sessions[ENCODER].run({"image": image}), transform, scene.image)
+            for sessions in (reference, candidate)
+        )
+        for name, features in expected.tensors.items():
+            bad, (a, b) = finite(features, found.tensors[name])
+            not_finite += bad
+            cosines.append(_cosine(a, b))
+            errors.append(relative_error(a, b))
+        side = expected.low_res_side
         batches = [_object_prompts(scene, transform, side)] if len(scene.masks) else []
         for batch in (*_prompt_batches(rng, transform, side), *batches):
             prompts += len(batch)
-            wanted = reference[DECODER].run({"image_embeddings": expected, **batch.feeds()})
+            decoder = reference[DECODER]
+            wanted = decoder.run({**expected.feeds(decoder), **batch.feeds()})
             for way in _ways(candidate):
                 rows = np.flatnonzero(batch.has_mask_input == 0) if SCORER in way else slice(None)
-                answer = Decoding(way)(Embedding(found, transform), batch[rows])
+                answer = Decoding(way)(found, batch[rows])
                 logits = answer.masks(np.arange(len(answer.iou_predictions)))
                 bad, (a, b, expected_iou, found_iou) = finite(
                     wanted["low_res_masks"][rows],
@@ -89,11 +96,8 @@ def verify_sessions(
                 logit_errors.append(relative_error(a, b))
                 iou_errors.append(float(np.abs(expected_iou - found_iou).max()))
                 overlaps.append(mask_iou(a, b).ravel())
-        a_side, b_side = (
-            (Embedding(features, transform, scene.image), Decoding(sessions))
-            for features, sessions in ((expected, reference), (found, candidate))
-        )
-        again, all_masks = masks_kept(a_side, b_side, whole_image or {})
+        sides = (expected, Decoding(reference)), (found, Decoding(candidate))
+        again, all_masks = masks_kept(*sides, whole_image or {})
         kept, masks = kept + again, masks + all_masks
     iou = np.concatenate(overlaps)
     near = iou.mean() >= least_iou and min(cosines) >= least_cosine

@@ -115,7 +115,7 @@ class RuntimeContract:
         transform = Transform.fit((size, size), size)
         encoded = encode_prompts(prompts, transform, size // 4)
         plain = model[DECODER].run({"image_embeddings": embedding, **encoded.feeds()})
-        answer = Decoding(model)(Embedding(embedding, transform), encoded)
+        answer = Decoding(model)(Embedding({"image_embeddings": embedding}, transform), encoded)
         rows = np.array([2, 0])  # masks in any order, and not of all
         for found, expected in (
             (answer.iou_predictions, plain["iou_predictions"]),
