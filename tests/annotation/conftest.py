@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from samdeploy import SAM
+from samdeploy import SAM, auto_annotate
 from samdeploy.exporting.scenes import generate_scene
 
 
@@ -71,6 +72,17 @@ def fake() -> Iterator[SAM]:
         yield sam
 
 
+@pytest.fixture
+def run(folder: Folder, fake: SAM) -> Callable[..., Any]:
+    """``auto_annotate`` with the boxes that are given."""
+
+    def call(**changes: Any) -> Any:
+        arguments: dict[str, Any] = {"data": folder.images, "boxes": folder.given}
+        return auto_annotate(**{**arguments, "sam_model": fake, **changes})
+
+    return call
+
+
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below ``root``."""
     return {
@@ -78,3 +90,8 @@ def tree(root: Path) -> dict[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
+
+
+def labels(root: Path) -> dict[str, bytes]:
+    """Every file below ``root`` but the journal."""
+    return {name: content for name, content in tree(root).items() if "journal" not in name}

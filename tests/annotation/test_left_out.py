@@ -20,15 +20,6 @@ from samdeploy.detections import Detections
 from tests.annotation.conftest import Folder, tree
 
 
-@pytest.fixture
-def run(folder: Folder, fake: SAM) -> Callable[..., Any]:
-    def call(**changes: Any) -> Any:
-        arguments: dict[str, Any] = {"data": folder.images, "boxes": folder.given}
-        return auto_annotate(**{**arguments, "sam_model": fake, **changes})
-
-    return call
-
-
 def fail_for(name: str, error: Exception, method: Any) -> Any:
     """``method``, but with ``error`` for the image called ``name``."""
 

@@ -13,20 +13,7 @@ import pytest
 from PIL import Image
 
 from samdeploy import SAM, auto_annotate
-from tests.annotation.conftest import Folder, tree
-
-
-def labels(root: Path) -> dict[str, bytes]:
-    return {name: content for name, content in tree(root).items() if "journal" not in name}
-
-
-@pytest.fixture
-def run(folder: Folder, fake: SAM) -> Callable[..., Any]:
-    def call(**changes: Any) -> Any:
-        arguments: dict[str, Any] = {"data": folder.images, "boxes": folder.given}
-        return auto_annotate(**{**arguments, "sam_model": fake, **changes})
-
-    return call
+from tests.annotation.conftest import Folder, labels, tree
 
 
 def correct_boxes(folder: Folder) -> str:

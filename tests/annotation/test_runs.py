@@ -23,23 +23,7 @@ from samdeploy.annotation.engines import run_local
 from samdeploy.annotation.journal import Journal, Record
 from samdeploy.annotation.store import OutputError
 from samdeploy.annotation.worker import Worker
-from tests.annotation.conftest import Folder, box_of, make_folder, tree
-
-
-@pytest.fixture
-def run(folder: Folder, fake: SAM) -> Callable[..., Any]:
-    """``auto_annotate`` with the boxes that are given."""
-
-    def call(**changes: Any) -> Any:
-        arguments: dict[str, Any] = {"data": folder.images, "boxes": folder.given}
-        return auto_annotate(**{**arguments, "sam_model": fake, **changes})
-
-    return call
-
-
-def labels(root: Path) -> dict[str, bytes]:
-    """All files but the journal."""
-    return {name: content for name, content in tree(root).items() if "journal" not in name}
+from tests.annotation.conftest import Folder, box_of, labels, make_folder, tree
 
 
 class TestDefaults:
@@ -143,13 +127,10 @@ class TestResuming:
         assert (folder.root / "labels" / "new.txt").is_file()
 
     def test_a_lost_label_is_written_again(self, run: Callable[..., Any], folder: Folder) -> None:
-        before = tree(run().output_dir)
+        before = labels(run().output_dir)
         (folder.root / "labels" / "s3.txt").unlink()
         assert run().resumed == 3
-        after = tree(folder.root / "labels")
-        assert {n: c for n, c in after.items() if "journal" not in n} == {
-            n: c for n, c in before.items() if "journal" not in n
-        }
+        assert labels(folder.root / "labels") == before
 
     @pytest.mark.parametrize(
         ("changes", "said"),
@@ -164,7 +145,7 @@ class TestResuming:
         self, run: Callable[..., Any], folder: Folder, changes: dict[str, Any], said: str
     ) -> None:
         """The labels are those of a run that had no other before it, and back."""
-        before = tree(run().output_dir)
+        before = labels(run().output_dir)
         again, fresh = run(**changes), run(**changes, output_dir=folder.root / "fresh")
         assert again.resumed == 0
         assert again.notices[0].startswith("4 images are done again: ")
@@ -173,7 +154,7 @@ class TestResuming:
         assert run(**changes).resumed == 4
         back = run()
         assert (back.resumed, len(back.notices)) == (0, 1)
-        assert labels(back.output_dir) == {n: c for n, c in before.items() if "journal" not in n}
+        assert labels(back.output_dir) == before
 
     @pytest.mark.parametrize(
         ("changes", "match"),
