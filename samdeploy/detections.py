@@ -1,9 +1,10 @@
-"""Answers of detectors."""
+"""Detectors, and their answers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,20 @@ class Detections:
         boxes = np.clip(self.boxes.astype(np.float32), 0, edges)
         keep = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1), bool)
         return Detections(boxes, self.scores, self.classes)[keep]
+
+
+class Detector(Protocol):
+    """Any object that finds boxes, such as what :mod:`samdeploy.yolo.detector` opens. A protocol,
+    so that any other detector can take the place of ours."""
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Class ids to names."""
+        ...
+
+    def __call__(self, image_rgb: NDArray[np.uint8]) -> Detections:
+        """``image_rgb`` is uint8 ``[H, W, 3]``."""
+        ...
 
 
 def as_detections(found: Any) -> Detections:

@@ -11,13 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from samdeploy.annotation.boxes import (
-    BoxSource,
-    Detector,
-    DetectorBoxes,
-    WholeImage,
-    open_labels,
-)
+from samdeploy.annotation.boxes import BoxSource, DetectorBoxes, WholeImage, open_labels
 from samdeploy.annotation.classes import read_names
 from samdeploy.annotation.dataset import Dataset, make_splits
 from samdeploy.annotation.engines import Work, find_engine
@@ -45,6 +39,7 @@ from samdeploy.annotation.request import (
 from samdeploy.annotation.store import Store
 from samdeploy.annotation.worker import Steps, Worker
 from samdeploy.annotation.writers import find_writer
+from samdeploy.detections import Detector
 from samdeploy.errors import InputError
 from samdeploy.image_options import ImageOptions
 from samdeploy.sam import SAM

@@ -12,17 +12,8 @@ from numpy.typing import NDArray
 from samdeploy.annotation.classes import as_names
 from samdeploy.annotation.coco_file import CocoBoxes
 from samdeploy.annotation.yolo_folder import YoloLabels
-from samdeploy.detections import Detections, as_detections
+from samdeploy.detections import Detections, Detector, as_detections
 from samdeploy.errors import InputError
-
-
-class Detector(Protocol):
-    """Any object that finds boxes, such as what :mod:`samdeploy.yolo.detector` opens."""
-
-    @property
-    def names(self) -> Mapping[int, str]: ...
-
-    def __call__(self, image_rgb: NDArray[np.uint8]) -> Detections: ...
 
 
 class BoxSource(Protocol):

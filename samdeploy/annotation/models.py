@@ -9,11 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from samdeploy.annotation.boxes import BoxSource, Detector, DetectorBoxes
+from samdeploy.annotation.boxes import BoxSource, DetectorBoxes
 from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.digests import digest_of, file_digest
 from samdeploy.annotation.worker import Steps, Worker
 from samdeploy.bundle import read_manifest
+from samdeploy.detections import Detector
 from samdeploy.errors import InputError
 from samdeploy.sam import SAM
 from samdeploy.whole_image.settings import WholeImageSettings

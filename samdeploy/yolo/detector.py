@@ -1,10 +1,9 @@
-"""Detectors: an image in, boxes with classes out."""
+"""Our own :class:`~samdeploy.detections.Detector`: a YOLO model that is open."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,6 @@ from samdeploy.detections import Detections
 from samdeploy.session import RuntimeOptions
 from samdeploy.yolo.model import YoloModel, open_yolo
 from samdeploy.yolo.settings import YoloSettings
-
-
-class Detector(Protocol):
-    """A protocol, so that any other detector can take the place of ours."""
-
-    @property
-    def names(self) -> Mapping[int, str]:
-        """Class ids to names."""
-        ...
-
-    def __call__(self, image_rgb: NDArray[np.uint8]) -> Detections:
-        """``image_rgb`` is uint8 ``[H, W, 3]``."""
-        ...
 
 
 class YoloDetector(Closing):
