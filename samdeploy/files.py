@@ -14,10 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from samdeploy.errors import InputError, OutputError
+from samdeploy.locks import take
 from samdeploy.text import as_utf8
-
-if sys.platform != "win32":
-    import fcntl
 
 #: How the names of what is unfinished begin, of files and of folders.
 UNFINISHED = ".samdeploy-"
@@ -79,7 +77,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sweep(path.parent.absolute())
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=path.suffix, dir=path.parent)
         temporary = Path(name)
-        _hold(handle)
+        # Somebody's, for as long as this process lives. Windows removes no open file anyway, and
+        # a lock there would keep the block from writing.
+        if sys.platform != "win32":
+            take(handle, wait=False)
         try:
             yield temporary
         finally:
@@ -108,13 +109,6 @@ def fitting_name(stem: str, folder: Path, spare: int) -> str:
     return stem + mark
 
 
-def _hold(handle: int) -> None:
-    """Mark an unfinished file as somebody's; the mark ends with the process, however it ends."""
-    if sys.platform != "win32":  # where an open file cannot be removed anyway
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 @lru_cache(maxsize=64)
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left unfinished in ``folder``; once per folder."""
@@ -125,7 +119,7 @@ def _sweep(folder: Path) -> None:
                 continue
             handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left.unlink()
+                if take(handle, wait=False):
+                    left.unlink()
             finally:
                 os.close(handle)

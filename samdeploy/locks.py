@@ -16,15 +16,16 @@ else:
     import fcntl
 
 
-def take(file: BinaryIO, *, wait: bool) -> bool:
-    """Whether this process has the lock of ``file`` now. False also where the file system has no
-    locks."""
+def take(file: BinaryIO | int, *, wait: bool) -> bool:
+    """Whether this process has the lock of ``file``, or of a handle, now. False also where the file
+    system has no locks."""
+    handle = file if isinstance(file, int) else file.fileno()
     while True:
         try:
             if sys.platform == "win32":
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
             else:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if wait and error.errno == errno.EDEADLK:  # Windows waits for ten seconds
                 continue
