@@ -14,7 +14,7 @@ from typing import Any
 from samdeploy.annotation.boxes import BoxSource, DetectorBoxes, WholeImage, open_labels
 from samdeploy.annotation.classes import read_names
 from samdeploy.annotation.dataset import Dataset, make_splits
-from samdeploy.annotation.engines import Work, find_engine
+from samdeploy.annotation.engines import find_engine
 from samdeploy.annotation.labelling import label
 from samdeploy.annotation.models import (
     Models,
@@ -37,6 +37,7 @@ from samdeploy.annotation.request import (
     list_images,
 )
 from samdeploy.annotation.store import Store
+from samdeploy.annotation.work import Work
 from samdeploy.annotation.worker import Steps, Worker
 from samdeploy.annotation.writers import find_writer
 from samdeploy.detections import Detector

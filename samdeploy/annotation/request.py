@@ -13,10 +13,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from samdeploy.annotation.digests import digest_of
-from samdeploy.annotation.engines import Cluster, Engine
+from samdeploy.annotation.engines import Engine
 from samdeploy.annotation.journal import is_begun
 from samdeploy.annotation.matching import fold
 from samdeploy.annotation.store import STATE
+from samdeploy.annotation.work import Cluster
 from samdeploy.errors import InputError
 from samdeploy.sources import is_video, list_sources
 from samdeploy.text import as_utf8, shown

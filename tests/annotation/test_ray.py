@@ -16,10 +16,11 @@ import pytest
 from samdeploy import SAM, InputError, RuntimeUnavailableError, auto_annotate
 from samdeploy.annotation.boxes import open_labels
 from samdeploy.annotation.dataset import Dataset
-from samdeploy.annotation.engines import Cluster, find_engine
+from samdeploy.annotation.engines import find_engine
 from samdeploy.annotation.ray_engine import _Actor, _images_at_a_time, _reason
 from samdeploy.annotation.request import check_cluster
 from samdeploy.annotation.store import Store
+from samdeploy.annotation.work import Cluster
 from samdeploy.annotation.worker import Steps, Worker
 from tests.annotation.conftest import Folder, make_folder, tree
 

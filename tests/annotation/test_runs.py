@@ -19,9 +19,10 @@ import pytest
 from PIL import Image
 
 from samdeploy import SAM, InputError, auto_annotate
-from samdeploy.annotation.engines import run_local
 from samdeploy.annotation.journal import Journal, Record
+from samdeploy.annotation.local_engine import run_local
 from samdeploy.annotation.store import OutputError
+from samdeploy.annotation.work import Work
 from samdeploy.annotation.worker import Worker
 from tests.annotation.conftest import Folder, box_of, labels, make_folder, tree
 
@@ -336,8 +337,6 @@ def test_few_images_are_in_memory_at_once(folder: Folder, fake: SAM, tmp_path: P
             time.sleep(0.002)
             alive -= 1
             return Record(item.name)
-
-    from samdeploy.annotation.engines import Work
 
     records = list(run_local(Work(sorted(many.images.iterdir()), Slow)))
     assert [r.image for r in records] == sorted(many.masks)
