@@ -1,4 +1,4 @@
-"""What an engine is given to do."""
+"""Work for an engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samdeploy.annotation.worker import Worker
 
 @dataclass(frozen=True)
 class Cluster:
-    """What other processes may take; ``local`` has none.
+    """Limits of other processes; ``local`` has none.
 
     Attributes:
         workers: fewest and most of them; ``None`` is as many as find room.
@@ -25,7 +25,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done.
+    """Images to do, and how.
 
     Attributes:
         paths: the images.

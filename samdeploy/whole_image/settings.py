@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from samdeploy.errors import InputError
-from samdeploy.limits import number, whole
+from samdeploy.limits import number, truth, whole
 from samdeploy.text import shown, suggestion
 
 #: Least and most of every setting that counts something. Points and crops are as many as an image
@@ -98,9 +98,7 @@ class WholeImageSettings:
         self._check_points()
         if self.point_grids is not None:
             self._check_point_grids(self.point_grids)
-        if not isinstance(self.exact, (bool, np.bool_)):
-            raise InputError(f"exact={shown(self.exact)}; expected True or False.")
-        object.__setattr__(self, "exact", bool(self.exact))
+        object.__setattr__(self, "exact", truth("exact", self.exact))
         if self.mode not in MODES:
             raise InputError(f"mode={shown(self.mode)}; expected one of {', '.join(MODES)}.")
         if self.mode == "adaptive" and (self.exact or self.point_grids is not None):
