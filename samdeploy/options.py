@@ -8,7 +8,7 @@ another package is an option like ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from samdeploy.errors import InputError
@@ -16,8 +16,14 @@ from samdeploy.errors import InputError
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """Of whom nothing can be asked."""
+
+
 def option(default: Any, help: str) -> Any:
-    """A field of a dataclass that users may set; ``help`` is one phrase for ``--help``."""
+    """A field of a dataclass that users may set, or have to where ``default`` is ``MISSING``;
+    ``help`` is one phrase for ``--help``."""
     return field(default=default, metadata={"help": help})
 
 

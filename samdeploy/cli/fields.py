@@ -6,8 +6,8 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Callable, Sequence
-from dataclasses import Field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -22,78 +22,96 @@ from samdeploy.whole_image.settings import WholeImageSettings, other_names
 Command = Callable[..., None]
 #: Kinds that the command line writes as they are; other values are written as text.
 _PLAIN = (int, float, str, Path)
+#: Kinds of which ``[1,2]`` is one.
+_SEVERAL = (tuple, list)
 
 
-def takes_options(command: Command, owner: type[Any], into: str) -> Command:
+@dataclass(frozen=True)
+class _Option:
+    """A field of a dataclass, its type, and the names and help that users see."""
+
+    field: Field[Any]
+    hint: Any
+    names: Sequence[str]
+    help: str
+
+
+def takes_options(command: Command, owner: type[Any], into: str, *others: type[Any]) -> Command:
     """``command`` with an option for every field of ``owner`` that :func:`samdeploy.options.option`
-    made. Those that were given arrive as a mapping, the parameter ``into``."""
-    helps = {name: str(each.metadata["help"]) for name, each in options_of(owner).items()}
-    return _with_fields(command, owner, into, helps, lambda name: [name])
+    made, and for those of ``others`` whose names are still free. Those that were given arrive as a
+    mapping, in the place of the parameter ``into``."""
+    taken = set(inspect.signature(command).parameters)
+    options: dict[str, _Option] = {}
+    for each in (owner, *others):
+        hints = get_type_hints(each)
+        for name, field in options_of(each).items():
+            if name not in options and (each is owner or name not in taken):
+                options[name] = _Option(field, hints[name], [name], str(field.metadata["help"]))
+    return _with_options(command, into, options)
 
 
 def takes_whole_image(command: Command) -> Command:
     """``command`` with an option for every setting of whole-image mode, under each of its names
     that the command has no other use for. Those that were given arrive as ``whole_image``."""
     taken = set(inspect.signature(command).parameters)
-    helps = {each.name: _documented(each.name) for each in fields(WholeImageSettings)}
-
-    def names(setting: str) -> list[str]:
-        return [setting, *(name for name in other_names(setting) if name not in taken)]
-
-    return _with_fields(command, WholeImageSettings, "whole_image", helps, names)
-
-
-def _with_fields(
-    command: Command,
-    owner: type[Any],
-    into: str,
-    helps: dict[str, str],
-    names: Callable[[str], Sequence[str]],
-) -> Command:
-    hints = get_type_hints(command, include_extras=True)
-    own = [
-        each.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, each in inspect.signature(command).parameters.items()
-        if name != into
-    ]
-    kinds = get_type_hints(owner)
-    shown = [each for each in fields(owner) if each.name in helps]
-    added = [
-        inspect.Parameter(
-            each.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=_annotation(each, kinds[each.name], names(each.name), helps[each.name]),
+    hints = get_type_hints(WholeImageSettings)
+    options = {
+        each.name: _Option(
+            each,
+            hints[each.name],
+            [each.name, *(name for name in other_names(each.name) if name not in taken)],
+            _documented(each.name),
         )
-        for each in shown
-    ]
+        for each in fields(WholeImageSettings)
+    }
+    return _with_options(command, "whole_image", options)
+
+
+def _with_options(command: Command, into: str, options: Mapping[str, _Option]) -> Command:
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for name, each in inspect.signature(command).parameters.items():
+        if name == into:
+            parameters += map(_parameter, options.values())
+        else:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(each.replace(annotation=hints[name], kind=kind))
 
     @wraps(command)
     def called(**given: Any) -> None:
-        chosen = {each.name: given.pop(each.name) for each in shown}
-        command(
-            **given,
-            **{
-                into: {
-                    name: _read(name, value, kinds[name])
-                    for name, value in chosen.items()
-                    if value is not None
-                }
-            },
-        )
+        chosen = {name: given.pop(name) for name in options}
+        read = {
+            name: _read(name, value, options[name].hint)
+            for name, value in chosen.items()
+            if value is not None
+        }
+        command(**given, **{into: read})
 
-    called.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
-    called.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
     return called
 
 
-def _annotation(field: Field[Any], hint: Any, names: Sequence[str], help: str) -> Any:
-    if _kind(hint) is bool:
-        return Annotated[bool | None, flag(field.name, help=help)]
-    default = f"{field.default:.4g}" if isinstance(field.default, float) else field.default
-    text = help if default in (None, "", ()) else f"{help} [default: {default}]"
-    written: Any = _kind(hint) if _kind(hint) in _PLAIN else str
-    return Annotated[written | None, typer.Option(*(f"--{name}" for name in names), help=text)]
+def _parameter(option: _Option) -> inspect.Parameter:
+    field, kind = option.field, _kind(option.hint)
+    required = field.default is MISSING and field.default_factory is MISSING
+    written: Any = kind if kind in _PLAIN else str
+    shown = typer.Option(*(f"--{name}" for name in option.names), help=_help(option))
+    if kind is bool:
+        written, shown = bool, flag(field.name, help=option.help)
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if required else None,
+        annotation=Annotated[written if required else written | None, shown],
+    )
+
+
+def _help(option: _Option) -> str:
+    value = option.field.default
+    default = f"{value:.4g}" if isinstance(value, float) else value
+    known = default not in (None, "", (), MISSING)
+    return f"{option.help} [default: {default}]" if known else option.help
 
 
 def _kind(hint: Any) -> Any:
@@ -108,10 +126,14 @@ def _read(name: str, value: Any, hint: Any) -> Any:
     kind = _kind(hint)
     if not isinstance(value, str) or kind is str:
         return value
-    if get_origin(kind) is tuple:
+    several, inside = get_origin(kind) in _SEVERAL, get_args(kind)
+    if several and inside[0] is str:
         return tuple(parse_names(value, name))
     # Of several types, text is one; nested numbers are the rest.
-    return value if str in get_args(kind) else parse_numbers(value, name)
+    if str in inside:
+        return value
+    read = parse_numbers(value, name)
+    return (read,) if several and not isinstance(read, list) else read
 
 
 def _documented(name: str) -> str:
