@@ -25,7 +25,6 @@ from samdeploy.annotation.models import (
 from samdeploy.annotation.report import Report
 from samdeploy.annotation.request import (
     UNMATCHED,
-    as_plain,
     check_classes,
     check_cluster,
     check_free,
@@ -251,7 +250,7 @@ def auto_annotate(
             source,
             dataset,
             steps,
-            as_plain(settings),
+            settings,
             lambda left: chosen.run(Work(left, open_worker, cluster)),
             report,
         )

@@ -68,7 +68,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Journal:
-    """The journal in ``folder``, begun with ``settings`` (plain JSON values) or taken up again.
+    """The journal in ``folder``, begun with ``settings`` (JSON's values or NumPy's) or resumed.
 
     Args:
         fixed: names of settings that must be those that it was begun with.
@@ -92,8 +92,9 @@ class Journal:
         self.earlier: dict[str, Record] = {}
         self.damaged = 0
         self._headers: list[dict[str, Any]] = []
+        self._current = False  # the last of them says what ``settings`` say
         self._header_of: dict[str, int] = {}  # of the images in ``earlier``
-        self._settings = msgspec.json.decode(msgspec.json.encode(settings))
+        self._settings = msgspec.json.decode(msgspec.json.encode(settings, enc_hook=_plain))
         try:
             # Without a buffer, so that nothing of a line that failed is written later.
             self._file = self._path.open("a+b", buffering=0)
@@ -104,7 +105,7 @@ class Journal:
             self._read()
             if self._headers:
                 self._check(fixed)
-            if not self._headers or self._headers[-1] != self._settings:
+            if not (self._headers and self._current):
                 self._append(_Header(self._settings))
         except BaseException:
             self._file.close()
@@ -198,13 +199,15 @@ class Journal:
         """Whether a line is what it should be, and is kept."""
         try:
             if not self._headers or line.startswith(_SETTINGS):
-                self._headers.append(msgspec.json.decode(line, type=_Header).settings)
+                settings = msgspec.json.decode(line, type=_Header).settings
+                self._headers.append(settings)
+                self._current = not _differences(settings, self._settings)
                 return True
             record = msgspec.json.decode(line, type=Record)
         except (ValueError, msgspec.MsgspecError, RecursionError):
             return False
-        current = self._headers[-1] == self._settings
-        kept, other = (self.records, self.earlier) if current else (self.earlier, self.records)
+        both = self.records, self.earlier
+        kept, other = both if self._current else both[::-1]
         other.pop(record.image, None)
         kept[record.image] = record
         self._header_of[record.image] = len(self._headers) - 1
@@ -221,7 +224,8 @@ class Journal:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> list[str]:
-    """A sentence for each setting that differs, those inside a setting by themselves."""
+    """A sentence for each setting that differs, those inside a setting by themselves. One that is
+    not there is ``None``: journals of earlier versions lack what came later."""
     found = []
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
@@ -238,6 +242,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], of: str = ""
             else f"{of}{name} was {both[0]} and is {both[1]}"
         )
     return found
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's."""
+    return value.tolist()
 
 
 def is_begun(folder: Path) -> bool:

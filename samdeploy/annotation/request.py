@@ -172,17 +172,6 @@ def default_output(data: Path) -> Path:
     return (path if data.is_dir() else path.parent).parent / "labels"
 
 
-def as_plain(value: Any) -> Any:
-    """A setting as JSON knows it: NumPy's numbers and arrays become Python's."""
-    if isinstance(value, Mapping):
-        return {str(name): as_plain(each) for name, each in value.items()}
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [as_plain(each) for each in value]
-    return value
-
-
 def describe_images(names: Sequence[str]) -> str:
     """Their number, and a digest of all their names."""
     return f"{len(names)} names, {digest_of(name.encode() + b'/' for name in names)[:8]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -116,6 +117,44 @@ def test_whole_image_settings(folder: Folder, fake: SAM) -> None:
     grids = [np.array([[0.5, 0.5], [0.25, 0.75]])]
     assert run(point_grids=grids).resumed == 0
     assert run(point_grids=grids[0][None].tolist()).resumed == 4
+
+
+#: As version 0.1.0 began its journals.
+EARLIER = {
+    "data": "", "format": "yolo", "val": 0.0, "images": None, "bit_depth": None, "window": None,
+    "boxes": {"from": "boxes", "layout": "outline"}, "detector": None,
+    "sam_model": {
+        "weights": "", "runtime": "fake", "device": "cpu",
+        "providers": {"encoder": "NumPy", "decoder": "NumPy"}, "image_size": 64,
+    },
+    "whole_image": None, "classes": None, "names": {}, "category_ids": {}, "min_area": 0,
+    "simplify": 0.0, "segmentation": None, "previews": False, "zoom": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({}, {}),
+        ({"format": "coco"}, {"format": "coco", "segmentation": "rle"}),
+        (
+            {"format": "coco", "segmentation": "polygon", "classes": [2, 0], "window": [0, 9]},
+            {"format": "coco", "segmentation": "polygon", "classes": [0, 2], "window": [0.0, 9.0]},
+        ),
+    ],
+)
+def test_a_run_of_an_earlier_version_goes_on(
+    run: Callable[..., Any], folder: Folder, changes: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    out = run(**changes).output_dir
+    journal = out / ".samdeploy" / "journal.jsonl"
+    _, *records = journal.read_text().splitlines()
+    data = str(folder.images.resolve())
+    first = json.dumps({"settings": {**EARLIER, **settings, "data": data}})
+    before = "".join(f"{line}\n" for line in (first, *records))
+    journal.write_text(before)
+    assert (run(**changes).resumed, run(**changes).notices) == (4, ())
+    assert journal.read_text() == before
 
 
 def test_numpy_numbers(run: Callable[..., Any]) -> None:
