@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -38,7 +38,7 @@ from samdeploy.annotation.request import (
 from samdeploy.annotation.store import Store
 from samdeploy.annotation.work import Work
 from samdeploy.annotation.worker import Steps, Worker
-from samdeploy.annotation.writers import find_writer
+from samdeploy.annotation.writers.options import chosen_options
 from samdeploy.detections import Detector
 from samdeploy.errors import InputError
 from samdeploy.image_options import ImageOptions
@@ -164,9 +164,7 @@ def auto_annotate(
     detector_settings = {"conf": conf, "iou": iou, "imgsz": imgsz, "max_det": max_det}
     check_numbers(detector_settings, min_area, simplify, val, unmatched)
     wanted = check_classes(classes)
-    if segmentation not in ("rle", "polygon"):
-        raise InputError(f"segmentation={segmentation}; expected rle or polygon.")
-    find_writer(format)
+    format_options = chosen_options(format, {"segmentation": segmentation})
     chosen = find_engine(engine)
     cluster = check_cluster(chosen, workers, worker_cpus, worker_gpus)
     mode = choose_mode(det_model, boxes)
@@ -205,9 +203,8 @@ def auto_annotate(
             dict(zip(known, paths, strict=True)),
             splits,
             simplify,
-            segmentation,
         )
-        steps = Steps(format, wanted, min_area, previews, zoom, whole_image, images)
+        steps = Steps(format, format_options, wanted, min_area, previews, zoom, whole_image, images)
         settings = {
             "data": as_utf8(str(Path(data).resolve())),
             "format": format,
@@ -231,7 +228,7 @@ def auto_annotate(
             "category_ids": dataset.category_ids,
             "min_area": min_area,
             "simplify": simplify,
-            "segmentation": segmentation if format == "coco" else None,
+            **asdict(format_options),
             "previews": previews,
             "zoom": zoom,
         }

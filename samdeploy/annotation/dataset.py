@@ -24,7 +24,7 @@ TRAIN, VAL = "train", "val"
 
 @dataclass(frozen=True)
 class Dataset:
-    """What every writer needs to know.
+    """The data set, as every writer needs to know it.
 
     Attributes:
         store: writes the files.
@@ -32,7 +32,6 @@ class Dataset:
         images: where each image is, by its name.
         splits: image name to ``train`` or ``val``; empty without a split.
         simplify: largest distance in pixels that simplification may move an outline.
-        segmentation: ``rle`` or ``polygon``, for COCO.
     """
 
     store: Store
@@ -42,7 +41,6 @@ class Dataset:
     images: Mapping[str, Path] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
     simplify: float = 0.0
-    segmentation: str = "rle"
 
     def place(self, image: str, suffix: str, kind: str, flat: bool = False) -> str:
         """The name of an image's own file; ``flat``: without a split, in no folder of its kind."""

@@ -105,7 +105,7 @@ class Journal:
             self._read()
             if self._headers:
                 self._check(fixed)
-            if not (self._headers and self._current):
+            if not self._current:
                 self._append(_Header(self._settings))
         except BaseException:
             self._file.close()

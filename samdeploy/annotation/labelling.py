@@ -62,7 +62,7 @@ def label(
         records = [journal.records[path.name] for path in paths]
         complete = [record for record in records if not record.error]
         _tell_dropped(complete, report)
-        find_writer(steps.format)(dataset).finish(complete)
+        find_writer(steps.format)(dataset, steps.format_options).finish(complete)
         if steps.previews and complete:
             pictures = [store.root / preview_place(record.image) for record in complete]
             store.write(_CONTACT_SHEET, draw_contact_sheet(pictures))

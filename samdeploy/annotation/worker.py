@@ -17,6 +17,7 @@ from samdeploy.annotation.writers import find_writer
 from samdeploy.errors import OutputError, SamDeployError
 from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import load_image
+from samdeploy.options import NoOptions
 from samdeploy.sam import SAM
 from samdeploy.text import as_utf8, reason
 
@@ -29,6 +30,7 @@ class Steps:
     """How an image is treated; see :func:`samdeploy.auto_annotate`."""
 
     format: str = "yolo"
+    format_options: Any = field(default_factory=NoOptions)
     classes: frozenset[int] | None = None
     min_area: int = 0
     previews: bool = False
@@ -46,7 +48,7 @@ class Worker:
         self._source = source
         self._dataset = dataset
         self._steps = steps
-        self._writer = find_writer(steps.format)(dataset)
+        self._writer = find_writer(steps.format)(dataset, steps.format_options)
 
     def read(self, path: Path) -> ReadImage:
         # Digests first: what changes in between is seen as changed by the next run.

@@ -19,7 +19,8 @@ from samdeploy.annotation.instances import AnnotatedImage, Instance, ReadImage
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.store import Store
 from samdeploy.annotation.worker import Steps, Worker
-from samdeploy.annotation.writers import WRITERS, find_writer
+from samdeploy.annotation.writers import BUILT_IN, find_writer
+from samdeploy.annotation.writers.options import chosen_options
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
 from samdeploy.masks.rle import Rle
@@ -54,11 +55,13 @@ def item(masks: np.ndarray, tmp_path: Path) -> AnnotatedImage:
     return AnnotatedImage(ReadImage(path, np.zeros((*SIZE, 3), np.uint8)), instances)
 
 
-def write(name: str, item: AnnotatedImage, root: Path, **options: object) -> Path:
+def write(
+    name: str, item: AnnotatedImage, root: Path, simplify: float = 0.0, **options: object
+) -> Path:
     store = Store(root)
     store.create()
-    dataset = Dataset(store, NAMES, images={item.path.name: item.path}, **options)
-    writer = find_writer(name)(dataset)
+    dataset = Dataset(store, NAMES, images={item.path.name: item.path}, simplify=simplify)
+    writer = find_writer(name)(dataset, chosen_options(name, options))
     outputs = tuple(writer.write(item))
     writer.finish([Record(item.path.name, outputs, tuple(i.class_id for i in item.instances))])
     return root
@@ -157,11 +160,12 @@ def test_small_objects_lie_over_large_ones(item: AnnotatedImage, tmp_path: Path)
         assert (np.asarray(picture)[small] == 1).all()
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_simplification_never_drops_an_object(
     item: AnnotatedImage, tmp_path: Path, name: str
 ) -> None:
-    root = write(name, item, tmp_path / "out", simplify=30.0, segmentation="polygon")
+    polygons = {"segmentation": "polygon"} if name == "coco" else {}
+    root = write(name, item, tmp_path / "out", simplify=30.0, **polygons)
     files = tree(root)
     if name == "yolo":
         assert files["a.txt"].count(b"\n") == 3
@@ -222,7 +226,7 @@ def test_min_area_cleans_masks(fake: SAM, tmp_path: Path) -> None:
 
 
 class TestSplit:
-    @pytest.mark.parametrize("name", WRITERS)
+    @pytest.mark.parametrize("name", BUILT_IN)
     def test_a_data_set_of_its_own(
         self, folder: Folder, fake: SAM, tmp_path: Path, name: str
     ) -> None:

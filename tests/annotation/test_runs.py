@@ -372,9 +372,10 @@ class TestRefused:
         [
             ({"data": "nowhere"}, "'nowhere' does not exist"),
             ({"format": "yollo"}, "format=yollo is not a label format; did you mean 'yolo'"),
-            ({"format": "xml"}, "expected yolo, coco, labelme, png"),
+            ({"format": "xml"}, "expected one of yolo, coco, labelme, png"),
             ({"engine": "locl"}, "did you mean 'local'"),
-            ({"segmentation": "mask"}, "expected rle or polygon"),
+            ({"format": "coco", "segmentation": "mask"}, "expected rle or polygon"),
+            ({"segmentation": "polygon"}, "segmentation=polygon; format=yolo has no use for it"),
             ({"boxes": "nowhere.json"}, "boxes=nowhere.json does not exist"),
             ({"names": "nowhere.txt"}, "text file 'nowhere.txt' does not exist"),
             ({"conf": 2}, "conf=2; expected a number from 0 to 1"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar
 
 import msgspec
 
@@ -14,6 +15,8 @@ from samdeploy.annotation.journal import Record
 from samdeploy.annotation.store import STATE
 from samdeploy.errors import InputError
 from samdeploy.masks.polygons import mask_to_polygons
+from samdeploy.options import option
+from samdeploy.text import shown
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -23,12 +26,25 @@ class _Part(msgspec.Struct, frozen=True):
     annotations: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class CocoOptions:
+    """How masks are written: ``rle`` is exact."""
+
+    segmentation: str = option("rle", "coco: rle or polygon")
+
+    def __post_init__(self) -> None:
+        if self.segmentation not in ("rle", "polygon"):
+            raise InputError(f"segmentation={shown(self.segmentation)}; expected rle or polygon.")
+
+
 class CocoWriter:
     """Run lengths, which are exact, or polygons. COCO's polygons have parts but no holes: holes are
     joined to the outline by cuts of no width, and rasterise to the same pixels."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    Options: ClassVar[type[CocoOptions]] = CocoOptions
+
+    def __init__(self, dataset: Dataset, options: CocoOptions) -> None:
+        self._dataset, self._options = dataset, options
 
     def write(self, item: AnnotatedImage) -> list[str]:
         height, width = item.size
@@ -85,7 +101,7 @@ class CocoWriter:
         return content
 
     def _segmentation(self, one: Instance) -> dict[str, object] | list[list[float]]:
-        if self._dataset.segmentation == "rle":
+        if self._options.segmentation == "rle":
             return one.rle.to_coco()
         mask = one.rle.decode()
         parts = mask_to_polygons(mask, self._dataset.simplify) or mask_to_polygons(mask)

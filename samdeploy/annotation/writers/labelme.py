@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -11,6 +11,7 @@ from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.instances import AnnotatedImage
 from samdeploy.annotation.journal import Record
 from samdeploy.masks.polygons import mask_to_polygons
+from samdeploy.options import NoOptions
 
 #: Of the file format; LabelMe refuses files without one.
 _VERSION = "5.0.1"
@@ -20,7 +21,9 @@ class LabelMeWriter:
     """A polygon per part; the parts of one object share a ``group_id``, and holes are joined to
     their outline by cuts of no width."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    Options: ClassVar[type[NoOptions]] = NoOptions
+
+    def __init__(self, dataset: Dataset, options: NoOptions) -> None:
         self._dataset = dataset
 
     def write(self, item: AnnotatedImage) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.instances import AnnotatedImage
 from samdeploy.annotation.journal import Record
 from samdeploy.errors import InputError
+from samdeploy.options import NoOptions
 
 _MOST = 255  # indices beside the background
 
@@ -21,7 +23,9 @@ class PngWriter:
     """``classes/``: class id plus 1; ``objects/``: number of the object in the image; 0 is the
     background in both. Smaller objects lie over larger ones. ``classes.txt`` names the classes."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    Options: ClassVar[type[NoOptions]] = NoOptions
+
+    def __init__(self, dataset: Dataset, options: NoOptions) -> None:
         self._dataset = dataset
 
     def write(self, item: AnnotatedImage) -> list[str]:

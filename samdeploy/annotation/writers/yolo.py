@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import ClassVar
 
 from samdeploy.annotation.dataset import TRAIN, VAL, Dataset, relative
 from samdeploy.annotation.instances import AnnotatedImage
 from samdeploy.annotation.journal import Record
 from samdeploy.masks.yolo_labels import mask_to_yolo_line
+from samdeploy.options import NoOptions
 
 
 class YoloWriter:
     """One line per object, see :mod:`samdeploy.masks.yolo_labels`; an image without objects has an
     empty file, which trainers take for background."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    Options: ClassVar[type[NoOptions]] = NoOptions
+
+    def __init__(self, dataset: Dataset, options: NoOptions) -> None:
         self._dataset = dataset
 
     def write(self, item: AnnotatedImage) -> list[str]:
