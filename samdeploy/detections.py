@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ class Detections:
     def __getitem__(self, keep: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Detections:
         return Detections(self.boxes[keep], self.scores[keep], self.classes[keep])
 
-    def of_classes(self, classes: frozenset[int] | None) -> Detections:
+    def of_classes(self, classes: Collection[int] | None) -> Detections:
         """Those of the wanted classes; ``None`` is all."""
         if classes is None:
             return self

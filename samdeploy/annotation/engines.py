@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,6 +10,7 @@ from samdeploy.annotation.journal import Record
 from samdeploy.annotation.local_engine import run_local
 from samdeploy.annotation.work import Work
 from samdeploy.errors import InputError
+from samdeploy.text import suggestion
 
 #: Takes the work and yields the records.
 Run: TypeAlias = Callable[[Work], Iterator[Record]]
@@ -54,7 +54,5 @@ def find_engine(name: str) -> Engine:
         InputError: no such engine.
     """
     if name not in ENGINES:
-        close = difflib.get_close_matches(name, ENGINES, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"expected {' or '.join(ENGINES)}."
-        raise InputError(f"engine={name} is not known; {hint}")
+        raise InputError(f"engine={name} is not known; {suggestion(name, ENGINES)}")
     return ENGINES[name]

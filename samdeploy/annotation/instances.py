@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.annotation.boxes import BoxSource
+from samdeploy.annotation.steps import Steps
 from samdeploy.annotation.zoom import predict_zoomed
 from samdeploy.masks.masks import Masks
 from samdeploy.masks.postprocess import fill_holes, remove_islands
@@ -75,24 +74,9 @@ class AnnotatedImage:
         return int(self.image.shape[0]), int(self.image.shape[1])
 
 
-def annotate_image(
-    sam: SAM,
-    source: BoxSource,
-    image: ReadImage,
-    *,
-    classes: frozenset[int] | None,
-    min_area: int,
-    zoom: bool,
-    whole_image: Mapping[str, Any],
-) -> AnnotatedImage:
-    """Segment ``image``.
-
-    Args:
-        classes: ids of the classes wanted; ``None`` for all.
-        min_area: holes and islands of a mask below this many pixels are filled and removed, and
-            masks below it are dropped; empty masks always are.
-        zoom: segment small objects from enlarged parts of the image.
-        whole_image: settings for images without boxes, see :class:`WholeImageSettings`.
+def annotate_image(sam: SAM, source: BoxSource, image: ReadImage, steps: Steps) -> AnnotatedImage:
+    """Segment ``image``. Masks of fewer than ``steps.min_area`` pixels are dropped, and empty ones
+    always are.
 
     Raises:
         InputError: the boxes of this image cannot be used.
@@ -100,19 +84,19 @@ def annotate_image(
     pixels = image.pixels
     found = source.find(image.path, pixels)
     if found is None:
-        masks = sam.generate(pixels, channel_order="rgb", **whole_image)
-        return AnnotatedImage(image, _instances(masks, None, None, min_area))
-    asked = found.of_classes(classes)
+        masks = sam.generate(pixels, channel_order="rgb", **steps.whole_image)
+        return AnnotatedImage(image, _instances(masks, None, None, steps.min_area))
+    asked = found.of_classes(steps.classes)
     wanted = asked.clipped((pixels.shape[0], pixels.shape[1]))
     if not len(wanted):
         return AnnotatedImage(image, (), len(asked))
     masks = (
         predict_zoomed(sam, pixels, wanted.boxes)
-        if zoom
+        if steps.zoom
         else sam.predict(pixels, bboxes=wanted.boxes, channel_order="rgb")
     )
     empty = int(np.count_nonzero(masks.areas == 0))
-    instances = _instances(masks, wanted.classes, wanted.scores, min_area)
+    instances = _instances(masks, wanted.classes, wanted.scores, steps.min_area)
     return AnnotatedImage(image, instances, len(asked) - len(wanted) + empty)
 
 

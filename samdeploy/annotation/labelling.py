@@ -1,4 +1,4 @@
-"""The run itself: what is left to do, and then the files about the whole data set."""
+"""The labels: of every image that is left to do, and then about the whole data set."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from samdeploy.annotation.boxes import BoxSource
 from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.journal import Journal, Record
 from samdeploy.annotation.matching import count_of, examples
+from samdeploy.annotation.plan import Plan
 from samdeploy.annotation.previews import draw_contact_sheet
 from samdeploy.annotation.report import Report
 from samdeploy.annotation.request import FIXED
-from samdeploy.annotation.resume import plan
-from samdeploy.annotation.worker import Steps, preview_place
+from samdeploy.annotation.resume import find_left
+from samdeploy.annotation.worker import preview_place
 from samdeploy.annotation.writers import find_writer
 
 _CONTACT_SHEET = "contact_sheet.jpg"
 
 
 def label(
-    paths: Sequence[Path],
+    plan: Plan,
     source: BoxSource,
     dataset: Dataset,
-    steps: Steps,
     settings: Mapping[str, Any],
     work: Callable[[Sequence[Path]], Iterator[Record]],
     report: Report,
@@ -36,7 +36,7 @@ def label(
         OutputError: the output folder cannot be written to.
         InputError: it is of a run of another kind, or in use.
     """
-    store = dataset.store
+    paths, steps, store = plan.images, plan.request.steps, dataset.store
     store.create()
     with Journal(store.state, settings, FIXED) as journal:
         store.sweep()
@@ -45,11 +45,11 @@ def label(
                 f"{count_of(journal.damaged, 'line', 'lines')} of the journal could not be read: "
                 "the images that they were about are done again."
             )
-        todo = plan(paths, journal, source, store.root)
-        for sentence in todo.notices:
+        left, notices = find_left(paths, journal, source, store.root)
+        for sentence in notices:
             report.notice(sentence)
-        report.resume(len(paths) - len(todo.left))
-        for record in work(todo.left):
+        report.resume(len(paths) - len(left))
+        for record in work(left):
             before = journal.last(record.image)
             if before:
                 store.remove(set(before.outputs) - set(record.outputs))

@@ -12,7 +12,8 @@ from typing import Any
 from samdeploy.annotation.boxes import BoxSource, DetectorBoxes
 from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.digests import digest_of, file_digest
-from samdeploy.annotation.worker import Steps, Worker
+from samdeploy.annotation.steps import Steps
+from samdeploy.annotation.worker import Worker
 from samdeploy.bundle import read_manifest
 from samdeploy.detections import Detector
 from samdeploy.errors import InputError

@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.annotation.cluster import Cluster
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.local_engine import run_local
-from samdeploy.annotation.work import Cluster, Work
+from samdeploy.annotation.work import Work
 from samdeploy.annotation.worker import Worker
 from samdeploy.errors import OutputError, SamDeployError
 from samdeploy.libraries import optional_library

@@ -1,190 +1,198 @@
-"""What is asked of :func:`samdeploy.auto_annotate`, checked before anything is opened."""
+"""Everything that is asked of a run, checked before anything is read, opened or written."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from samdeploy.annotation.digests import digest_of
-from samdeploy.annotation.engines import Engine
-from samdeploy.annotation.journal import is_begun
-from samdeploy.annotation.matching import fold
-from samdeploy.annotation.store import STATE
-from samdeploy.annotation.work import Cluster
+from samdeploy.annotation.cluster import Cluster
+from samdeploy.annotation.engines import find_engine
+from samdeploy.annotation.other_options import sort_others
+from samdeploy.annotation.steps import Steps
+from samdeploy.annotation.writers import BUILT_IN
+from samdeploy.detections import Detector
 from samdeploy.errors import InputError
-from samdeploy.sources import is_video, list_sources
+from samdeploy.image_options import ImageOptions
+from samdeploy.limits import number, truth, whole
+from samdeploy.options import option, options_of
+from samdeploy.sam import SAM
 from samdeploy.text import as_utf8, shown
 from samdeploy.whole_image.settings import WholeImageSettings
 
 Mode: TypeAlias = Literal["detector", "boxes", "whole image"]
+_Piece = TypeVar("_Piece")
 
 #: ``det_model`` for segmenting the whole image, without a detector.
 NO_DETECTOR = "none"
 
-#: Share of the images that boxes may say nothing about.
-UNMATCHED = 0.5
-
-_DETECTOR_DEFAULTS = {"conf": 0.25, "iou": 0.45, "imgsz": 640, "max_det": 300}
-
-
 #: Settings that make it another data set: a folder that was begun with others is left alone.
 FIXED = frozenset({"data", "format", "val", "images"})
 
+_DETECTOR = ("conf", "iou", "imgsz", "max_det")
+#: What labels depend on, whoever makes them.
+_LABELS = (
+    "format", "val", "bit_depth", "window", "classes", "min_area", "simplify", "previews", "zoom",
+)  # fmt: skip
 
-def check_numbers(
-    detector: Mapping[str, Any], min_area: int, simplify: float, val: float, unmatched: float
-) -> None:
-    for name, value, least, most in (
-        ("conf", detector["conf"], 0.0, 1.0),
-        ("iou", detector["iou"], 0.0, 1.0),
-        ("simplify", simplify, 0.0, math.inf),
-        ("val", val, 0.0, 0.99),
-        ("unmatched", unmatched, 0.0, 1.0),
-    ):
-        numeric = isinstance(value, Real) and not isinstance(value, bool)
-        if not numeric or not math.isfinite(value) or not least <= value <= most:
-            limit = f"from 0 to {most:g}" if math.isfinite(most) else "from 0 up"
-            raise InputError(f"{name}={shown(value)}; expected a number {limit}.")
-    for name, value, least in (
-        ("imgsz", detector["imgsz"], 1),
-        ("max_det", detector["max_det"], 1),
-        ("min_area", min_area, 0),
-    ):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name}={shown(value)}; expected a whole number from {least:g} up.")
+#: Names, the check that makes Python's values of any numbers, and its limits.
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Any], tuple[float, ...]], ...] = (
+    (("conf", "iou", "unmatched"), number, (0.0, 1.0)),
+    (("val",), number, (0.0, 0.99)),
+    (("simplify",), number, (0.0,)),
+    (("imgsz", "max_det"), whole, (1,)),
+    (("min_area",), whole, (0,)),
+    (("previews", "zoom"), truth, ()),
+)
 
 
-def check_classes(classes: Sequence[int] | int | None) -> frozenset[int] | None:
-    if classes is None:
-        return None
-    given = np.atleast_1d(np.asarray(classes, object)).tolist()
-    whole = [int(c) for c in given if isinstance(c, Integral) and not isinstance(c, bool)]
-    if not whole or len(whole) != len(given) or min(whole) < 0:
-        raise InputError(f"classes={shown(classes)}; expected class ids such as [0, 2].")
-    return frozenset(whole)
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Arguments of :func:`samdeploy.auto_annotate`, which explains them, and options of the command
+    ``annotate``.
 
+    Attributes:
+        others: options that not every run has: the label format's, and those of whole-image mode.
+        format_options: of these, the format's, as an instance of its ``Options``.
+        whole_image: those of whole-image mode, as they were given.
+        cluster: limits of other processes.
 
-def choose_mode(det_model: object, boxes: object) -> Mode:
-    """Where boxes come from."""
-    if boxes is not None:
-        return "boxes"
-    if isinstance(det_model, str) and det_model.lower() == NO_DETECTOR:
-        return "whole image"
-    return "detector"
+    Raises:
+        InputError: a value out of range, or one that this run would ignore.
+    """
 
+    data: str | PathLike[str] = option(MISSING, "folder of images, or a glob pattern")
+    det_model: str | PathLike[str] | Detector = option(
+        "yolov8x.pt", "detection model; none: the whole image"
+    )
+    sam_model: str | PathLike[str] | SAM = option(
+        "sam_b.pt", "bundle folder, checkpoint file or known name"
+    )
+    boxes: str | PathLike[str] | None = option(None, "instead: folder of YOLO labels, or COCO file")
+    unmatched: float = option(0.5, "largest share of images that boxes= may lack")
+    format: str = option("yolo", f"{', '.join(BUILT_IN)}, or one of another package")
+    output_dir: str | PathLike[str] | None = option(
+        None, "default: labels, beside the images' folder"
+    )
+    device: str = option("", "auto, cpu, cuda, ... [default: auto]")
+    conf: float = option(0.25, "detector: least confidence")
+    iou: float = option(0.45, "detector: IoU of duplicates")
+    imgsz: int = option(640, "detector: input side in pixels")
+    max_det: int = option(300, "detector: most objects an image")
+    classes: Sequence[int] | int | None = option(None, "ids of those to label: [0,2]")
+    names: str | PathLike[str] | None = option(
+        None, "text file, one class name a line; or data.yaml"
+    )
+    val: float = option(0.0, "share of images for validation")
+    min_area: int = option(0, "least pixels of masks and parts")
+    simplify: float = option(0.0, "pixels an outline may move")
+    previews: bool = option(False, "draw the masks, and a contact sheet")
+    zoom: bool = option(False, "segment small objects from enlarged parts of the image")
+    engine: str = option("local", "local, or ray: a cluster")
+    workers: Sequence[int] | int | None = option(None, "ray: number of workers, or fewest,most")
+    worker_cpus: float | None = option(None, "ray: CPUs of each")
+    worker_gpus: float | None = option(None, "ray: GPUs of each")
+    runtime: str | None = option(None, "default: what the bundle was made for")
+    threads: int | None = option(None, "CPU threads of one inference")
+    bit_depth: int | None = option(None, "bits in use in images of more than 8 bits")
+    window: Sequence[float] | None = option(None, "[black,white] of images of more than 8 bits")
+    max_pixels: int | None = option(None, "refuse larger images [178956970]")
+    others: Mapping[str, Any] = field(default_factory=dict)
+    format_options: Any = field(init=False)
+    whole_image: Mapping[str, Any] = field(init=False)
+    cluster: Cluster = field(init=False)
 
-def check_mode(
-    mode: Mode,
-    detector: Mapping[str, Any],
-    unmatched: float,
-    zoom: bool,
-    whole_image: Mapping[str, Any],
-) -> None:
-    """Raise :class:`InputError` for an argument that the mode would ignore."""
-    if mode == "whole image":
-        WholeImageSettings.from_names(whole_image)
-        if zoom:
+    def __post_init__(self) -> None:
+        for names, check, limits in _CHECKS:
+            for name in names:
+                self._set(name, check(name, getattr(self, name), *limits))
+        self._set("classes", _class_ids(self.classes))
+        self._set("window", self.image_options.window)
+        options, whole_image = sort_others(self.format, self.others, options_of(Request))
+        self._set("format_options", options)
+        self._set("whole_image", whole_image)
+        self._set("cluster", self._checked_cluster())
+        self._check_mode()
+
+    @property
+    def mode(self) -> Mode:
+        """Where boxes come from."""
+        if self.boxes is not None:
+            return "boxes"
+        none = isinstance(self.det_model, str) and self.det_model.lower() == NO_DETECTOR
+        return "whole image" if none else "detector"
+
+    @property
+    def detector_settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _DETECTOR}
+
+    @property
+    def image_options(self) -> ImageOptions:
+        return self._piece(ImageOptions)
+
+    @property
+    def steps(self) -> Steps:
+        return self._piece(Steps)
+
+    def settings(self) -> dict[str, Any]:
+        """Settings for the journal: all that labels depend on, but for what is only known when
+        images and models are there. Where, by whom and how fast they are made is none of it."""
+        return {
+            "data": as_utf8(str(Path(self.data).resolve())),
+            **{name: getattr(self, name) for name in _LABELS},
+            **asdict(self.format_options),
+        }
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _piece(self, kind: type[_Piece]) -> _Piece:
+        """A ``kind`` of the fields that are called like its own."""
+        names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # a dataclass
+        return kind(**{name: getattr(self, name) for name in names})
+
+    def _checked_cluster(self) -> Cluster:
+        asked = {name: getattr(self, name) for name in ("workers", "worker_cpus", "worker_gpus")}
+        given = [name for name, value in asked.items() if value is not None]
+        if not find_engine(self.engine).elsewhere and given:
+            raise InputError(
+                f"{', '.join(given)} set the workers of engine=ray; add it, or drop them."
+            )
+        return Cluster.of(*asked.values())
+
+    def _check_mode(self) -> None:
+        """Refuse what the mode would ignore."""
+        mode = self.mode
+        changed = [name for name in _DETECTOR if getattr(self, name) != getattr(Request, name)]
+        if changed and mode != "detector":
+            reason = "boxes= replaces" if mode == "boxes" else f"det_model={NO_DETECTOR} turns off"
+            raise InputError(f"{', '.join(changed)} set the detector, which {reason}; drop them.")
+        if mode != "boxes" and self.unmatched != Request.unmatched:
+            raise InputError(f"unmatched={self.unmatched:g} is about boxes=; add them, or drop it.")
+        if mode != "whole image" and self.whole_image:
+            raise InputError(
+                f"{', '.join(self.whole_image)} set whole-image mode; add "
+                f"det_model={NO_DETECTOR}, or drop them."
+            )
+        if mode == "whole image" and self.zoom:
             raise InputError(
                 f"zoom=True enlarges what is around boxes, and det_model={NO_DETECTOR} has none; "
                 "drop it."
             )
-    elif whole_image:
-        raise InputError(
-            f"{', '.join(whole_image)} set whole-image mode; add det_model={NO_DETECTOR}, or drop "
-            "them."
-        )
-    if mode != "boxes" and unmatched != UNMATCHED:
-        raise InputError(f"unmatched={unmatched:g} is about boxes=; add them, or drop it.")
-    if mode != "detector":
-        changed = [name for name, value in _DETECTOR_DEFAULTS.items() if detector[name] != value]
-        if changed:
-            reason = "boxes= replaces" if mode == "boxes" else f"det_model={NO_DETECTOR} turns off"
-            raise InputError(f"{', '.join(changed)} set the detector, which {reason}; drop them.")
+        WholeImageSettings.from_names(self.whole_image)
 
 
-def check_cluster(
-    engine: Engine, workers: int | Sequence[int] | None, cpus: float | None, gpus: float | None
-) -> Cluster:
-    """What workers there are to be; refused for an engine that has none."""
-    given = {"workers": workers, "worker_cpus": cpus, "worker_gpus": gpus}
-    if not engine.elsewhere:
-        named = [name for name, value in given.items() if value is not None]
-        if named:
-            raise InputError(
-                f"{', '.join(named)} set the workers of engine=ray; add it, or drop them."
-            )
-        return Cluster()
-    for name, value in (("worker_cpus", cpus), ("worker_gpus", gpus)):
-        numeric = isinstance(value, Real) and not isinstance(value, bool)
-        if value is not None and (not numeric or not math.isfinite(value) or value < 0):
-            raise InputError(f"{name}={shown(value)}; expected a number from 0 up.")
-    return Cluster(
-        (1, None) if workers is None else _fewest_and_most(workers),
-        1.0 if cpus is None else float(cpus),
-        0.0 if gpus is None else float(gpus),
-    )
-
-
-def _fewest_and_most(workers: int | Sequence[int]) -> tuple[int, int]:
-    counts = np.atleast_1d(np.asarray(workers, object)).tolist()
-    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in counts)
-    if not whole or len(counts) not in (1, 2) or not 1 <= counts[0] <= counts[-1]:
-        raise InputError(
-            f"workers={shown(workers)}; expected their number, such as 4, or fewest and most, "
-            "such as [1, 16]."
-        )
-    return int(counts[0]), int(counts[-1])
-
-
-def list_images(data: str | PathLike[str]) -> tuple[list[Path], dict[str, str]]:
-    """The images, in the order of their names, which must differ: labels are called like them. And
-    those whose names are in no encoding, with the reason why they are left out."""
-    paths: list[Path] = []
-    nameless: dict[str, str] = {}
-    stems: dict[str, Path] = {}
-    for path in sorted(list_sources(data), key=lambda path: path.name):
-        if is_video(path):
-            raise InputError(f"'{path}' is a video; expected images, extract its frames first.")
-        name = as_utf8(path.name)
-        if name != path.name:
-            nameless[name] = "its name is not UTF-8; rename it."
-            continue
-        other = stems.setdefault(fold(path.stem), path)
-        if other is path:
-            paths.append(path)
-        elif other.name != path.name or not other.samefile(path):  # a loop of symbolic links
-            raise InputError(
-                f"'{other}' and '{path}' would share a label file; rename one of them."
-            )
-    return paths, nameless
-
-
-def default_output(data: Path) -> Path:
-    """``labels`` beside the folder as it is called, which may be a symbolic link."""
-    path = Path(os.path.abspath(data))  # noqa: PTH100, without following links
-    return (path if data.is_dir() else path.parent).parent / "labels"
-
-
-def describe_images(names: Sequence[str]) -> str:
-    """Their number, and a digest of all their names."""
-    return f"{len(names)} names, {digest_of(name.encode() + b'/' for name in names)[:8]}"
-
-
-def check_free(root: Path) -> None:
-    """Raise :class:`InputError` when ``root`` holds something that is not of a run of ours."""
-    if root.exists() and not root.is_dir():
-        raise InputError(f"output_dir '{root}' is a file; choose a folder.")
-    if root.is_dir() and not is_begun(root / STATE):
-        strange = next((path.name for path in sorted(root.iterdir()) if path.name != STATE), None)
-        if strange is not None:
-            raise InputError(
-                f"output_dir '{root}' holds '{strange}', which is not of an earlier run; choose "
-                "another output_dir, so that nothing is overwritten."
-            )
+def _class_ids(classes: Any) -> tuple[int, ...] | None:
+    """Sorted, none twice."""
+    if classes is None:
+        return None
+    given = np.atleast_1d(np.asarray(classes, object)).tolist()
+    ids = [int(c) for c in given if isinstance(c, Integral) and not isinstance(c, bool)]
+    if not ids or len(ids) != len(given) or min(ids) < 0:
+        raise InputError(f"classes={shown(classes)}; expected class ids such as [0, 2].")
+    return tuple(sorted(set(ids)))

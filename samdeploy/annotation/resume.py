@@ -1,11 +1,10 @@
-"""What is left to do in a folder that an earlier run wrote to."""
+"""Images that are left to do in a folder that an earlier run wrote to."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,17 +17,12 @@ from samdeploy.errors import InputError
 _THREADS = 4
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Images to do, and sentences on those among them that were done earlier."""
-
-    left: Sequence[Path]
-    notices: Sequence[str]
-
-
-def plan(paths: Sequence[Path], journal: Journal, source: BoxSource, root: Path) -> Plan:
+def find_left(
+    paths: Sequence[Path], journal: Journal, source: BoxSource, root: Path
+) -> tuple[list[Path], list[str]]:
     """Leave out every image that was done with the same settings, from the same file and boxes, and
-    whose labels are there. The others are done, again or for the first time."""
+    whose labels are there. The others are to be done, again or for the first time: they, and
+    sentences on why it is again."""
     with ThreadPoolExecutor(_THREADS) as pool:
         states = list(pool.map(partial(_state, journal=journal, source=source, root=root), paths))
     again: dict[str, list[str]] = defaultdict(list)
@@ -41,7 +35,7 @@ def plan(paths: Sequence[Path], journal: Journal, source: BoxSource, root: Path)
         for reason, names in again.items()
     ]
     left = [path for path, state in zip(paths, states, strict=True) if state is not None]
-    return Plan(left, notices)
+    return left, notices
 
 
 def _state(path: Path, journal: Journal, source: BoxSource, root: Path) -> str | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from samdeploy.annotation.boxes import BoxSource
 from samdeploy.annotation.dataset import Dataset
@@ -13,30 +12,15 @@ from samdeploy.annotation.digests import file_digest
 from samdeploy.annotation.instances import AnnotatedImage, ReadImage, annotate_image
 from samdeploy.annotation.journal import Record
 from samdeploy.annotation.previews import draw_preview
+from samdeploy.annotation.steps import Steps
 from samdeploy.annotation.writers import find_writer
 from samdeploy.errors import OutputError, SamDeployError
-from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import load_image
-from samdeploy.options import NoOptions
 from samdeploy.sam import SAM
 from samdeploy.text import as_utf8, reason
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
-
-
-@dataclass(frozen=True)
-class Steps:
-    """How an image is treated; see :func:`samdeploy.auto_annotate`."""
-
-    format: str = "yolo"
-    format_options: Any = field(default_factory=NoOptions)
-    classes: frozenset[int] | None = None
-    min_area: int = 0
-    previews: bool = False
-    zoom: bool = False
-    whole_image: Mapping[str, Any] = field(default_factory=dict)
-    images: ImageOptions = DEFAULT_OPTIONS
 
 
 class Worker:
@@ -53,19 +37,10 @@ class Worker:
     def read(self, path: Path) -> ReadImage:
         # Digests first: what changes in between is seen as changed by the next run.
         digests = file_digest(path), self._source.digest(path)
-        return ReadImage(path, load_image(path, options=self._steps.images), *digests)
+        return ReadImage(path, load_image(path, options=self._steps.image_options), *digests)
 
     def annotate(self, image: ReadImage) -> AnnotatedImage:
-        steps = self._steps
-        return annotate_image(
-            self._sam,
-            self._source,
-            image,
-            classes=steps.classes,
-            min_area=steps.min_area,
-            zoom=steps.zoom,
-            whole_image=steps.whole_image,
-        )
+        return annotate_image(self._sam, self._source, image, self._steps)
 
     def write(self, item: AnnotatedImage) -> Record:
         dataset, name = self._dataset, item.path.name

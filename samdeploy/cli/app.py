@@ -17,8 +17,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from samdeploy import registry
+from samdeploy.annotation.writers.options import all_options as label_options
 from samdeploy.bundle import is_bundle, read_manifest
-from samdeploy.cli.annotate import annotate
+from samdeploy.cli.annotate import annotate_command
 from samdeploy.cli.benchmark import add_commands
 from samdeploy.cli.console import print_json, run, say, steps
 from samdeploy.cli.fields import takes_options, takes_whole_image
@@ -310,7 +311,8 @@ def _formats_table(rows: Sequence[tuple[str, str, Availability]]) -> str:
 
 
 def command_line(words: Sequence[str]) -> typer.Typer:
-    """The commands, with the options of the exporter or runtime that ``words`` name.
+    """The commands, with the options of the exporter or runtime that ``words`` name, and of label
+    formats.
 
     Raises:
         InputError, RuntimeUnavailableError: there is none such, or it lacks its library.
@@ -325,13 +327,14 @@ def command_line(words: Sequence[str]) -> typer.Typer:
     app.callback(invoke_without_command=True)(_version)
     asked = list(words[:1])
     exporting = exporter_options(words) if asked == ["export"] else ExportOptions
+    labelling = label_options(value_of("format", words)) if asked == ["annotate"] else ()
     running = RuntimeOptions
     if asked in (["predict"], ["info"]):
         running = runtime_options_of(value_of("model", words), value_of("runtime", words))
     for command in (
         takes_options(export, exporting, "export_options"),
         takes_whole_image(takes_options(predict, running, "runtime_options")),
-        annotate,
+        annotate_command(labelling),
         takes_options(info, running, "runtime_options"),
         verify,
         formats,

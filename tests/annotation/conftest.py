@@ -13,6 +13,7 @@ from PIL import Image
 
 from samdeploy import SAM, auto_annotate
 from samdeploy.exporting.scenes import generate_scene
+from tests.cli.conftest import cli as cli
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from samdeploy.annotation.boxes import DetectorBoxes, WholeImage
 from samdeploy.annotation.dataset import Dataset
 from samdeploy.annotation.instances import AnnotatedImage, Instance, ReadImage
 from samdeploy.annotation.journal import Record
+from samdeploy.annotation.steps import Steps
 from samdeploy.annotation.store import Store
-from samdeploy.annotation.worker import Steps, Worker
+from samdeploy.annotation.worker import Worker
 from samdeploy.annotation.writers import BUILT_IN, find_writer
 from samdeploy.annotation.writers.options import chosen_options
 from samdeploy.detections import Detections

@@ -15,13 +15,13 @@ import pytest
 
 from samdeploy import SAM, InputError, RuntimeUnavailableError, auto_annotate
 from samdeploy.annotation.boxes import open_labels
+from samdeploy.annotation.cluster import Cluster
 from samdeploy.annotation.dataset import Dataset
-from samdeploy.annotation.engines import find_engine
 from samdeploy.annotation.ray_engine import _Actor, _images_at_a_time, _reason
-from samdeploy.annotation.request import check_cluster
+from samdeploy.annotation.request import Request
+from samdeploy.annotation.steps import Steps
 from samdeploy.annotation.store import Store
-from samdeploy.annotation.work import Cluster
-from samdeploy.annotation.worker import Steps, Worker
+from samdeploy.annotation.worker import Worker
 from tests.annotation.conftest import Folder, make_folder, tree
 
 #: Runs with two workers and kills one of them, by SIGKILL, when the first image is done.
@@ -191,7 +191,9 @@ class TestRefused:
 
 
 def test_what_workers_get() -> None:
-    engine = find_engine("ray")
-    assert check_cluster(engine, None, None, None) == Cluster((1, None), 1.0, 0.0)
-    assert check_cluster(engine, 3, 2, 0.5) == Cluster((3, 3), 2.0, 0.5)
-    assert check_cluster(engine, [1, 16], None, None) == Cluster((1, 16))
+    def asked(**arguments: Any) -> Cluster:
+        return Request(data="images", engine="ray", **arguments).cluster
+
+    assert asked() == Cluster((1, None), 1.0, 0.0)
+    assert asked(workers=3, worker_cpus=2, worker_gpus=0.5) == Cluster((3, 3), 2.0, 0.5)
+    assert asked(workers=[1, 16]) == Cluster((1, 16))

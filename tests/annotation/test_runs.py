@@ -394,7 +394,10 @@ class TestRefused:
             ({"boxes": None, "det_model": "none", "unmatched": 1}, "unmatched=1 is about boxes="),
             ({"unmatched": 1.5}, "unmatched=1.5; expected a number from 0 to 1"),
             ({"points_stride": 4}, "points_stride set whole-image mode"),
-            ({"boxes": None, "det_model": "none", "point_stride": 4}, "did you mean"),
+            ({"point_stride": 4}, "unknown option 'point_stride'; did you mean 'points_stride'"),
+            ({"preview": True}, "did you mean 'previews'"),
+            ({"previews": "yes"}, "previews='yes'; expected True or False"),
+            ({"bit_depth": 1}, "bit_depth=1; expected a whole number from 2 to 32"),
         ],
     )
     def test_arguments(

@@ -53,8 +53,8 @@ SIGNATURES = {
     "benchmark": "model formats device output progress options",
     "auto_annotate": (
         "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes unmatched "
-        "format names val min_area simplify segmentation previews zoom engine workers worker_cpus "
-        "worker_gpus bit_depth window max_pixels runtime threads progress log whole_image"
+        "format names val min_area simplify previews zoom engine workers worker_cpus "
+        "worker_gpus bit_depth window max_pixels runtime threads progress log options"
     ),
     "tune": "model options",
     "export": "model format output imgsz config verify tolerance device trust progress options",
