@@ -42,26 +42,20 @@ class Attention(nn.Module):
         q, k, v = (qkv[..., i * dim : (i + 1) * dim] for i in range(3))
         if self.pools:
             q = max_pool(q, self.size)
-        side = self.size // 2 if self.pools else self.size
-        q, k, v = q.reshape(-1, side**2, dim), *(y.reshape(-1, self.size**2, dim) for y in (k, v))
         # Heads are cut by slicing the channels, so that no step needs all heads at once.
-        step = width * heads_per_step(self.size, self.num_heads)
-        out = [
-            self._attend(*(y[..., first : first + step] for y in (q, k, v)))
-            for first in range(0, dim, step)
-        ]
-        joined = out[0] if len(out) == 1 else torch.cat(out, dim=-1)
-        result: Tensor = self.proj(joined)
-        return result.reshape(-1, side, side, dim)
+        step = heads_per_step(self.size, self.num_heads)
+        bounds = [(h * width, (h + step) * width) for h in range(0, self.num_heads, step)]
+        out = [self._attend(q[..., a:b], k[..., a:b], v[..., a:b], step) for a, b in bounds]
+        result: Tensor = self.proj(out[0] if len(out) == 1 else torch.cat(out, dim=-1))
+        return result
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention of some heads: ``[B, tokens, heads * width]`` in and out."""
-        tokens, channels = q.shape[1:]
-        width = self.dim // self.num_heads
-        q, k, v = (y.reshape(-1, y.shape[1], channels // width, width) for y in (q, k, v))
-        q, k, v = (y.transpose(1, 2) for y in (q, k, v))
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        """Attention of some heads: channels are ``heads * width``."""
+        side, width = self.size >> self.pools, self.dim // self.num_heads
+        q = q.reshape(-1, side * side, heads, width).transpose(1, 2)
+        k, v = (x.reshape(-1, self.size**2, heads, width).transpose(1, 2) for x in (k, v))
         out = F.scaled_dot_product_attention(q, k, v)
-        return out.transpose(1, 2).reshape(-1, tokens, channels)
+        return out.transpose(1, 2).reshape(-1, side, side, heads * width)
 
 
 class Block(nn.Module):
