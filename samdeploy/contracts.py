@@ -1,4 +1,4 @@
-"""What the graphs of a family take and give, and how that is checked above every backend."""
+"""The contract of a family's graphs: what they take and give, checked above every backend."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Contract:
     check: Callable[[Mapping[str, Specs], int, int, object], None] = _fits
 
     def needed(self, roles: Collection[str]) -> tuple[str, ...]:
-        """Of the graphs that a model has, those that every model of the family has."""
+        """Those of the graphs that a model has which every model of the family has."""
         return next(line for line in self.graphs if set(line) <= set(roles))
 
     def check_bundle(
@@ -160,7 +160,7 @@ def check_array(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> None:
 
 
 def misfit(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:
-    """What is wrong with an array, see :func:`check_array`; empty where nothing is."""
+    """Say what is wrong with an array, see :func:`check_array`; empty where nothing is."""
     if array.dtype != spec.numpy_dtype:
         return f"is {array.dtype}; expected {spec.dtype}"
     fits = len(array.shape) == len(spec.shape) and all(

@@ -30,8 +30,8 @@ Size = tuple[int, int]
 class MasksOf(Protocol):
     """Makes the low-res logits ``[n, 4, S/4, S/4]`` of the given ``rows`` of a batch.
 
-    With ``cells`` (height, width) only the first of them are wanted, such as those of an image
-    without its padding: then ``[n, 4, h, w]`` of which neither is smaller.
+    ``cells`` (height, width): only so many rows and columns of logits are wanted, such as those of
+    an image without its padding; then ``[n, 4, h, w]`` with at least these sides.
     """
 
     def __call__(self, rows: NDArray[Any], cells: Size | None = None) -> Floats: ...
@@ -39,7 +39,7 @@ class MasksOf(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a batch of prompts gave.
+    """The answer to a batch of prompts.
 
     Attributes:
         iou_predictions: ``[B, 4]``, predicted IoU; index 0 is the single-mask output.
@@ -51,7 +51,7 @@ class Answer:
 
 
 class _Prepared:
-    """What all prompts on an image share: ``shared`` for the scorer, and for the mask head
+    """The part that all prompts on an image share: ``shared`` for the scorer, and for the mask head
     :meth:`features`."""
 
     def __init__(self, prepared: dict[str, Array]) -> None:
@@ -134,8 +134,8 @@ def _makes_parts(mask_head: Session) -> bool:
 
 
 def _part(array: Array, rows: NDArray[Any], grid: Size, height: int, width: int) -> Array:
-    """Of ``[B, n, N]`` the given rows, and of their positions those in the first lines and columns
-    of the image tokens."""
+    """Take the given rows of ``[B, n, N]``, and of their positions those in the first lines and
+    columns of the image tokens."""
     part = array.reshape(*array.shape[:2], *grid)[:, :, :height, :width]
     wanted: Array = part[rows].reshape(len(rows), array.shape[1], -1)
     return wanted

@@ -115,8 +115,8 @@ def _check_archive(file: BinaryIO) -> None:
 
 
 def _transform(original_size: Any, image_size: Any, input_size: Any = None) -> Transform:
-    """Of what is stored. Files without ``input_size`` are older than any other way to resize than
-    by the longer side."""
+    """The transform of what is stored. Files without ``input_size`` are older than any other way to
+    resize than by the longer side."""
     height, width = original_size
     if not _are_sides(height, width, image_size) or height * width > _MOST_PIXELS:
         raise ValueError(

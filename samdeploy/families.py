@@ -29,7 +29,7 @@ Reference: TypeAlias = str
 
 
 def resolve(reference: Reference) -> Any:
-    """What ``reference`` refers to, imported now."""
+    """Import what ``reference`` refers to."""
     return EntryPoint(reference, reference, GROUP).load()
 
 
@@ -208,13 +208,13 @@ def per_call(tensor: str) -> tuple[str, ...]:
 
 
 def dimension(tensor: str, axis: int) -> str:
-    """What the contracts call a dynamic dimension, for backends that do not keep names."""
+    """The contracts' name of a dynamic dimension, for backends that do not keep names."""
     sides = (spec.shape[axis] for _, spec in _tensors(tensor) if axis < len(spec.shape))
     return next((side for side in sides if isinstance(side, str)), f"d{axis}")
 
 
 def meaning(tensor: str) -> str:
-    """What it holds, in one line; empty where nobody says it."""
+    """The meaning of a tensor, in one line; empty where nobody says it."""
     found = (contract.meanings.get(tensor) for contract in _contracts())
     return next(filter(None, found), "")
 
@@ -224,7 +224,7 @@ def _contracts() -> Iterator[Contract]:
 
 
 def _tensors(name: str) -> Iterator[tuple[Contract, TensorSpec]]:
-    """Of every graph that has a tensor of that name."""
+    """The spec in every graph that has a tensor of that name."""
     for contract in _contracts():
         for inputs, outputs in contract.tensors.values():
             yield from ((contract, spec) for spec in (*inputs, *outputs) if spec.name == name)

@@ -27,11 +27,11 @@ MEANING = {
     "low_res_masks": "logits in the padded frame at a quarter of the input; index 0 is the "
     "single-mask output; a pixel is inside when its logit is above 0",
     "iou_predictions": "predicted IoU of each mask",
-    "image_keys": "what all prompts share of the decoder's keys, queries and output projections, "
+    "image_keys": "the image's part of the decoder's keys, queries and output projections, "
     "head by head",
-    "image_values": "what they share of the values of its attentions to the image, head by head",
-    "image_norms": "what they share of the sums of squares in its layer norms",
-    "image_features": "what they share of the image tokens, after the first upscaling",
+    "image_values": "the image's part of the values of its attentions to the image, head by head",
+    "image_norms": "the image's part of the sums of squares in its layer norms",
+    "image_features": "the image's part of the image tokens, after the first upscaling",
     "mask_tokens": "one vector for each output mask",
     "mask_scale": "factor of image_features in the image tokens as the prompt has changed them",
     "mask_weights": "factors of mask_values in them",
@@ -79,7 +79,7 @@ def graph_specs(
 def numbers(
     prompts: int, points: int, grid: int, *, outputs: int = 4, heads: int = 8
 ) -> dict[str, int]:
-    """What the dynamic dimensions are in a call: ``prompts``, ``points`` (tokens of each),
+    """The dynamic dimensions in a call: ``prompts``, ``points`` (tokens of each),
     ``values`` (what the scorer then gives of them), ``positions`` in ``rows`` and ``columns`` of
     image tokens (all; the mask head takes the first of them as well), and ``height`` and ``width``
     of its masks."""

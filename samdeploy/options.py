@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Of whom nothing can be asked."""
+    """Options of whoever can be asked nothing."""
 
 
 def option(default: Any, help: str) -> Any:

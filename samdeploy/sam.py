@@ -23,7 +23,7 @@ from samdeploy.prompts import Nested, Prompt, check_prompts, collect_prompts, en
 from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
-from samdeploy.verified import verification_facts
+from samdeploy.verified import bundle_facts
 from samdeploy.whole_image.generate import generate
 from samdeploy.whole_image.settings import WholeImageSettings
 
@@ -248,7 +248,8 @@ class SAM(Closing):
         self._current = None
 
     def info(self, verbose: bool = True) -> dict[str, Any]:
-        """What this model is and what runs it, as plain values; printed unless told otherwise."""
+        """Say what this model is and what runs it, as plain values; printed unless told
+        otherwise."""
         opened = self._opened
         facts: dict[str, Any] = {
             "source": str(opened.source),
@@ -258,19 +259,10 @@ class SAM(Closing):
             "arithmetic": opened.precision,
             "image_size": self.image_size,
             "whole_image": dict(opened.whole_image),
+            **bundle_facts(opened.bundle, opened.precision),
         }
         if opened.bundle is not None:
-            manifest = opened.bundle.manifest
-            facts |= {
-                "architecture": manifest.architecture,
-                "format": manifest.format,
-                "precision": manifest.precision,
-                "bytes": opened.bundle.bytes,
-                "checkpoint": manifest.source.name,
-                "licence": manifest.source.licence,
-                **verification_facts(manifest, opened.precision),
-                "tuned": _tuned(opened),
-            }
+            facts["tuned"] = _tuned(opened)
         if verbose:
             print(format_table([], [[name, plain(value)] for name, value in facts.items()]))
         return facts
@@ -325,7 +317,7 @@ def check_mode(prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> 
 
 
 def _tuned(opened: OpenedModel) -> str:
-    """What ``tune.json`` made of it."""
+    """The tuning that is in use, in words."""
     if opened.tuning is None:
         return "no"
     chosen = opened.tuning.chosen

@@ -43,9 +43,24 @@ def notice_unless_verified(precision: str, bundle: Bundle | None) -> None:
     )
 
 
-def verification_facts(manifest: Manifest, arithmetic: str) -> dict[str, Any]:
-    """For ``info`` of a model that computes in ``arithmetic``: whether that was verified, and what
-    was found in every arithmetic that was."""
+def bundle_facts(bundle: Bundle | None, arithmetic: str) -> dict[str, Any]:
+    """For ``info`` of a model that computes in ``arithmetic``: what its manifest says, and whether
+    that was verified; empty without a bundle."""
+    if bundle is None:
+        return {}
+    manifest = bundle.manifest
+    return {
+        "architecture": manifest.architecture,
+        "format": manifest.format,
+        "precision": manifest.precision,
+        "bytes": bundle.bytes,
+        "checkpoint": manifest.source.name,
+        "licence": manifest.source.licence,
+        **_verification_facts(manifest, arithmetic),
+    }
+
+
+def _verification_facts(manifest: Manifest, arithmetic: str) -> dict[str, Any]:
     records = manifest.verifications
     running = records.get(arithmetic)
     mean = running.iou_mean if running is not None and running.ran else None

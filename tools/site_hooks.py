@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the documentation site; see mkdocs.yml."""
+"""Functions that MkDocs calls while it builds the documentation site; see mkdocs.yml."""
 
 from __future__ import annotations
 

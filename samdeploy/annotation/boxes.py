@@ -34,7 +34,8 @@ class BoxSource(Protocol):
     notices: Sequence[str]
 
     def digest(self, path: Path) -> str:
-        """Of what is known of the image at ``path``: another text if and only if that changed.
+        """Digest of what is known of the image at ``path``: another text if and only if that
+        changed.
 
         Raises:
             InputError: it cannot be read.
@@ -73,7 +74,7 @@ class WholeImage(_Unknown):
 
 
 class DetectorBoxes(_Unknown):
-    """What a detector finds."""
+    """Boxes that a detector finds."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector

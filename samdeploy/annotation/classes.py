@@ -53,7 +53,7 @@ def _from_yaml(path: Path) -> dict[int, str]:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds: dictionaries, lists, and text as it is written (``no`` is a class
+    """Read a YAML file: dictionaries, lists, and text as it is written (``no`` is a class
     name here, and no truth value).
 
     Raises:

@@ -63,7 +63,7 @@ class _File(msgspec.Struct):
 
 @dataclass
 class _Known:
-    """What the file says of one image.
+    """One image as the file has it.
 
     Attributes:
         name: as it is in the file.

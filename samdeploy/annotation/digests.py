@@ -1,4 +1,4 @@
-"""What tells one content from another, in 32 characters."""
+"""Digests: 32 characters that tell one content from another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHUNK = 1 << 20
 
 
 def digest_of(parts: Iterable[bytes]) -> str:
-    """Of the parts in a row."""
+    """Digest of the parts in a row."""
     digest = hashlib.blake2b(digest_size=_BYTES)
     for part in parts:
         digest.update(part)
@@ -19,6 +19,6 @@ def digest_of(parts: Iterable[bytes]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Of a file's content; raises :class:`OSError`."""
+    """Digest of a file's content; raises :class:`OSError`."""
     with path.open("rb") as file:
         return digest_of(iter(lambda: file.read(_CHUNK), b""))

@@ -1,4 +1,4 @@
-"""What a run has done: one line of JSON per image, on the disk before the next image counts.
+"""The journal of a run: one line of JSON per image, on the disk before the next image counts.
 
 A line of settings comes first, and again where they changed: records belong to the settings above
 them. A run that is killed leaves at most one line unfinished, which is cut off when the journal is
@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from samdeploy.annotation.store import refused
+from samdeploy.closing import Closing
 from samdeploy.detections import MOST_CLASSES
 from samdeploy.errors import InputError
 from samdeploy.text import shown
@@ -38,7 +38,7 @@ _Digest: TypeAlias = Annotated[str, Meta(max_length=64)]
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What became of one image.
+    """The outcome of one image.
 
     Attributes:
         image: its file name.
@@ -67,7 +67,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: dict[str, Any]
 
 
-class Journal:
+class Journal(Closing):
     """The journal in ``folder``, begun with ``settings`` (JSON's values or NumPy's) or resumed.
 
     Args:
@@ -111,15 +111,7 @@ class Journal:
             self._file.close()
             raise
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def last(self, image: str) -> Record | None:

@@ -19,7 +19,7 @@ def fold(name: str) -> str:
 
 @dataclass(frozen=True)
 class Matches:
-    """What belongs together, by file names.
+    """Things that belong together, by file names.
 
     Attributes:
         of: image to what is given for it.

@@ -98,7 +98,7 @@ class Models:
 
 
 def identify(sam: SAM) -> dict[str, Any]:
-    """What tells one model, and its way of running, from another."""
+    """Identify a model, and its way of running."""
     facts = sam.info(verbose=False)
     wanted = ("runtime", "device", "providers", "image_size", "architecture", "format", "precision")
     return {

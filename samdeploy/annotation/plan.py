@@ -1,4 +1,4 @@
-"""What a run will do, found out before anything is opened or written."""
+"""The plan of a run, made before anything is opened or written."""
 
 from __future__ import annotations
 

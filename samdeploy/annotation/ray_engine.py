@@ -152,7 +152,7 @@ def _images_at_a_time(images: int, cluster: Cluster) -> int:
 
 
 def _reason(error: BaseException) -> SamDeployError:
-    """What a worker said, or that Ray gave up."""
+    """The reason that a worker gave, or that Ray gave up."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, SamDeployError):

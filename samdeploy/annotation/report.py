@@ -1,4 +1,4 @@
-"""What a run tells whoever started it."""
+"""Reports of a run to whoever started it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of YOLO label files hold, where their length alone does not tell.
+"""The layout of rows of YOLO label files, where their length alone does not tell.
 
 ``class cx cy w h`` may be followed by a confidence, a track id, or keypoints (``x y`` or
 ``x y visible`` each); an outline is ``class x1 y1 x2 y2 ...``. A row of ten numbers can be an
@@ -135,8 +135,9 @@ def _crosses(ring: NDArray[np.float64]) -> bool:
 
 
 def _as_keypoints(values: NDArray[np.float64], each: int, extra: int) -> Fit:
-    """What follows the boxes is keypoints of ``each`` numbers, and ``extra`` ones: a confidence and
-    a track id. Nothing else is, where two or more have 0, 1 or 2 for hidden and visible."""
+    """Take what follows the boxes for keypoints of ``each`` numbers, and ``extra`` ones: a
+    confidence and a track id. Nothing else is, where two or more have 0, 1 or 2 for hidden and
+    visible."""
     count, rest = divmod(values.shape[1] - 4 - extra, each)
     if rest or not 1 <= count <= _MOST_KEYPOINTS:
         return Fit.NO

@@ -22,7 +22,7 @@ _NAMES = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 
 
 def refused(root: Path, error: OSError) -> OutputError:
-    """Of an output folder ``root`` that gave ``error``."""
+    """The error for an output folder ``root`` that gave ``error``."""
     return OutputError(
         f"'{root}' cannot be written to ({error.strerror or error}); free it or choose another "
         "output_dir."

@@ -61,7 +61,7 @@ class Worker:
 
 
 def attempt(step: Callable[[_Given], _Made], path: Path, given: _Given | Record) -> _Made | Record:
-    """What ``step`` makes of ``given``, or the record of an image that has to be left out:
+    """Return what ``step`` makes of ``given``, or the record of an image that has to be left out:
     whatever is wrong with one image, the others go on. The record of an earlier step is passed on.
 
     Raises:

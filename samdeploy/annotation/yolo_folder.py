@@ -76,7 +76,7 @@ class YoloLabels:
         return None if name is None else self._folder / name
 
     def _rows(self) -> Iterator[tuple[str, Row]]:
-        """What can be read; what cannot is an error of its own image later."""
+        """Rows that can be read; one that cannot is an error of its own image later."""
         for name in self._labels.values():
             try:
                 lines = read_text(self._folder / name).splitlines()

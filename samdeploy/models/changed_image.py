@@ -106,8 +106,8 @@ def scores_with(
 
 
 def spread_values(attention: Attention, v: Tensor) -> Tensor:
-    """What a token of value ``v`` ``[B, h, T, d]`` adds to an image token that attends to it alone,
-    by one head, without the bias: ``[B, h T, C]``."""
+    """The vector that a token of value ``v`` ``[B, h, T, d]`` adds to an image token that attends
+    to it alone, by one head, without the bias: ``[B, h T, C]``."""
     weight = attention.out_proj.weight.reshape(-1, attention.num_heads, attention.head_dim)
     return (v @ weight.permute(1, 2, 0)).flatten(1, 2)
 

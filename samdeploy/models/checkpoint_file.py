@@ -76,7 +76,7 @@ def file_size(path: Path, most: int = _LARGEST) -> int:
 
 
 def read_content(path: Path, *, weights: bool = True) -> Any:
-    """What was saved: usually a mapping.
+    """Read what was saved: usually a mapping.
 
     Args:
         weights: whether tensors are wanted. Without, they are neither read nor checked.

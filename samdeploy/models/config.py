@@ -1,4 +1,4 @@
-"""What an architecture is, as plain numbers.
+"""Architectures as plain numbers.
 
 The nested mapping form is the one of the official constructors (``image_encoder``,
 ``prompt_encoder``, ``mask_decoder`` with ``transformer`` inside; ``tiny_vit`` in the place of

@@ -20,7 +20,7 @@ def load_model(
     imgsz: int | None = None,
     trust: bool = False,
 ) -> LoadedModel:
-    """What the loader of its family makes of it.
+    """Load a checkpoint with the loader of its family.
 
     Raises:
         CheckpointError: it cannot be read, or not without ``trust``.

@@ -1,4 +1,4 @@
-"""What a configuration may say, whoever wrote it."""
+"""Limits of a configuration, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TOP = {
 
 
 def check_names(mapping: Mapping[str, Any]) -> None:
-    """Of a configuration that a caller gives: nothing in it is passed over.
+    """Check the names in a caller's configuration: none is passed over.
 
     Raises:
         CheckpointError: an entry that nothing reads.
@@ -53,7 +53,7 @@ def check_config(config: SamConfig, tensors: int) -> None:
 
 
 def check_numbers(config: Any) -> None:
-    """Of a configuration and its sections.
+    """Check the numbers of a configuration and its sections.
 
     Raises:
         CheckpointError: one is out of range.
@@ -92,7 +92,7 @@ def _check_number(name: str, number: Any) -> None:
 
 
 def _conditions(config: SamConfig, tensors: int) -> Iterator[tuple[bool, str]]:
-    """What has to hold, and what is said where it does not."""
+    """Conditions, and what is said where one does not hold."""
     encoder, decoder = config.image_encoder, config.mask_decoder
     transformer, dim = decoder.transformer, config.image_encoder.out_chans
     depths = (encoder.depth,) if isinstance(encoder, VitConfig) else encoder.depths

@@ -166,7 +166,7 @@ def read_config(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any]
 
 
 def _bytes(value: Tensor, key: str) -> int:
-    """Of a tensor as an ordinary one."""
+    """Bytes of a tensor as an ordinary one."""
     plain = not value.is_nested and not value.is_quantized and value.layout is torch.strided
     if not plain or value.device.type != "cpu":
         raise CheckpointError(

@@ -58,7 +58,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What the loader of a family makes of a checkpoint.
+    """A checkpoint as the loader of its family gives it.
 
     Attributes:
         graphs: by role, in evaluation mode.

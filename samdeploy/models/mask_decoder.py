@@ -184,6 +184,6 @@ class MaskDecoder(nn.Module):
         return (filters @ upscaled.flatten(2)).reshape(-1, filters.shape[1], side, side)
 
     def mask_filters(self, tokens: Tensor) -> Tensor:
-        """What each mask token ``[B, M, C]`` looks for in the upscaled image: ``[B, M, C / 8]``."""
+        """The filter of each mask token ``[B, M, C]`` for the upscaled image: ``[B, M, C / 8]``."""
         heads = self.output_hypernetworks_mlps
         return torch.stack([head(tokens[:, i]) for i, head in enumerate(heads)], dim=1)

@@ -58,7 +58,7 @@ class Promptable(Protocol):
 
 
 class Keys(NamedTuple):
-    """What the scorer multiplies with vectors of prompt tokens, each ``[h, d, N]``.
+    """Factors that the scorer multiplies with vectors of prompt tokens, each ``[h, d, N]``.
 
     ``place`` is for the positions of image tokens and what else no prompt changes. ``out`` is the
     output projection of an attention from the image, for the divisor of a layer norm.
@@ -274,8 +274,8 @@ class MaskHead(nn.Module):
 
 
 def upscaling_biases(decoder: MaskDecoder) -> tuple[Tensor, Tensor]:
-    """What is added after the two transposed convolutions, position by position of the 2 x 2 that
-    each makes: ``[4 (C / 4)]`` and ``[4 (C / 8)]``."""
+    """Biases that are added after the two transposed convolutions, position by position of the 2 x
+    2 that each makes: ``[4 (C / 4)]`` and ``[4 (C / 8)]``."""
     return _convolution(decoder)[1], _as_matrix(decoder.output_upscaling[3])[1]
 
 

@@ -114,7 +114,7 @@ class Upscaler:
         return inner / outer if outer else float("nan")
 
     def estimate_stability(self, logits: Floats, offset: float) -> tuple[Floats, Floats]:
-        """What :meth:`stability` is of ``[N, s, s]`` logits and how far off that may be: ``[N]``
+        """Estimate :meth:`stability` of ``[N, s, s]`` logits, and how far off that may be: ``[N]``
         each.
 
         An outline lies in squares of four neighbouring logits. Of each, the part inside is taken to

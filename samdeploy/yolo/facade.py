@@ -18,7 +18,7 @@ from samdeploy.prompts import Nested, Prompt, collect_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
 from samdeploy.table import format_table, plain
-from samdeploy.verified import verification_facts
+from samdeploy.verified import bundle_facts
 from samdeploy.yolo.model import open_yolo
 from samdeploy.yolo.prompting import check_selection, select_masks
 from samdeploy.yolo.settings import YoloSettings
@@ -164,7 +164,8 @@ class YOLO(Closing):
         return results_of(one, iter_sources(source), stream, self._image_options)
 
     def info(self, verbose: bool = True) -> dict[str, Any]:
-        """What this model is and what runs it, as plain values; printed unless told otherwise."""
+        """Say what this model is and what runs it, as plain values; printed unless told
+        otherwise."""
         model = self._model
         facts: dict[str, Any] = {
             "source": str(model.source),
@@ -175,18 +176,8 @@ class YOLO(Closing):
             "image_size": max(model.facts.imgsz),
             "task": model.facts.task,
             "classes": len(model.facts.names),
+            **bundle_facts(model.bundle, model.precision),
         }
-        if model.bundle is not None:
-            manifest = model.bundle.manifest
-            facts |= {
-                "architecture": manifest.architecture,
-                "format": manifest.format,
-                "precision": manifest.precision,
-                "bytes": model.bundle.bytes,
-                "checkpoint": manifest.source.name,
-                "licence": manifest.source.licence,
-                **verification_facts(manifest, model.precision),
-            }
         if verbose:
             print(format_table([], [[name, plain(value)] for name, value in facts.items()]))
         return facts

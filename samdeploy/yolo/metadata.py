@@ -1,4 +1,4 @@
-"""What a YOLO model is: from a bundle, or from the metadata of ONNX files by Ultralytics.
+"""Facts of a YOLO model: from a bundle, or from the metadata of ONNX files by Ultralytics.
 
 Metadata are text that somebody else wrote: they are parsed as literals and never evaluated.
 """
@@ -26,7 +26,7 @@ _ROLES = {role: task for task, role in TASKS.items()}
 
 @dataclass(frozen=True)
 class YoloFacts:
-    """What decoding needs to know.
+    """Facts that decoding needs.
 
     Attributes:
         role: ``detector`` or ``segmenter``.
@@ -71,7 +71,7 @@ class YoloFacts:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], source: Path) -> YoloFacts:
-        """Of plain values, such as a manifest's.
+        """Take them from plain values, such as a manifest's.
 
         Raises:
             BundleError: one is missing or unusable; ``source`` is named.
@@ -112,7 +112,7 @@ class YoloFacts:
 
 
 def read_onnx_facts(path: Path) -> YoloFacts:
-    """Of an ONNX file that Ultralytics exported.
+    """Read them from an ONNX file that Ultralytics exported.
 
     Raises:
         BundleError: not such a file, or one whose graph does the suppression itself.

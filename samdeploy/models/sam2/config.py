@@ -1,4 +1,4 @@
-"""What an architecture of SAM 2 is, as plain numbers.
+"""Architectures of SAM 2 as plain numbers.
 
 The nested mapping form is that of the official configuration files, with the sections of SAM 1 for
 what those leave to the classes: ``prompt_encoder``, and ``mask_decoder`` with ``transformer``

@@ -94,7 +94,7 @@ def _trunk(state: StateDict, given: Mapping[str, Any]) -> HieraConfig:
 
 
 def _conditions(config: Sam2Config, tensors: int) -> Iterator[tuple[bool, str]]:
-    """What has to hold, and what is said where it does not."""
+    """Conditions, and what is said where one does not hold."""
     trunk, decoder, size = config.image_encoder.trunk, config.mask_decoder, config.image_size
     transformer, dim = decoder.transformer, config.channels
     parts = (

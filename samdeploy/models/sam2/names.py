@@ -28,7 +28,8 @@ def image_keys(keys: Iterable[str]) -> list[str]:
 
 
 def published_name(name: str) -> str:
-    """What published checkpoints call a parameter of :class:`~samdeploy.models.sam2.sam2.Sam2`."""
+    """The name in published checkpoints of a parameter of
+    :class:`~samdeploy.models.sam2.sam2.Sam2`."""
     for published, ours in _PARTS:
         if ours.startswith("."):
             name = name.replace(ours, published)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class Lateral(nn.Module):
-    """What one stage gives to the pyramid."""
+    """The part of one stage in the pyramid."""
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
@@ -19,8 +19,9 @@ class Lateral(nn.Module):
 
 
 class Neck(nn.Module):
-    """Of the pyramid's levels only the embedding has a top-down part, from the last stage; the two
-    finer ones are lateral alone. As in the checkpoints, the last stage's convolution is the first.
+    """The pyramid, of whose levels only the embedding has a top-down part, from the last stage; the
+    two finer ones are lateral alone. As in the checkpoints, the last stage's convolution is the
+    first.
 
     Args:
         widths: channels of the four stages, the finest first.
