@@ -36,7 +36,8 @@ def number(name: str, value: Any, least: float, most: float = _ANY) -> float:
     """
     fits = isinstance(value, Real) and not isinstance(value, bool)
     # Compared as it is: not-a-number is in no range, and some integers are no floats.
-    within: Any = value
+    # NumPy's narrow floats would take the limits for infinite.
+    within: Any = value.item() if hasattr(value, "item") else value
     if not fits or not least <= within <= most:
         span = f"from {least:g} up" if most == _ANY else f"from {least:g} to {most:g}"
         raise InputError(f"{name}={shown(value)}; expected a number {span}.")

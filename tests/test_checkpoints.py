@@ -8,7 +8,7 @@ import hashlib
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -300,7 +300,7 @@ def test_a_page_instead_of_the_file_is_not_taken(server: Server, cache: Path) ->
 
 @pytest.mark.parametrize("damage", [CONTENT[:-1] + b"?", CONTENT[:5]])
 def test_a_damaged_file_in_the_cache_is_replaced(
-    server: Server, cache: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+    server: Server, cache: Path, noticed: Callable[[], list[str]], damage: bytes
 ) -> None:
     resolve_checkpoint(NAME).write_bytes(damage)
     server.cut = 10
@@ -308,7 +308,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(
         resolve_checkpoint(NAME)
     assert (cache / FILE).read_bytes() == damage
     assert resolve_checkpoint(NAME).read_bytes() == CONTENT
-    assert "is damaged (its size or SHA-256 differs) and is downloaded again" in caplog.text
+    assert "is damaged (its size or SHA-256 differs) and is downloaded again" in noticed()[-1]
 
 
 def test_a_full_disk(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import samdeploy.exporters.passes.onnx_graph as onnx_graph
 from samdeploy.bundle import Bundle, VerificationRecord
 from samdeploy.contracts import names_of
 from samdeploy.errors import CheckpointError, InputError, VerificationError
-from samdeploy.exporting import verify
+from samdeploy.exporting import verify_sam
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify import verify_bundle
 from samdeploy.graphs import ALL_ROLES, SAM_CONTRACT, SCORER
@@ -183,7 +183,7 @@ class TestVerification:
             gate = 0.999 if tolerance is None else tolerance
             return VerificationRecord(gate <= 0.98, "error", mask_iou_mean=0.98, tolerance=gate)
 
-        monkeypatch.setattr(verify, "verify_sessions", nearly)
+        monkeypatch.setattr(verify_sam, "verify_sessions", nearly)
         with pytest.raises(VerificationError, match=r"0\.98"):
             export(small_checkpoint, config=small_config, output=tmp_path / "b")
         export(small_checkpoint, config=small_config, output=tmp_path / "b", tolerance=0.97)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from samdeploy import __version__, registry
 from samdeploy.bundle import VerificationRecord
-from samdeploy.exporting import verify
+from samdeploy.exporting import verify_sam
 from samdeploy.processor import INSTRUCTIONS
 from samdeploy.runtimes.onnxruntime import PROVIDERS
 
@@ -59,7 +59,7 @@ class TestExport:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         poor = VerificationRecord(passed=False, mode="error", mask_iou_mean=0.5, tolerance=0.999)
-        monkeypatch.setattr(verify, "verify_sessions", lambda *_, **__: poor)
+        monkeypatch.setattr(verify_sam, "verify_sessions", lambda *_, **__: poor)
         words = ("export", f"model={small_checkpoint}", f"config={small_config}", "output=b")
         outcome = cli(*words)
         assert outcome.code == 1

@@ -423,10 +423,10 @@ def _sides(image_keys: Any) -> dict[str, int]:
 def _profiles(
     ports: list[Any], ranges: list[list[dict[str, int]]]
 ) -> list[dict[str, list[list[int]]]]:
-    dynamic = [port for port in ports if dynamic(port.name)]
-    if not dynamic:
+    varying = [port for port in ports if dynamic(port.name)]
+    if not varying:
         return []
     return [
-        {port.name: [[s.get(side, side) for side in port.shape] for s in sizes] for port in dynamic}
+        {port.name: [[s.get(side, side) for side in port.shape] for s in sizes] for port in varying}
         for sizes in ranges
     ]
