@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from samdeploy.bundle import Bundle, Manifest
+from samdeploy.graphs import ENCODER
 from samdeploy.notices import notice
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.session import RuntimeOptions
@@ -64,10 +65,11 @@ def _verification_facts(manifest: Manifest, arithmetic: str) -> dict[str, Any]:
     records = manifest.verifications
     running = records.get(arithmetic)
     mean = running.iou_mean if running is not None and running.ran else None
-    measured = next((record for record in records.values() if record.ran), manifest.verification)
+    encoded = any(graph.role == ENCODER for graph in manifest.graphs)
+    kind = next((r.kind for r in records.values() if r.ran), "mask" if encoded else "box")
     return {
         "verified": running is not None and running.passed,
-        f"{measured.kind}_iou_against_torch": mean,
+        f"{kind}_iou_against_torch": mean,
         "verifications": {name: record.sentence for name, record in records.items()},
     }
 

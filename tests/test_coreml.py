@@ -29,7 +29,11 @@ from samdeploy.session import RuntimeOptions
 from tests.conftest import ExportOnce
 
 # coremltools announces its own and NumPy's deprecations while it reads a program.
-pytestmark = [pytest.mark.exporting, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.exporting,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")

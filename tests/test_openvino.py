@@ -105,6 +105,7 @@ def test_verify_again(small_openvino_bundle: Path, small_checkpoint: Path) -> No
     assert verify_bundle(small_openvino_bundle, small_checkpoint).passed
 
 
+@pytest.mark.slow
 def test_verify_an_onnx_bundle(tiny_bundle: Path) -> None:
     # One of its outputs has a second name there, which OpenVINO gives first.
     record = verify_bundle(tiny_bundle, "sam_tiny.pt", runtime="openvino")
@@ -126,6 +127,7 @@ def test_hints_and_streams_do_not_change_the_answer(
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_streams_work_side_by_side(
     small_openvino_bundle: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:

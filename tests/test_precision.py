@@ -283,6 +283,7 @@ def likeness(session: Session, module: GraphModule, image: NDArray[np.float32]) 
     return float((found * expected).sum() / np.linalg.norm(found) / np.linalg.norm(expected))
 
 
+@pytest.mark.slow
 def test_openvino_int8(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
@@ -333,6 +334,7 @@ def test_openvino_int8_weights(
     assert 0.999 < likeness(session, encoder_module, image) < 0.999999
 
 
+@pytest.mark.slow
 def test_coreml_int8(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:
@@ -348,6 +350,7 @@ def test_coreml_int8(
     assert 0.999 < likeness(session, encoder_module, image) < 0.999999
 
 
+@pytest.mark.slow
 def test_coreml_palette(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:

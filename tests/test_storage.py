@@ -147,6 +147,7 @@ def test_bf16_computes_what_torch_does_with_rounded_weights(
         assert np.abs(found - plain).max() > 1e-3 * np.abs(plain).max()
 
 
+@pytest.mark.slow
 def test_bf16_in_openvino_files(module: GraphModule, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     plain = export_encoder("openvino", module, tmp_path / "plain")
@@ -175,7 +176,7 @@ def test_bf16_of_the_shipped_model_passes_its_gate(tiny_bundle: Path, tmp_path: 
     [
         ("onnx", "half", "INT8", "FLOAT16", "FLOAT"),
         ("onnx", "bf16", "INT8", "BFLOAT16", "FLOAT"),
-        ("openvino", "half", "i8", "f16", "f32"),
+        pytest.param("openvino", "half", "i8", "f16", "f32", marks=pytest.mark.slow),
         pytest.param("openvino", "bf16", "i8", "bf16", "f32", marks=pytest.mark.slow),
     ],
 )

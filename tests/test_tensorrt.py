@@ -83,6 +83,7 @@ def short_graphs(bundle: Path, folder: Path, kind: int) -> dict[str, Path]:
     return {role: folder / f"{role}.onnx" for role in ALL_ROLES}
 
 
+@pytest.mark.slow
 class TestBuiltEngines:
     @without_gpu
     def test_the_manifest_says_that_nothing_ran(self, tiny_engines: Path) -> None:

@@ -190,7 +190,13 @@ class TestResuming:
         run(progress=progress)
         assert seen == [4]
 
-    @pytest.mark.parametrize(("form", "moments"), [("yolo", (3, 8)), ("coco", (2, 5, 8, 10))])
+    @pytest.mark.parametrize(
+        ("form", "moments"),
+        [
+            pytest.param("yolo", (3, 8), marks=pytest.mark.slow),
+            ("coco", (2, 5, 8, 10)),
+        ],
+    )
     def test_killed_at_any_moment(
         self, tmp_path: Path, form: str, moments: tuple[int, ...]
     ) -> None:

@@ -36,6 +36,7 @@ def seg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_onnx(path, read_stored("yolov8n-seg"))
 
 
+@pytest.mark.slow
 def test_two_families(tiny_bundle: Path, seg: Path, picture: Path, tmp_path: Path) -> None:
     said: list[str] = []
     result = benchmark_models(

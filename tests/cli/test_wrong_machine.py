@@ -99,6 +99,7 @@ def test_predict_refuses_them_too(
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="this system can predict")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 class TestCoreMl:
     def test_away_from_macos(self, refused: Callable[..., None], small_coreml_bundle: Path) -> None:
         refused("info", f"model={small_coreml_bundle}", match="macOS only.*runtime=mil")

@@ -15,6 +15,7 @@ class TestOnnx(ExporterContract):
     format = "onnx"
 
 
+@pytest.mark.slow
 class TestOpenVino(ExporterContract):
     format = "openvino"
 

@@ -179,6 +179,7 @@ class TestOpenVino(RuntimeContract):
             )
 
 
+@pytest.mark.slow
 class TestMil(RuntimeContract):
     """Core ML packages through the evaluator, on every system."""
 

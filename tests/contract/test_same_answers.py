@@ -39,7 +39,12 @@ def golden_prompts() -> list[dict[str, Any]]:
     return [p for p in listed if p["name"] not in ("label_2_3", "label_minus1")]
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name == "mil" else ()) for name in BACKENDS
+    ],
+)
 def backend(request: pytest.FixtureRequest) -> tuple[str, Path]:
     return request.param, request.getfixturevalue(BACKENDS[request.param])
 
