@@ -87,8 +87,8 @@ def make_checkpoint(golden: Path, folder: Path, name: str) -> Path:
         pytest.param("vit_b", "openvino", "openvino", marks=pytest.mark.overnight),
         pytest.param("vit_t", "onnx", "onnxruntime", marks=pytest.mark.overnight),
         ("vit_b", "onnx", "onnxruntime"),
-        ("vit_t", "openvino", "openvino"),
-        ("vit_t", "coreml", "mil"),
+        pytest.param("vit_t", "openvino", "openvino", marks=pytest.mark.overnight),
+        pytest.param("vit_t", "coreml", "mil", marks=pytest.mark.overnight),
     ],
 )
 def test_the_official_outputs(

@@ -45,6 +45,7 @@ def test_the_saved_graph_describes_itself(small_openvino_bundle: Path) -> None:
     assert [port.any_name for port in model.outputs] == ["low_res_masks", "iou_predictions"]
 
 
+@pytest.mark.overnight
 @pytest.mark.slow
 def test_half_weights(
     small_checkpoint: Path, small_config: Path, small_openvino_bundle: Path, tmp_path: Path

@@ -112,6 +112,7 @@ class TestBuiltEngines:
             assert plain.layers["float32"] and "float16" not in plain.layers
             assert half.layers["float32"] and half.layers["float16"]
 
+    @pytest.mark.overnight
     @pytest.mark.slow
     def test_bfloat16(self, small_checkpoint: Path, small_config: Path, tmp_path: Path) -> None:
         folder = export(

@@ -20,6 +20,7 @@ class TestOpenVino(ExporterContract):
     format = "openvino"
 
 
+@pytest.mark.overnight
 @pytest.mark.slow
 # coremltools announces its own and NumPy's deprecations while it reads a program.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
