@@ -19,7 +19,7 @@ from samdeploy.bundle import Bundle
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name
 from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError, SamDeployError
-from samdeploy.families import class_of
+from samdeploy.opening import class_of
 from samdeploy.registry import RUNTIMES, availability
 from samdeploy.sam import SAM
 from samdeploy.yolo.names import is_yolo_name, why_no_yolo

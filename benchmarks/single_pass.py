@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.measure import NoPromptsError, Pixels
-from samdeploy.families import class_of
+from samdeploy.opening import class_of
 from samdeploy.session import RuntimeOptions
 from samdeploy.yolo.facade import YOLO
 

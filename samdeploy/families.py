@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from samdeploy.contracts import Contract, Specs, names_of
 from samdeploy.errors import BundleError, InputError
 from samdeploy.geometry import Size, Transform
 from samdeploy.graphs import SAM_CONTRACT
+from samdeploy.libraries import added
 from samdeploy.session import TensorSpec
 from samdeploy.yolo.graphs import FASTSAM_CONTRACT, YOLO_CONTRACT
 
@@ -110,15 +111,10 @@ _BUILT_IN = (
 )
 
 
-def _others() -> list[Family]:
-    """Those of other packages."""
-    return [point.load() for point in sorted(entry_points(group=GROUP))]
-
-
 @lru_cache
 def families() -> dict[str, Family]:
     """All of them by name: those of other packages first, SAM last."""
-    return {family.name: family for family in (*_others(), *_BUILT_IN)}
+    return {family.name: family for family in (*added(GROUP), *_BUILT_IN)}
 
 
 def family_named(name: str, source: object) -> Family:
@@ -143,25 +139,6 @@ def family_of_checkpoint(path: Path) -> Family:
         for family in families().values()
         if not family.recognises or resolve(family.recognises)(path)
     )
-
-
-def class_of(model: str | Path) -> type[Any]:
-    """The class that opens ``model``, a bundle folder, an ONNX file or anything else.
-
-    Raises:
-        BundleError: a bundle or an ONNX file that cannot be read, or a family that is not known.
-    """
-    from samdeploy.bundle import is_bundle, read_manifest  # which looks families up
-
-    path = Path(model)
-    if is_bundle(path):
-        family = family_named(read_manifest(path).family, path)
-    else:
-        opening = (each for each in families().values() if each.opens)
-        found = (each for each in opening if resolve(each.opens)(path))
-        family = next(found, None) or family_of_checkpoint(path)
-    opener: type[Any] = resolve(family.model)
-    return opener
 
 
 def contract_of(role: str, found: Specs) -> Contract:

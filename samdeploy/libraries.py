@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Any
 
 from samdeploy.errors import RuntimeUnavailableError
+from samdeploy.notices import notice
 from samdeploy.text import reason
 
 #: What importing a library may raise. A broken one raises anything: OSError of a missing .so,
@@ -30,6 +33,18 @@ def optional_library(what: str, install: str) -> Iterator[None]:
         raise RuntimeUnavailableError(
             f"{what} is not usable here ({reason(error)}); {run}{hint}."
         ) from error
+
+
+def added(group: str) -> list[Any]:
+    """What other packages added to a group of entry points. One that fails is left out, with a
+    notice: nothing that does without it ends because of it."""
+    found = []
+    for point in sorted(entry_points(group=group)):
+        try:
+            found.append(point.load())
+        except ANY_FAILURE as error:
+            notice("'%s' of %s is left out (%s); %s.", point.value, group, reason(error), _REPAIR)
+    return found
 
 
 def remedy(error: BaseException, install: str) -> str:

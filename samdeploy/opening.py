@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from samdeploy.bundle import Bundle, is_bundle
+from samdeploy.bundle import Bundle, is_bundle, read_manifest
 from samdeploy.bundle_files import sha256
 from samdeploy.checked import CheckedSession
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.contracts import Contract, Specs, fixed_shape
 from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
-from samdeploy.families import family_named, family_of_checkpoint
+from samdeploy.families import families, family_named, family_of_checkpoint, resolve
 from samdeploy.geometry import Size, Transform
 from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.options import changed, from_given
@@ -83,6 +83,23 @@ class OpenedModel:
     def close(self) -> None:
         for session in self.sessions.values():
             session.close()
+
+
+def class_of(model: str | Path) -> type[Any]:
+    """The class that opens ``model``, a bundle folder, an ONNX file or anything else.
+
+    Raises:
+        BundleError: a bundle or an ONNX file that cannot be read, or a family that is not known.
+    """
+    path = Path(model)
+    if is_bundle(path):
+        family = family_named(read_manifest(path).family, path)
+    else:
+        opening = (each for each in families().values() if each.opens)
+        found = (each for each in opening if resolve(each.opens)(path))
+        family = next(found, None) or family_of_checkpoint(path)
+    opener: type[Any] = resolve(family.model)
+    return opener
 
 
 def open_model(

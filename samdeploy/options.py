@@ -36,7 +36,7 @@ def from_given(owner: type[T], given: Mapping[str, Any], whose: str) -> T:
     """An ``owner`` with the options ``given``; ``whose`` it is says the sentence.
 
     Raises:
-        InputError: an option that it does not have and that is not at a default which means no.
+        InputError: an option that it does not have.
     """
     known = options_of(owner)
     for name, value in given.items():

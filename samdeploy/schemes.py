@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from samdeploy.errors import InputError
+from samdeploy.libraries import added
 from samdeploy.precision import ARITHMETIC, FP32
 
 
@@ -90,8 +90,7 @@ _ALSO = {"palette": "palette4"}
 @lru_cache
 def schemes() -> dict[str, Scheme]:
     """All of them by name, those of other packages first."""
-    others = [point.load() for point in sorted(entry_points(group="samdeploy.schemes"))]
-    return {scheme.name: scheme for scheme in (*others, *_BUILT_IN)}
+    return {scheme.name: scheme for scheme in (*added("samdeploy.schemes"), *_BUILT_IN)}
 
 
 def scheme_of(options: object) -> Scheme:

@@ -23,8 +23,8 @@ from samdeploy.bundle import (
 )
 from samdeploy.bundle_files import sha256
 from samdeploy.errors import BundleError, InputError
-from samdeploy.families import class_of
 from samdeploy.graphs import ALL_ROLES, DECODER
+from samdeploy.opening import class_of
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import samdeploy.families
+import samdeploy.libraries
 from samdeploy import SAM, YOLO, BundleError, InputError, export
 from samdeploy.bundle import Bundle, VerificationRecord
 from samdeploy.contracts import Contract
 from samdeploy.exporting.verify import verify_bundle
-from samdeploy.families import Family, class_of, dynamic, families, resolve
+from samdeploy.families import Family, dynamic, families, resolve
 from samdeploy.models import GraphModule, LoadedModel, ModelFacts
-from samdeploy.opening import open_graphs, own_runtime
+from samdeploy.opening import class_of, open_graphs, own_runtime
 from samdeploy.precision import FP32
 from samdeploy.schemes import gate
 from samdeploy.session import RuntimeOptions, Session, TensorSpec
@@ -140,7 +140,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None
 
     def change(there: bool) -> None:
         points = [EntryPoint("toy", f"{__name__}:TOY", "samdeploy.families")] * there
-        monkeypatch.setattr(samdeploy.families, "entry_points", lambda group: points)
+        monkeypatch.setattr(samdeploy.libraries, "entry_points", lambda group: points)
         families.cache_clear()
 
     change(True)

@@ -63,6 +63,7 @@ def test_every_runtime_of_an_app_is_collected(hook: dict[str, Any]) -> None:
     }
     assert left_out == {"torch", "mil", "fake"}
     assert "torch" in hook["excludedimports"]
+    assert {"samdeploy", "samdeploy.yolo.files"} <= set(hook["hiddenimports"])
 
 
 def test_entry_points_and_data_are_collected(hook: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ from samdeploy.exporting.scenes import Scene
 from samdeploy.runtimes import onnxruntime as module
 from samdeploy.session import Array, RuntimeOptions, Session
 
+pytestmark = pytest.mark.exporting
+
 Install = Callable[[str], None]
 
 

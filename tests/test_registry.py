@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from samdeploy import registry
+from samdeploy import libraries, registry
 from samdeploy.bundle import read_manifest
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
@@ -181,3 +181,13 @@ def test_one_broken_library_ends_nothing_else(
     monkeypatch.setattr(onnx_exporter.OnnxExporter, "export", write)
     made = export(checkpoint, output=tmp_path / "bundle")
     assert "libtbb.so.12" in read_manifest(made).verification.note
+
+
+@pytest.mark.parametrize("group", ["samdeploy.schemes", "samdeploy.families"])
+def test_a_broken_addition_is_left_out_and_named(
+    group: str, monkeypatch: pytest.MonkeyPatch, noticed: Callable[[], list[str]]
+) -> None:
+    points = [EntryPoint("theirs", "no_such_package:THEIRS", group)]
+    monkeypatch.setattr(libraries, "entry_points", lambda group: points)
+    assert libraries.added(group) == []
+    assert "'no_such_package:THEIRS' of " + group + " is left out" in noticed()[0]

@@ -27,6 +27,8 @@ from samdeploy.runtimes.tensorrt_library import building_library
 from samdeploy.session import Array, RuntimeOptions, Session
 from tests.contract.emulated_gpu import CONTEXT, Emulation, Engine, RuntimeCache
 
+pytestmark = pytest.mark.exporting
+
 Open = Callable[..., Session]
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version as installed_version
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -22,7 +21,7 @@ from samdeploy.bundle import is_bundle, read_manifest
 from samdeploy.cli.annotate import annotate_command
 from samdeploy.cli.benchmark import add_commands
 from samdeploy.cli.console import print_json, run, say, steps
-from samdeploy.cli.fields import takes_options, takes_whole_image
+from samdeploy.cli.fields import names_of, takes_options, takes_whole_image
 from samdeploy.cli.options import (
     BitDepth,
     Config,
@@ -40,13 +39,13 @@ from samdeploy.cli.options import (
 )
 from samdeploy.cli.predict_files import LeftOut, Result, check_apart, output_folder, predict_files
 from samdeploy.cli.verification_table import verification_table
-from samdeploy.cli.words import keys_of, load_masks, parse_numbers, value_of
-from samdeploy.errors import InputError, SamDeployError
+from samdeploy.cli.words import HELP, keys_of, load_masks, parse_numbers, value_of
+from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.exporting.options import all_options
 from samdeploy.exporting.pipeline import export as export_bundle
 from samdeploy.exporting.verify import verify_bundle
-from samdeploy.families import class_of
 from samdeploy.image_options import ImageOptions
+from samdeploy.opening import class_of
 from samdeploy.options import options_of
 from samdeploy.precision import FP32
 from samdeploy.processor import arithmetic
@@ -350,9 +349,14 @@ def exporter_options(words: Sequence[str]) -> type[ExportOptions]:
     Raises:
         InputError: ``words`` ask what only another exporter can be asked.
     """
-    exporter = load_exporter(value_of("format", words) or DEFAULT_FORMAT)
-    own = options_of(exporter.Options).keys() | signature(export).parameters.keys()
-    others = keys_of(words) - own
+    try:
+        exporter = load_exporter(value_of("format", words) or DEFAULT_FORMAT)
+    except RuntimeUnavailableError:
+        if HELP.isdisjoint(words):
+            raise
+        return ExportOptions
+    # Looking at all exporters takes seconds: only for a key that nobody here knows.
+    others = keys_of(words) - options_of(exporter.Options).keys() - names_of(export)
     if others:
         elsewhere = {name for options in all_options() for name in options_of(options)}
         for name in sorted(others & elsewhere):

@@ -67,6 +67,15 @@ def takes_whole_image(command: Command) -> Command:
     return _with_options(command, "whole_image", options)
 
 
+def names_of(command: Command) -> set[str]:
+    """Names of the options that ``command`` itself declares."""
+    hints = get_type_hints(command, include_extras=True).values()
+    declared = (info for hint in hints for info in getattr(hint, "__metadata__", ()))
+    # In an annotation, Typer keeps the first name where a default would be.
+    names = (name for info in declared for name in (info.default, *(info.param_decls or ())))
+    return {name.partition("/")[0].removeprefix("--") for name in names}
+
+
 def _with_options(command: Command, into: str, options: Mapping[str, _Option]) -> Command:
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []

@@ -6,9 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from samdeploy.precision import ARITHMETIC
-from samdeploy.whole_image.settings import WholeImageSettings
-
 
 def option(*names: str, help: str) -> Any:
     return typer.Option(*(f"--{name}" for name in names), help=help)
@@ -18,23 +15,11 @@ def flag(name: str, help: str) -> Any:
     return typer.Option(f"--{name}/--no-{name}", help=help)
 
 
-def setting(*names: str, help: str) -> Any:
-    """An option of whole-image mode; left out, it is ``None`` and the default holds."""
-    default = getattr(WholeImageSettings, names[0])
-    shown = f"{default:.4g}" if isinstance(default, float) else default
-    return typer.Option(*(f"--{name}" for name in names), help=f"{help} [default: {shown}]")
-
-
 Model = Annotated[str, option("model", help="bundle folder, checkpoint file or known name")]
 Device = Annotated[str, option("device", help="auto, cpu, cuda, ...")]
 Runtime = Annotated[str | None, option("runtime", help="default: what the bundle was made for")]
-Threads = Annotated[int | None, option("threads", help="CPU threads of one inference")]
 Imgsz = Annotated[int | None, option("imgsz", help="input side in pixels (checkpoints only)")]
 Config = Annotated[str | None, option("config", help="JSON with architecture details")]
-Precision = Annotated[
-    str | None,
-    option("precision", help=f"{', '.join(ARITHMETIC)}; default: verified and, if so, tuned"),
-]
 Tolerance = Annotated[float | None, option("tolerance", help="smallest mean mask IoU")]
 Trust = Annotated[
     bool, flag("trust", help="load an Ultralytics checkpoint, which executes code of the file")

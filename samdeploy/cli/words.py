@@ -16,6 +16,8 @@ from samdeploy.images import load_image
 from samdeploy.text import shortened, shown, suggestion
 
 _KEY = re.compile(r"(?P<dashes>--)?(?P<name>[A-Za-z][\w-]*)(?:=(?P<value>.*))?", re.DOTALL)
+#: Words that ask for help.
+HELP = frozenset({"--help", "-h"})
 _TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
     ("false", "0", "no", "off"), False
 )
@@ -59,7 +61,7 @@ def rewrite(arguments: list[str], commands: Mapping[str, Keys]) -> list[str]:
     given: dict[str, str] = {}
     while words:
         word = words.pop(0)
-        if word in ("--help", "-h"):
+        if word in HELP:
             return [command, "--help"]
         found = _KEY.fullmatch(word)
         if found is None or not (found["dashes"] or found["value"] is not None):

@@ -17,6 +17,8 @@ from samdeploy.yolo.metadata import YoloFacts
 from tests.annotation.conftest import box_of
 from tests.yolo.conftest import Stored, answering, write_onnx
 
+pytestmark = pytest.mark.exporting
+
 SIZE = (192, 256)
 FACTS = YoloFacts(DETECTOR, {0: "cup", 1: "plate", 2: "spoon"}, 32, (192, 256))
 

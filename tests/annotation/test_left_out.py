@@ -19,6 +19,8 @@ from samdeploy.annotation.worker import Worker
 from samdeploy.detections import Detections
 from tests.annotation.conftest import Folder, tree
 
+pytestmark = pytest.mark.exporting
+
 
 def fail_for(name: str, error: Exception, method: Any) -> Any:
     """``method``, but with ``error`` for the image called ``name``."""

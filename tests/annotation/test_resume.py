@@ -16,6 +16,8 @@ from PIL import Image
 from samdeploy import SAM, auto_annotate
 from tests.annotation.conftest import Folder, labels, tree
 
+pytestmark = pytest.mark.exporting
+
 
 def correct_boxes(folder: Folder) -> str:
     (folder.given / "s1.txt").write_text("3 0.7 0.325 0.3 0.35\n")

@@ -26,6 +26,8 @@ from samdeploy.annotation.work import Work
 from samdeploy.annotation.worker import Worker
 from tests.annotation.conftest import Folder, box_of, labels, make_folder, tree
 
+pytestmark = pytest.mark.exporting
+
 
 class TestDefaults:
     def test_labels_beside_the_images(self, run: Callable[..., Any], folder: Folder) -> None:

@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from samdeploy.benchmarks.arithmetic import count_flops, operator_seconds, peak_flops
 from samdeploy.session import RuntimeOptions
 
+pytestmark = pytest.mark.exporting
+
 
 def save(folder: Path, node: onnx.NodeProto, shape: list[int | str], *weight: int) -> Path:
     graph = helper.make_graph(

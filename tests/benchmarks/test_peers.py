@@ -21,6 +21,8 @@ from samdeploy.benchmarks.peer_registry import PEERS
 from samdeploy.benchmarks.processes import TUNED_MALLOC, MeasurementError, measure_in_process
 from samdeploy.benchmarks.workbench import Settings, workbench
 
+pytestmark = pytest.mark.exporting
+
 
 def test_every_peer_says_what_it_needs() -> None:
     for peer in PEERS.values():

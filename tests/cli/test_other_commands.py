@@ -18,9 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from samdeploy import __version__, registry
 from samdeploy.bundle import VerificationRecord
+from samdeploy.cli import app
+from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.exporting import verify_sam
 from samdeploy.processor import INSTRUCTIONS
 from samdeploy.runtimes.onnxruntime import PROVIDERS
+from samdeploy.session import ExportOptions
 
 pytestmark = pytest.mark.exporting
 
@@ -240,3 +243,21 @@ class TestCommand:
         outcome = cli("formats")
         assert outcome.code == 1
         assert outcome.err == "error: unexpected ZeroDivisionError: division by zero\n"
+
+
+def test_options_of_all_formats_are_looked_at_for_unknown_keys_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "all_options", pytest.fail)
+    words = ["export", "model=a.pt", "half=True", "json=True", "no_simplify", "verify=off"]
+    assert app.exporter_options(words) is registry.load_exporter("onnx").Options
+
+
+def test_help_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise RuntimeUnavailableError(name)
+
+    monkeypatch.setattr(app, "load_exporter", missing)
+    assert app.exporter_options(["export", "format=coreml", "--help"]) is ExportOptions
+    with pytest.raises(RuntimeUnavailableError):
+        app.exporter_options(["export", "format=coreml"])

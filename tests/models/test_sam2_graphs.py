@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from samdeploy.models.sam2 import Sam2, Sam2Decoder, Sam2Encoder, load_sam2
 from samdeploy.models.sam2.restructured import Sam2MaskHead, Sam2Prepare, Sam2Scorer
 
+pytestmark = pytest.mark.exporting
+
 PROMPTS = {"point_coords": {0: "prompts", 1: "points"}, "point_labels": {0: "prompts", 1: "points"}}
 IMAGE = ["image_embeddings", "high_res_feats_0", "high_res_feats_1"]
 PREPARED = ["image_keys", "image_values", "image_norms"]

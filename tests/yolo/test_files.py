@@ -25,7 +25,7 @@ from samdeploy.bundle import (
 from samdeploy.cli.app import main
 from samdeploy.exporting.verify import check
 from samdeploy.exporting.verify_yolo import verify_yolo
-from samdeploy.families import class_of
+from samdeploy.opening import class_of
 from samdeploy.session import Session
 from samdeploy.yolo.detector import open_detector
 from tests.yolo.conftest import Answering, Stored, read_stored, write_onnx

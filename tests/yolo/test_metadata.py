@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from samdeploy import YOLO, BundleError, InputError
-from samdeploy.families import class_of
+from samdeploy.opening import class_of
 from samdeploy.yolo.metadata import YoloFacts, read_onnx_facts, read_onnx_metadata
 
 WRITTEN = {
