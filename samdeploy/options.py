@@ -7,11 +7,13 @@ another package is an option like ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from itertools import chain
 from typing import Any, TypeVar
 
 from samdeploy.errors import InputError
+from samdeploy.text import suggestion
 
 T = TypeVar("T")
 
@@ -32,17 +34,29 @@ def options_of(owner: type[Any]) -> dict[str, Field[Any]]:
     return {each.name: each for each in fields(owner) if "help" in each.metadata}
 
 
-def from_given(owner: type[T], given: Mapping[str, Any], whose: str) -> T:
+def from_given(
+    owner: type[T], given: Mapping[str, Any], whose: str, others: Iterable[type[Any]] = ()
+) -> T:
     """An ``owner`` with the options ``given``; ``whose`` it is says the sentence.
+
+    Args:
+        others: owners that might have been meant, looked at only for an option that ``owner`` does
+            not have. What is at its default for one of them asks for nothing and is let be.
 
     Raises:
         InputError: an option that it does not have.
     """
-    known = options_of(owner)
-    for name, value in given.items():
-        if name not in known:
+    own = options_of(owner)
+    foreign = {name: value for name, value in given.items() if name not in own}
+    theirs = [options_of(other) for other in others] if foreign else []
+    for name, value in foreign.items():
+        defaults = [options[name].default for options in theirs if name in options]
+        if theirs and not defaults:
+            known = dict.fromkeys(chain(own, *theirs))
+            raise InputError(f"unknown option '{name}'; {suggestion(name, known)}")
+        if not any(bool(value == default) for default in defaults):
             raise InputError(f"{name}={value}; {whose} has no use for it, leave it out.")
-    return owner(**given)
+    return owner(**{name: value for name, value in given.items() if name in own})
 
 
 def changed(options: Any) -> dict[str, Any]:

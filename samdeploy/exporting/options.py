@@ -11,10 +11,9 @@ from typing import Any
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.calibration import check_data
 from samdeploy.limits import whole
-from samdeploy.options import from_given, option, options_of
+from samdeploy.options import from_given, option
 from samdeploy.registry import exporter_names, load_exporter
 from samdeploy.session import MOST_POINTS, MOST_PROMPTS, Exporter, ExportOptions
-from samdeploy.text import suggestion
 
 
 @dataclass(frozen=True)
@@ -83,33 +82,12 @@ class PromptLimits(ExportOptions):
 
 
 def chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> ExportOptions:
-    """``given`` as the exporter's own options. What is at its default for another exporter asks for
-    nothing and is let be.
+    """``given`` as the exporter's own options; see :func:`samdeploy.options.from_given`.
 
     Raises:
         InputError: an option that the exporter does not have, or a value out of range.
     """
-    own = options_of(exporter.Options)
-    kept = {}
-    for name, value in given.items():
-        if name in own or not _asks_nothing(name, value):
-            kept[name] = value
-    return from_given(exporter.Options, kept, f"format={exporter.name}")
-
-
-def _asks_nothing(name: str, value: Any) -> bool:
-    """Whether it is the default of the option ``name`` of some exporter.
-
-    Raises:
-        InputError: no exporter has such an option.
-    """
-    known: dict[str, Any] = {}
-    for options in all_options():
-        for each in options_of(options).values():
-            known.setdefault(each.name, each.default)
-    if name not in known:
-        raise InputError(f"unknown option '{name}'; {suggestion(name, known)}")
-    return bool(value == known[name])
+    return from_given(exporter.Options, given, f"format={exporter.name}", all_options())
 
 
 def all_options() -> Iterator[type[ExportOptions]]:

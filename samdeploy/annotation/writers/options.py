@@ -8,7 +8,7 @@ from typing import Any
 
 from samdeploy.annotation.writers import find_writer, writer_names
 from samdeploy.errors import RuntimeUnavailableError
-from samdeploy.options import from_given, options_of
+from samdeploy.options import from_given
 
 
 def all_options(first: str | None = None) -> Iterator[type[Any]]:
@@ -19,22 +19,9 @@ def all_options(first: str | None = None) -> Iterator[type[Any]]:
 
 
 def chosen_options(format: str, given: Mapping[str, Any]) -> Any:
-    """``given`` as the format's own options. What is at its default for another format asks for
-    nothing and is let be.
+    """``given`` as the format's own options; see :func:`samdeploy.options.from_given`.
 
     Raises:
         InputError: an option that the format does not have, or a value out of range.
     """
-    options = find_writer(format).Options
-    own = options_of(options)
-    kept = {
-        name: value
-        for name, value in given.items()
-        if name in own or not _asks_nothing(name, value)
-    }
-    return from_given(options, kept, f"format={format}")
-
-
-def _asks_nothing(name: str, value: Any) -> bool:
-    found = (options_of(options).get(name) for options in all_options())
-    return any(bool(each.default == value) for each in found if each is not None)
+    return from_given(find_writer(format).Options, given, f"format={format}", all_options())
