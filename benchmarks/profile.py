@@ -33,10 +33,10 @@ from samdeploy.bundle import Bundle
 from samdeploy.checked import CheckedSession
 from samdeploy.contracts import fixed_shape
 from samdeploy.exporting.pipeline import export
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.graphs import ENCODER, MASK_HEAD, PREPARE, SCORER, numbers
 from samdeploy.opening import OpenedModel, open_model
 from samdeploy.sam import SAM
+from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions, Session, TensorSpec
 
 #: Graphs of whole-image mode and the prompts of one call of each.

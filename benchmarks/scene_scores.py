@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.embedding import Embedding
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.masks.postprocess import pairwise_iou
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
+from samdeploy.scenes import generate_scene
 
 Bools = NDArray[np.bool_]
 

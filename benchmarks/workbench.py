@@ -35,8 +35,8 @@ from samdeploy.benchmarks.weights import DESCRIPTION, random_checkpoint
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError
 from samdeploy.exporting.metrics import mask_iou
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.images import load_image
+from samdeploy.scenes import generate_scene
 from samdeploy.whole_image.settings import WholeImageSettings
 
 Say = Callable[[str], None]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samdeploy.exporting.pipeline import export
-from samdeploy.exporting.scenes import Scene, generate_scene
+from samdeploy.scenes import Scene, generate_scene
 
 _GOLDEN = Path(__file__).parent / "golden"
 

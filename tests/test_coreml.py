@@ -20,11 +20,11 @@ from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.exporting.pipeline import export
-from samdeploy.exporting.scenes import Scene
 from samdeploy.exporting.verify import verify_bundle
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER
 from samdeploy.registry import load_runtime
 from samdeploy.runtimes import coreml, mil
+from samdeploy.scenes import Scene
 from samdeploy.session import RuntimeOptions
 from tests.conftest import ExportOnce
 

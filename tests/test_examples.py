@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 
 pytestmark = pytest.mark.exporting
 

@@ -21,8 +21,8 @@ from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from samdeploy import SAM
 from samdeploy.cuda_driver import Gpu
 from samdeploy.errors import InputError, RuntimeUnavailableError
-from samdeploy.exporting.scenes import Scene
 from samdeploy.runtimes import onnxruntime as module
+from samdeploy.scenes import Scene
 from samdeploy.session import Array, RuntimeOptions, Session
 
 pytestmark = pytest.mark.exporting

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.masks.polygons import Polygon, mask_to_polygons, ring_area
+from samdeploy.scenes import generate_scene
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 

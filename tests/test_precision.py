@@ -33,13 +33,13 @@ from samdeploy.exporting.options import (
     WeightsOnlyOptions,
 )
 from samdeploy.exporting.pipeline import export
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.exporting.verify import check
 from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule, ModelFacts, graph_modules
 from samdeploy.models.load import load_sam
 from samdeploy.models.sensitivity import sensitivity
 from samdeploy.registry import load_exporter, load_runtime
+from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions, Session
 
 pytestmark = pytest.mark.exporting

@@ -15,7 +15,7 @@ from PIL import Image
 
 import samdeploy
 from samdeploy import registry
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 
 pytestmark = pytest.mark.exporting
 

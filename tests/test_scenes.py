@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samdeploy.exporting.scenes import Scene, generate_scene
+from samdeploy.scenes import Scene, generate_scene
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from samdeploy import SAM, Embedding
 from samdeploy.bundle import Bundle
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 from samdeploy.schemes import scheme_named
 
 STORED = Path(__file__).parent / "golden/bundle_v1"

@@ -33,7 +33,6 @@ from samdeploy.exporters.passes.onnx_half import to_half
 from samdeploy.exporters.passes.onnx_int8 import to_int8
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.pipeline import export
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.geometry import Transform
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, PREPARE, ROLES, SAM_CONTRACT, SCORER
@@ -42,6 +41,7 @@ from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, load_runtime
 from samdeploy.runtimes.tensorrt_library import TensorRt, TensorRtRtx, logger
 from samdeploy.runtimes.tensorrt_sidecar import Sidecar, read_sidecar
+from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions
 from tests.conftest import ExportOnce
 from tests.contract.emulated_gpu import Driver, Emulation

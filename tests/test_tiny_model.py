@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from samdeploy.benchmarks.scene_scores import score_prompts, score_whole_image
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.models.load import load_sam
 from samdeploy.sam import SAM
+from samdeploy.scenes import generate_scene
 
 ASSET = files("samdeploy.assets") / "sam_tiny.pt"
 CARD = (Path(__file__).parents[1] / "docs/model-cards/sam_tiny.md").read_text()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from samdeploy.errors import InputError
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.masks.yolo_labels import mask_to_yolo_line, read_yolo_boxes
+from samdeploy.scenes import generate_scene
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 

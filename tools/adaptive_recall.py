@@ -17,8 +17,8 @@ import numpy as np
 
 from samdeploy import SAM
 from samdeploy.benchmarks.scene_scores import FOUND_IOU, LARGE_SHARE
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.masks.postprocess import pairwise_iou
+from samdeploy.scenes import generate_scene
 
 MODES = ("grid", "adaptive")
 FIRST_SEED = 3000

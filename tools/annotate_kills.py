@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 import samdeploy
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 
 
 def main() -> None:

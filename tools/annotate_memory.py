@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from samdeploy import auto_annotate
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 
 LIMIT = 4000  # bytes per image
 SIDE = 64  # pixels

@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "yolo"))
 from samdeploy import SAM, auto_annotate, export
 from samdeploy.benchmarks.weights import random_checkpoint
 from samdeploy.checked import CheckedSession
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.graphs import MASK_HEAD, SCORER
 from samdeploy.opening import open_model
+from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions, Session
 from samdeploy.yolo.detector import open_detector
 

@@ -27,7 +27,6 @@ from precision_table import SCENES, side
 from samdeploy.bundle import Bundle
 from samdeploy.checked import CheckedSession
 from samdeploy.exporting.pipeline import export
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.exporting.verify_whole_image import masks_kept
 from samdeploy.graphs import ALL_ROLES
@@ -35,6 +34,7 @@ from samdeploy.opening import OpenedModel, open_graphs, open_model
 from samdeploy.precision import FP32
 from samdeploy.registry import RUNTIMES, availability
 from samdeploy.sam import SAM
+from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
 
 ROUNDS = 9

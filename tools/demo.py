@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from samdeploy.cli.app import main
-from samdeploy.exporting.scenes import Scene, generate_scene
+from samdeploy.scenes import Scene, generate_scene
 
 FOLDER = Path("runs/demo")
 SEED, SIZE = 11, (480, 640)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy import SAM
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.masks.postprocess import pairwise_iou
+from samdeploy.scenes import generate_scene
 
 _SAME = 0.95
 

@@ -230,8 +230,8 @@ def measure(name: str, folder: Path, given: dict[str, str], left: Callable[[], f
     from samdeploy.benchmarks.weights import random_checkpoint
     from samdeploy.checkpoints import TINY, resolve_checkpoint
     from samdeploy.exporting.pipeline import export
-    from samdeploy.exporting.scenes import generate_scene
     from samdeploy.models.load import load_sam
+    from samdeploy.scenes import generate_scene
 
     device, points = given["device"], int(given["points"])
     size = SIZE if name != TINY else (SIZE[0] // 4, SIZE[1] // 4)

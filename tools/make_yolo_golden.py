@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "yolo"))
 import ultralytics_models as peer
 
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 from samdeploy.yolo.letterbox import Letterbox
 
 OBJECT = {0: "object"}

@@ -26,12 +26,12 @@ from samdeploy.bundle import Bundle
 from samdeploy.engine import Engine
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.pipeline import export
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.exporting.verify_whole_image import Side, masks_kept
 from samdeploy.graphs import ENCODER
 from samdeploy.opening import OpenedModel, open_graphs, open_model
 from samdeploy.options import options_of
 from samdeploy.registry import load_exporter
+from samdeploy.scenes import generate_scene
 from samdeploy.schemes import schemes
 from samdeploy.session import RuntimeOptions
 

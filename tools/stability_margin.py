@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.engine import Engine
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.masks.postprocess import stability_scores
 from samdeploy.opening import open_model
+from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
 from samdeploy.table import format_table
 from samdeploy.whole_image.generate import grid_prompts

@@ -19,7 +19,7 @@ from samdeploy.constants import (
     LABEL_FOREGROUND,
     LABEL_PADDING,
 )
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 
 SIZE = 256
 LOW_RES = SIZE // 4

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.images import load_image
 from samdeploy.preprocess import preprocess
+from samdeploy.scenes import generate_scene
 from samdeploy.session import Array
 from samdeploy.sources import is_video, list_sources
 

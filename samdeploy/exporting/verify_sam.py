@@ -21,13 +21,13 @@ from samdeploy.contracts import fixed_shape
 from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.exporting.metrics import Floats, finite, mask_iou, relative_error
-from samdeploy.exporting.scenes import Scene, generate_scene
 from samdeploy.exporting.verify_whole_image import masks_kept
 from samdeploy.geometry import Size, Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES, SCORER
 from samdeploy.precision import FP32
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
+from samdeploy.scenes import Scene, generate_scene
 from samdeploy.schemes import gate
 from samdeploy.session import Session
 

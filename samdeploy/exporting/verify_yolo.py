@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from samdeploy.bundle import VerificationRecord
 from samdeploy.contracts import spec_of
 from samdeploy.exporting.metrics import Floats, finite, mask_iou, relative_error
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.precision import FP32
+from samdeploy.scenes import generate_scene
 from samdeploy.schemes import gate
 from samdeploy.session import Array, Session
 from samdeploy.yolo.letterbox import Letterbox

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from samdeploy import SAM, auto_annotate
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 from tests.cli.conftest import cli as cli
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from samdeploy import InputError, auto_annotate
-from samdeploy.exporting.scenes import Scene, generate_scene
+from samdeploy.scenes import Scene, generate_scene
 from samdeploy.yolo.graphs import DETECTOR
 from samdeploy.yolo.metadata import YoloFacts
 from tests.annotation.conftest import box_of

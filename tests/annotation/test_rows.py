@@ -10,9 +10,9 @@ import pytest
 from samdeploy import InputError
 from samdeploy.annotation.row_layout import find_layout
 from samdeploy.annotation.yolo_folder import YoloLabels
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.masks.polygons import mask_to_polygons
 from samdeploy.masks.yolo_labels import Layout, mask_to_yolo_line
+from samdeploy.scenes import generate_scene
 
 BOX = [0.26, 0.40, 0.28, 0.40]
 

@@ -10,11 +10,11 @@ import pytest
 
 from samdeploy.benchmarks.substitution import SETTINGS, SubstitutedSession, Substitution
 from samdeploy.checked import CheckedSession
-from samdeploy.exporting.scenes import Scene
 from samdeploy.geometry import Transform
 from samdeploy.masks.postprocess import mask_boxes
 from samdeploy.opening import open_model
 from samdeploy.sam import SAM
+from samdeploy.scenes import Scene
 from samdeploy.whole_image.grids import make_crops
 from samdeploy.whole_image.settings import WholeImageSettings
 from samdeploy.whole_image.upscaling import Upscaler

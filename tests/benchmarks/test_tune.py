@@ -23,9 +23,9 @@ from samdeploy.benchmarks.plots import scatter_chart
 from samdeploy.benchmarks.tune import _Search
 from samdeploy.bundle import read_manifest
 from samdeploy.cli.app import main
-from samdeploy.exporting.scenes import Scene
 from samdeploy.graphs import ENCODER
 from samdeploy.opening import open_model
+from samdeploy.scenes import Scene
 from samdeploy.session import RuntimeOptions
 from samdeploy.tuning import TUNING, Row, Tuning, machine, read_tuning
 from tests.cli.conftest import Cli, cli, done  # noqa: F401

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samdeploy import SAM
-from samdeploy.exporting.scenes import Scene
 from samdeploy.masks.rle import Rle
+from samdeploy.scenes import Scene
 
 pytestmark = pytest.mark.exporting
 

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from samdeploy.checked import CheckedSession
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, TensorSpec
 from samdeploy.yolo.metadata import YoloFacts
 from samdeploy.yolo.model import YoloModel

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from samdeploy import YOLO, CheckpointError, FastSAM, InputError, export
 from samdeploy.bundle import Bundle
-from samdeploy.exporting.scenes import generate_scene
 from samdeploy.opening import class_of
+from samdeploy.scenes import generate_scene
 from samdeploy.yolo.letterbox import Letterbox
 from samdeploy.yolo.metadata import read_onnx_facts
 

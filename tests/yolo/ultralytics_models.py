@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from samdeploy.exporting.scenes import generate_scene
+from samdeploy.scenes import generate_scene
 
 # No packages installed on the side, no look at the network.
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")

@@ -30,14 +30,14 @@ def generate_scene(seed: int, size: int | tuple[int, int] = 256) -> Scene:
     """The scene of ``seed``; ``size`` is the side, or (height, width), in pixels."""
     height, width = (size, size) if isinstance(size, int) else size
     rng = np.random.Generator(np.random.PCG64(seed))
-    image = _texture(rng, height, width, _colour(rng))
+    image = texture(rng, height, width, random_colour(rng))
     labels = np.zeros((height, width), np.int32)
     for label in range(1, int(rng.integers(4, 13)) + 1):
         shape = _shape(rng, height, width)
         area = int(shape.sum())
         if not area:
             continue
-        fill = _texture(rng, height, width, _contrasting(rng, image[shape].mean(axis=0)))
+        fill = texture(rng, height, width, contrasting(rng, image[shape].mean(axis=0)))
         if rng.random() < 0.3:
             _cast_shadow(rng, image, shape)
         image[shape] = fill[shape]
@@ -51,20 +51,22 @@ def generate_scene(seed: int, size: int | tuple[int, int] = 256) -> Scene:
     return Scene(np.clip(noisy, 0, 255).astype(np.uint8), masks)
 
 
-def _colour(rng: np.random.Generator) -> NDArray[np.float32]:
+def random_colour(rng: np.random.Generator) -> NDArray[np.float32]:
+    """A colour ``[3]``, RGB from 0 to 255."""
     return np.asarray(rng.uniform(15, 240, 3), np.float32)
 
 
-def _contrasting(rng: np.random.Generator, behind: NDArray[np.float32]) -> NDArray[np.float32]:
-    colour = _colour(rng)
+def contrasting(rng: np.random.Generator, behind: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A colour ``[3]`` that stands out from the colour ``behind``."""
+    colour = random_colour(rng)
     for _ in range(12):
         if np.linalg.norm(colour - behind) >= _MIN_CONTRAST:
             break
-        colour = _colour(rng)
+        colour = random_colour(rng)
     return colour
 
 
-def _texture(
+def texture(
     rng: np.random.Generator, height: int, width: int, colour: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """A float32 ``[H, W, 3]`` fill around ``colour``."""
@@ -113,6 +115,14 @@ def _shape(rng: np.random.Generator, height: int, width: int) -> NDArray[np.bool
     # One shape in seven is small, the rest are spread evenly over the orders of size.
     least, most = (0.025, 0.055) if rng.random() < 1 / 7 else (0.055, 0.3)
     radius = side * float(np.exp(rng.uniform(np.log(least), np.log(most))))
+    return silhouette(rng, height, width, centre, radius)
+
+
+def silhouette(
+    rng: np.random.Generator, height: int, width: int, centre: NDArray[np.float64], radius: float
+) -> NDArray[np.bool_]:
+    """A random shape as a mask ``[height, width]``; ``centre`` (x, y) and ``radius``, about half
+    its extent, are in pixels."""
     kind = rng.choice(7, p=[0.2, 0.16, 0.16, 0.1, 0.16, 0.1, 0.12])
     mask = np.zeros((height, width), np.uint8)
     if kind == 0:
