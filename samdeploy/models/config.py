@@ -15,6 +15,8 @@ from samdeploy.errors import CheckpointError
 from samdeploy.text import shown
 
 _T = TypeVar("_T", bound=Any)
+#: Of SAM, or of a model that is SAM with a part of its own.
+ConfigT = TypeVar("ConfigT", bound="SamConfig")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class SamConfig:
             mapping["tiny_vit"] = mapping.pop("image_encoder")
         return mapping
 
-    def with_image_size(self, size: int) -> SamConfig:
+    def with_image_size(self: ConfigT, size: int) -> ConfigT:
         return replace(self, image_encoder=replace(self.image_encoder, img_size=size))
 
 
@@ -126,7 +128,10 @@ PUBLISHED = {
     "mobile_sam": SamConfig(TinyVitConfig()),
 }
 
-_KINDS = {tuple: "a list of whole numbers", int: "a whole number", float: "a number"}
+_KINDS = {
+    tuple: "a list of whole numbers", int: "a whole number", float: "a number",
+    bool: "true or false",
+}  # fmt: skip
 
 # Arguments of the official constructors that repeat another number, or matter in training only.
 _REDUNDANT = {
@@ -135,7 +140,7 @@ _REDUNDANT = {
 }  # fmt: skip
 
 
-def merge(config: SamConfig, mapping: Mapping[str, Any]) -> SamConfig:
+def merge(config: ConfigT, mapping: Mapping[str, Any]) -> ConfigT:
     """``config`` with the values that ``mapping`` gives; an unknown name inside a section is an
     error, other top-level entries (notes, pixel statistics) are not read."""
     encoder = config.image_encoder

@@ -38,7 +38,13 @@ def infer_config(state: StateDict, overrides: Mapping[str, Any] | None = None) -
         CheckpointError: a tensor that the inference needs is missing or has an impossible shape, or
             the numbers are of no model that can be built.
     """
-    overrides = overrides or {}
+    config = merge(told_by_shapes(state, overrides or {}), overrides or {})
+    check_config(config, len(state))
+    return config
+
+
+def told_by_shapes(state: StateDict, overrides: Mapping[str, Any]) -> SamConfig:
+    """What the tensors tell; ``overrides`` has to give what they do not, and is not merged yet."""
     if "image_encoder.pos_embed" in state:
         encoder: VitConfig | TinyVitConfig = _vit(state, overrides)
     elif "image_encoder.patch_embed.seq.0.c.weight" in state:
@@ -49,10 +55,7 @@ def infer_config(state: StateDict, overrides: Mapping[str, Any] | None = None) -
             "'image_encoder.patch_embed.seq.0.c.weight' (MobileSAM); expected the weights of a "
             "Segment Anything model."
         )
-    config = SamConfig(encoder, prompt_encoder_config(state), mask_decoder_config(state))
-    config = merge(config, overrides)
-    check_config(config, len(state))
-    return config
+    return SamConfig(encoder, prompt_encoder_config(state), mask_decoder_config(state))
 
 
 def stored_image_size(state: StateDict) -> int | None:

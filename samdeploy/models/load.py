@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 from samdeploy.errors import CheckpointError, InputError
 from samdeploy.models.checkpoint_file import file_size, read_content, refusing
-from samdeploy.models.config import SamConfig
+from samdeploy.models.config import ConfigT, SamConfig
 from samdeploy.models.graph_modules import graph_modules
 from samdeploy.models.infer import infer_config, stored_image_size
 from samdeploy.models.limits import check_names
@@ -25,6 +25,8 @@ from samdeploy.models.sensitivity import encoder_layers, sensitivity
 from samdeploy.models.state_names import find_state
 from samdeploy.text import shown
 from samdeploy.whole_image.settings import WholeImageSettings
+
+_SamT = TypeVar("_SamT", bound=Sam)
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Of batch norms in training; inference does not read it.
@@ -74,25 +76,43 @@ def load_sam(
         CheckpointError: not a readable checkpoint, or a key is missing, extra or mis-shaped.
         InputError: no encoder can have an input of ``imgsz`` pixels.
     """
-    path = Path(path)
+    return load_as(Sam, infer_config, Path(path), config, imgsz)
+
+
+def load_as(
+    model: Callable[[ConfigT], _SamT],
+    infer: Callable[[Mapping[str, Tensor], Mapping[str, Any]], ConfigT],
+    path: Path,
+    config: Mapping[str, Any] | str | Path | None,
+    imgsz: int | None,
+) -> _SamT:
+    """A ``model`` of what ``infer`` says of the weights and the configuration, see
+    :func:`load_sam`."""
     state, own_config = read_checkpoint(path)
     given = read_config(config)
     check_names(given)
     with refusing(path):
-        sam_config = infer_config(state, combine(own_config, given))
-        wanted = sam_config.image_size if imgsz is None else imgsz
-        sam_config = sam_config.with_image_size(stored_image_size(state) or sam_config.image_size)
-        if wanted != sam_config.image_size:
-            sam_config, state = resize_positions(sam_config, state, wanted)
-        return build_sam(sam_config, state)
+        found = infer(state, combine(own_config, given))
+        wanted = found.image_size if imgsz is None else imgsz
+        found = found.with_image_size(stored_image_size(state) or found.image_size)
+        if wanted != found.image_size:
+            found, state = resize_positions(found, state, wanted)
+        return build_as(model, found, state)
 
 
 def build_sam(config: SamConfig, state: Mapping[str, Tensor]) -> Sam:
     """A :class:`Sam` holding ``state``; every key must be there with its shape, and no other."""
+    return build_as(Sam, config, state)
+
+
+def build_as(
+    model: Callable[[ConfigT], _SamT], config: ConfigT, state: Mapping[str, Tensor]
+) -> _SamT:
+    """A ``model``, see :func:`build_sam`."""
     with torch.device("meta"):
-        sam = Sam(config)
+        sam = model(config)
     check_keys({k: tuple(v.shape) for k, v in sam.state_dict().items()}, state)
-    sam = Sam(config)
+    sam = model(config)
     sam.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return sam.eval().requires_grad_(False)
 

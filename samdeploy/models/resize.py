@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samdeploy.errors import InputError
-from samdeploy.models.config import SamConfig, VitConfig
+from samdeploy.models.config import ConfigT, VitConfig
 from samdeploy.session import MOST_IMGSZ
 
 
 def resize_positions(
-    config: SamConfig, state: Mapping[str, Tensor], imgsz: int
-) -> tuple[SamConfig, dict[str, Tensor]]:
+    config: ConfigT, state: Mapping[str, Tensor], imgsz: int
+) -> tuple[ConfigT, dict[str, Tensor]]:
     """The same model for ``imgsz`` pixels.
 
     Raises:

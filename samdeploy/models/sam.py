@@ -21,19 +21,22 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        encoder = config.image_encoder
-        self.image_encoder: nn.Module = (
-            ImageEncoderViT(encoder) if isinstance(encoder, VitConfig) else TinyViT(encoder)
-        )
-        dim = encoder.out_chans
+        self.image_encoder = self.make_image_encoder()
         self.prompt_encoder = PromptEncoder(
-            config.prompt_encoder, dim, config.grid, config.image_size
+            config.prompt_encoder, config.image_encoder.out_chans, config.grid, config.image_size
         )
-        self.mask_decoder = MaskDecoder(config.mask_decoder, dim)
+        self.mask_decoder = self.make_mask_decoder()
         for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
             self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
+
+    def make_image_encoder(self) -> nn.Module:
+        encoder = self.config.image_encoder
+        return ImageEncoderViT(encoder) if isinstance(encoder, VitConfig) else TinyViT(encoder)
+
+    def make_mask_decoder(self) -> MaskDecoder:
+        return MaskDecoder(self.config.mask_decoder, self.config.image_encoder.out_chans)
 
     def encode(self, image: Tensor) -> Tensor:
         """``[B, 3, S, S]`` RGB in 0-255, padded with the pixel mean -> ``[B, C, S/16, S/16]``."""
@@ -63,13 +66,24 @@ class Sam(nn.Module):
             ``low_res_masks`` ``[B, 4, 4g, 4g]`` logits and ``iou_predictions`` ``[B, 4]``; index 0
             is the single-mask output.
         """
+        masks, iou = self.mask_decoder(
+            *self.prompted(image_embeddings, point_coords, point_labels, mask_input, has_mask_input)
+        )
+        return masks, iou
+
+    def prompted(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the mask decoder takes, see there, of what :meth:`decode` does."""
         prompts = self.prompt_encoder
         image = image_embeddings + prompts.dense(mask_input, has_mask_input)
         bias = (point_labels == LABEL_ABSENT).to(image.dtype) * ABSENT_BIAS
-        masks, iou = self.mask_decoder(
-            image, prompts.dense_positions(), prompts.sparse(point_coords, point_labels), bias
-        )
-        return masks, iou
+        return image, prompts.dense_positions(), prompts.sparse(point_coords, point_labels), bias
 
 
 class SamEncoder(nn.Module):

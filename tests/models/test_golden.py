@@ -24,6 +24,7 @@ from samdeploy.models import Sam, TinyVitConfig
 from samdeploy.models.config import SamConfig, merge
 from samdeploy.models.load import load_sam
 from samdeploy.models.tiny_vit import TinyViT
+from tests.golden_prompts import PROMPTS, decoder_inputs
 
 TOLERANCE = 1e-4
 
@@ -88,46 +89,6 @@ class TestVit:
     ) -> None:
         image = torch.from_numpy(outputs["input_tensor"]) * sam.pixel_std + sam.pixel_mean
         assert_close(sam.encode(image), outputs["image_embedding"])
-
-
-def decoder_inputs(prompt: dict[str, Any], outputs: dict[str, NDArray[Any]]) -> list[Tensor]:
-    """Feeds of a fixture's prompt, built from its transformed coordinates."""
-    batch = prompt["batch"]
-    coords: list[NDArray[Any]] = []
-    labels: list[NDArray[Any]] = []
-    if prompt["point_coords_transformed"] is not None:
-        points = np.array(prompt["point_coords_transformed"], np.float32).reshape(batch, -1, 2)
-        coords.append(points)
-        labels.append(np.array(prompt["point_labels"], np.float32).reshape(batch, -1))
-    if prompt["boxes_transformed"] is not None:
-        coords.append(np.array(prompt["boxes_transformed"], np.float32).reshape(batch, 2, 2))
-        labels.append(np.tile(np.array([[2, 3]], np.float32), (batch, 1)))
-    if prompt["has_padding_point"]:
-        coords.append(np.zeros((batch, 1, 2), np.float32))
-        labels.append(np.full((batch, 1), -1, np.float32))
-    if not coords:  # a mask alone has no token
-        coords.append(np.zeros((batch, 1, 2), np.float32))
-        labels.append(np.full((batch, 1), -2, np.float32))
-    mask = outputs.get(f"{prompt['name']}/mask_input")
-    given = (
-        np.zeros((batch, 1, 64, 64), np.float32) if mask is None else mask.reshape(batch, 1, 64, 64)
-    )
-    return [
-        torch.from_numpy(np.concatenate(coords, axis=1)),
-        torch.from_numpy(np.concatenate(labels, axis=1)),
-        torch.from_numpy(given),
-        torch.full((batch,), float(mask is not None)),
-    ]
-
-
-def prompts(golden_folder: Path) -> list[dict[str, Any]]:
-    listed = json.loads((golden_folder / "sam_vit_small" / "prompts.json").read_text())["prompts"]
-    # In that one, labels 2 and 3 mean nothing to the official torch path. Ours gives them the
-    # meaning of the official ONNX wrapper, tested below.
-    return [prompt for prompt in listed if prompt["name"] != "label_2_3"]
-
-
-PROMPTS = prompts(Path(__file__).parents[1] / "golden")
 
 
 class TestDecoder:
