@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -34,10 +35,10 @@ def compare_models(
     folder: str | Path | None = None,
     output: str | Path = "runs/benchmark",
     progress: Say | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> Result:
     """See :func:`samdeploy.benchmarking.benchmark_models`."""
-    chosen = Settings(**settings)  # type: ignore[arg-type]
+    chosen = Settings(**settings)
     if not models or len({Path(model).name for model in models}) < len(models):
         raise InputError(
             f"models={','.join(map(str, models))}; expected one or more models of different names."

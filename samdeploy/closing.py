@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TypeVar
 
 _T = TypeVar("_T", bound="Closing")
 
 
-class Closing:
+class Closing(ABC):
     """Closed at the end of a ``with`` block, whatever happens in it."""
 
     def __enter__(self: _T) -> _T:
@@ -22,6 +23,6 @@ class Closing:
     ) -> None:
         self.close()
 
+    @abstractmethod
     def close(self) -> None:
         """Free what is held; calling it twice is harmless."""
-        raise NotImplementedError
