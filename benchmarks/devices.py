@@ -8,6 +8,22 @@ from samdeploy.errors import InputError
 from samdeploy.registry import RUNTIMES, availability, runtime_names
 from samdeploy.session import Availability
 
+#: The runtimes that could offer a device; of a device that is not here, ONNX Runtime alone, which
+#: reaches more hardware than all others together.
+_HOSTS = {
+    "cpu": ("onnxruntime", "openvino", "torch", "coreml", "mil"),
+    "cuda": ("onnxruntime", "torch", "tensorrt"),
+    "mps": ("torch",),
+    "all": ("coreml",),
+    "npu": ("coreml", "openvino"),
+    "gpu": ("coreml", "openvino"),
+}
+
+
+def hosts_of(device: str) -> tuple[str, ...]:
+    """The runtimes that could offer a device of :data:`DEVICES`."""
+    return _HOSTS.get(device, ("onnxruntime",))
+
 
 def runtime_states() -> dict[str, Availability]:
     """Every runtime that is known here, usable or not."""
@@ -18,7 +34,7 @@ def detect_devices(states: dict[str, Availability]) -> tuple[Device, ...]:
     """All of :data:`DEVICES`, with the runtimes that offer each, or the reason why none does."""
     devices = []
     for name, kind in DEVICES.items():
-        states_of = {host: states[host] for host in kind.runtimes if host in states}
+        states_of = {host: states[host] for host in hosts_of(name) if host in states}
         offering = tuple(host for host, state in states_of.items() if name in state.devices)
         reasons = [why_not(host, state) for host, state in states_of.items()]
         missing = "; ".join(reasons) or "no runtime for it is installed"

@@ -21,10 +21,14 @@ from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.options import changed, from_given
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.registry import (
+    CHECKPOINT,
+    NOTHING,
     RUNTIMES,
     availability,
     exporter_names,
     load_runtime,
+    opener_of,
+    runtime_name,
     runtime_names,
 )
 from samdeploy.session import RuntimeOptions
@@ -35,8 +39,6 @@ from samdeploy.whole_image.settings import GPU_BATCH, WholeImageSettings
 
 #: What is opened here is of this class, or of one that derives from it.
 _CLASS = "samdeploy:SAM"
-#: The runtime that invents its answers: for tests, by name alone.
-_PRETENDS = "fake"
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def open_model(
     options = options or RuntimeOptions()
     path = Path(model)
     tuning = None
-    if runtime != _PRETENDS and is_bundle(path):
+    wanted = runtime_name(runtime) if runtime else None
+    invented = wanted == opener_of(NOTHING)
+    if not invented and is_bundle(path):
         if options.config is not None or options.imgsz is not None:
             raise InputError(
                 "config and imgsz are fixed in a bundle; pass them when exporting the checkpoint."
@@ -136,17 +140,17 @@ def open_model(
         family = family_named(bundle.manifest.family, path)
         family.check_class(_CLASS, path, bundle.manifest.architecture)
         _check_recommended(bundle)
-        name = runtime or own_runtime(bundle)
+        name = wanted or own_runtime(bundle)
         graphs = bundle.graphs()
-        if runtime is None:
+        if wanted is None:
             tuning = read_tuning(path)
     else:
         bundle = None
-        name = runtime or "torch"
-        path = path if runtime == _PRETENDS else resolve_checkpoint(model)
+        name = wanted or opener_of(CHECKPOINT)
+        path = path if invented else resolve_checkpoint(model)
         family = family_of_checkpoint(path)
         family.check_class(_CLASS, path)
-        roles = family.contract.graphs[-1 if load_runtime(name).name == "torch" else 0]
+        roles = family.contract.graphs[-1 if name == opener_of(CHECKPOINT) else 0]
         graphs = dict.fromkeys(roles, path)
     if tuning is not None and device in ("auto", "", tuning.device):
         device, options = tuning.device, tuned(options, tuning)
@@ -163,8 +167,8 @@ def open_model(
         recommended |= bundle.manifest.whole_image
         if tuning is not None:
             recommended |= {"points_batch_size": tuning.chosen.points_batch_size}
-    elif load_runtime(name).name == "torch":
-        # Here and not above: only the torch runtime has torch.
+    elif name == opener_of(CHECKPOINT):
+        # Here and not above: only this runtime has torch.
         from samdeploy.models.load import read_whole_image
 
         recommended |= read_whole_image(path)
@@ -204,7 +208,7 @@ def own_runtime(bundle: Bundle) -> str:
         BundleError: nothing here provides it, or its format.
     """
     manifest = bundle.manifest
-    runtimes = [name for name in runtime_names() if name != _PRETENDS]
+    runtimes = [name for name in runtime_names() if name != opener_of(NOTHING)]
     if manifest.runtime not in runtimes or manifest.format not in exporter_names():
         raise BundleError(
             f"bundle '{bundle.folder}' (format {manifest.format}) is for runtime "

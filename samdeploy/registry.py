@@ -18,17 +18,11 @@ from samdeploy.text import reason, suggestion
 
 EXPORTERS, RUNTIMES = "samdeploy.exporters", "samdeploy.runtimes"
 BENCHMARKS = "samdeploy.benchmarks"
-
-# What users of other tools type.
-_ALIASES = {
-    "ort": "onnxruntime",
-    "pytorch": "torch",
-    "pt": "torch",
-    "engine": "tensorrt",
-    "trt": "tensorrt",
-    "mlpackage": "coreml",
-    "ios": "coreml",
-}
+#: Rows whose value is a name instead of an object. What else people call a format or a runtime;
+#: and the runtime that opens what is no bundle.
+ALIASES, OPENERS = "samdeploy.aliases", "samdeploy.openers"
+#: What is no bundle. A runtime that opens nothing invents its answers: for tests, by name alone.
+CHECKPOINT, ONNX_FILE, NOTHING = "checkpoint", "onnx_file", "nothing"
 
 
 @lru_cache
@@ -44,6 +38,20 @@ def exporter_names() -> list[str]:
 def runtime_names() -> list[str]:
     """Runtimes that can be asked for, if their library is installed."""
     return list(_found(RUNTIMES))
+
+
+def runtime_name(name: str) -> str:
+    """The runtime that a name or an alias means; it is not loaded.
+
+    Raises:
+        InputError: no such runtime.
+    """
+    return _point(RUNTIMES, name, "runtime").name
+
+
+def opener_of(kind: str) -> str:
+    """Name of the runtime that opens a :data:`CHECKPOINT`, :data:`ONNX_FILE` or :data:`NOTHING`."""
+    return _found(OPENERS)[kind].value
 
 
 def load_exporter(name: str) -> type[Exporter]:
@@ -100,15 +108,21 @@ def _load(group: str, name: str, what: str) -> Any:
 
 def _point(group: str, name: str, what: str) -> EntryPoint:
     points = _found(group)
-    wanted = _ALIASES.get(name.lower(), name.lower())
+    wanted = name.lower()
+    aliases = _found(ALIASES)
+    if wanted not in points and wanted in aliases:
+        wanted = aliases[wanted].value
     if wanted not in points:
         raise InputError(f"unknown {what} '{name}'; {suggestion(wanted, points)}")
     return points[wanted]
 
 
 def _install(point: EntryPoint) -> str:
+    """The command that brings the libraries of a row: also of an installed package, pip adds those
+    that it lacks."""
     owner = "samdeploy" if point.dist is None else point.dist.name
-    if owner != "samdeploy":
-        return f"pip install {owner}"  # of an installed package, this adds the libraries it lacks
-    extra = "export" if point.name in ("onnx", "torch") else point.name
-    return f"pip install 'samdeploy[{extra}]'"
+    return (
+        f"pip install '{owner}[{','.join(point.extras)}]'"
+        if point.extras
+        else f"pip install {owner}"
+    )

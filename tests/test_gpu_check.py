@@ -89,6 +89,9 @@ def test_a_repository_that_is_not_installed(
     tool.make_importable(tmp_path)
     (found,) = distributions(path=[str(tmp_path)])
     points = {point.name: point for point in found.entry_points}
-    assert points["torch"].value == "samdeploy.runtimes.torch:TorchRuntime"
+    assert (points["torch"].module, points["torch"].attr) == (
+        "samdeploy.runtimes.torch",
+        "TorchRuntime",
+    )
     assert points["tune"].group == "samdeploy.benchmarks"
     assert str(FILE.parents[1]) in samdeploy.__path__

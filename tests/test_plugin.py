@@ -103,7 +103,7 @@ def test_it_is_listed_with_its_option_and_its_scheme(
 ) -> None:
     model = [f"model={small_checkpoint}", f"config={small_config}", "output=rounded"]
     expected: list[tuple[list[str], int, str]] = [
-        (["format=torchscript", "mantissa_bits=8"], 0, "wrote rounded"),
+        (["format=ts", "mantissa_bits=8"], 0, "wrote rounded"),
         (["format=torchscript", "mantissa_bits=99"], 2, "mantissa_bits=99; expected a whole"),
         (["mantissa_bits=8"], 2, "mantissa_bits=8; format=onnx has no use for it, leave it out."),
         (["format=torchscript", "half=True"], 2, "half=True; format=torchscript has no use for"),

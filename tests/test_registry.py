@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points, metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from samdeploy.runtimes.fake import FakeRuntime
 from samdeploy.session import Exporter, ExportOptions, Graph, Runtime
 
 FOUND = registry._found
+GROUPS = (registry.EXPORTERS, registry.RUNTIMES, registry.ALIASES, registry.OPENERS)
 
 
 def test_built_in_names() -> None:
@@ -32,7 +33,33 @@ def test_built_in_names() -> None:
 
 @pytest.mark.parametrize(("alias", "name"), [("ort", "onnxruntime"), ("PyTorch", "torch")])
 def test_aliases(alias: str, name: str) -> None:
+    assert registry.runtime_name(alias) == name
     assert registry.load_runtime(alias).name == name
+
+
+def test_every_row_of_names_means_something() -> None:
+    names = {*registry.runtime_names(), *registry.exporter_names()}
+    aliases = entry_points(group=registry.ALIASES)
+    assert {point.value for point in aliases} <= names
+    assert not names.intersection(aliases.names)
+    kinds = {registry.CHECKPOINT, registry.ONNX_FILE, registry.NOTHING}
+    assert kinds == entry_points(group=registry.OPENERS).names
+    assert {registry.opener_of(kind) for kind in kinds} == {"torch", "onnxruntime", "fake"}
+
+
+def test_every_extra_of_a_row_is_one_of_ours() -> None:
+    extras = set(metadata("samdeploy").get_all("Provides-Extra") or ())
+    for group in (registry.EXPORTERS, registry.RUNTIMES):
+        assert {extra for point in entry_points(group=group) for extra in point.extras} <= extras
+
+
+def test_the_remedy_is_an_extra_that_there_is(plugins: dict[str, EntryPoint]) -> None:
+    """What needs no other library than ours is mended by installing us again."""
+    for name, extra in (("mil", " [coreml]"), ("onnxruntime", "")):
+        plugins[name] = EntryPoint(name, "no_such_library:Runtime" + extra, registry.RUNTIMES)
+    found = {name: registry.availability(registry.RUNTIMES, name).install for name in plugins}
+    assert found["mil"] == "pip install 'samdeploy[coreml]'"
+    assert found["onnxruntime"] == "pip install samdeploy"
 
 
 def test_every_built_in_keeps_its_protocol() -> None:
@@ -72,7 +99,9 @@ def test_a_plugin(plugins: dict[str, EntryPoint], monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_library_is_a_reason(plugins: dict[str, EntryPoint]) -> None:
-    plugins["openvino"] = EntryPoint("openvino", "no_such_library:Runtime", registry.RUNTIMES)
+    plugins["openvino"] = EntryPoint(
+        "openvino", "no_such_library:Runtime [openvino]", registry.RUNTIMES
+    )
     with pytest.raises(RuntimeUnavailableError, match=r"pip install 'samdeploy\[openvino\]'"):
         registry.load_runtime("openvino")
     state = registry.availability(registry.RUNTIMES, "openvino")
@@ -164,10 +193,10 @@ def test_a_look_for_devices_that_fails_is_one_row(broken: Callable[[str], None])
 def test_one_broken_library_ends_nothing_else(
     broken: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {group: dict(FOUND(group)) for group in (registry.EXPORTERS, registry.RUNTIMES)}
+    found = {group: dict(FOUND(group)) for group in GROUPS}
     broken("raise OSError('libtbb.so.12: cannot open shared object file')")
-    for group in found.values():
-        group["openvino"] = EntryPoint("openvino", "npu_library:Any", registry.RUNTIMES)
+    for group in (registry.EXPORTERS, registry.RUNTIMES):
+        found[group]["openvino"] = EntryPoint("openvino", "npu_library:Any", registry.RUNTIMES)
     monkeypatch.setattr(registry, "_found", found.__getitem__)
     checkpoint = resolve_checkpoint("sam_tiny.pt")
     with pytest.raises(RuntimeUnavailableError, match=r"format 'openvino'.*libtbb\.so\.12"):

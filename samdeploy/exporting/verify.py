@@ -17,7 +17,14 @@ from samdeploy.errors import VerificationError
 from samdeploy.families import Family, family_named, resolve
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import FP32
-from samdeploy.registry import RUNTIMES, availability, exporter_names, load_exporter
+from samdeploy.registry import (
+    CHECKPOINT,
+    RUNTIMES,
+    availability,
+    exporter_names,
+    load_exporter,
+    opener_of,
+)
 from samdeploy.schemes import gate
 from samdeploy.session import RuntimeOptions
 
@@ -78,7 +85,7 @@ def compare(
     candidate, _ = open_graphs(paths, runtime, device, options, recorded, contract)
     expected, _ = open_graphs(
         dict.fromkeys(contract.needed(paths), reference.checkpoint),
-        "torch",
+        opener_of(CHECKPOINT),
         "cpu",
         RuntimeOptions(imgsz=reference.imgsz, config=reference.config, trust=reference.trust),
         contract=contract,

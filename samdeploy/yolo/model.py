@@ -17,6 +17,7 @@ from samdeploy.families import family_named
 from samdeploy.masks.masks import Masks
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import FP32
+from samdeploy.registry import ONNX_FILE, opener_of
 from samdeploy.session import RuntimeOptions
 from samdeploy.verified import notice_unless_verified, with_arithmetic
 from samdeploy.yolo.decode import decode
@@ -161,7 +162,7 @@ def open_yolo(
         graphs, runtime = bundle.graphs(), runtime or own_runtime(bundle)
     elif is_onnx(path):
         facts = read_onnx_facts(path)
-        graphs, runtime = {facts.role: path}, runtime or "onnxruntime"
+        graphs, runtime = {facts.role: path}, runtime or opener_of(ONNX_FILE)
     else:
         raise InputError(why_no_yolo(model))
     options = with_arithmetic(options, bundle)

@@ -12,7 +12,7 @@ import pytest
 
 from samdeploy import cuda_driver, tuning
 from samdeploy.benchmarks import measure
-from samdeploy.benchmarks.devices import check_device, detect_devices, runtime_states
+from samdeploy.benchmarks.devices import check_device, detect_devices, hosts_of, runtime_states
 from samdeploy.benchmarks.environment import gpu_memory_used, read_environment
 from samdeploy.benchmarks.measure import peak_memory, timed
 from samdeploy.benchmarks.records import Gpu
@@ -79,14 +79,14 @@ def test_every_device_of_this_machine_is_known() -> None:
     for runtime, state in runtime_states().items():
         if runtime != "fake":
             for device in {base_name(device) for device in state.devices} - {"auto"}:
-                assert runtime in DEVICES[device].runtimes
+                assert runtime in hosts_of(device)
 
 
 def test_every_device_of_the_runtimes_is_known() -> None:
     """Also those that are not here."""
 
     def of(runtime: str) -> set[str]:
-        return {device for device, kind in DEVICES.items() if runtime in kind.runtimes}
+        return {device for device in DEVICES if runtime in hosts_of(device)}
 
     assert of("onnxruntime") == set(PROVIDERS)
     assert of("torch") == {"cpu", "cuda", "mps"}

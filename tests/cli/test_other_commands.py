@@ -199,7 +199,7 @@ class TestFormats:
     def test_what_is_not_usable_has_a_reason_and_a_remedy(
         self, done: Cli, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        broken = EntryPoint("onnx", "no_such_library:Exporter", registry.EXPORTERS)
+        broken = EntryPoint("onnx", "no_such_library:Exporter [export]", registry.EXPORTERS)
         found = registry._found
         monkeypatch.setattr(registry, "_found", lambda group: {**found(group), "onnx": broken})
         lines = done("formats").out.splitlines()
