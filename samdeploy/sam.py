@@ -14,6 +14,7 @@ from samdeploy.embedding import Embedding
 from samdeploy.embedding_cache import EmbeddingCache
 from samdeploy.engine import Engine
 from samdeploy.errors import InputError
+from samdeploy.facts import model_facts, show
 from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks.masks import Masks
@@ -22,8 +23,6 @@ from samdeploy.opening import OpenedModel, open_model
 from samdeploy.prompts import Nested, Prompt, check_prompts, collect_prompts, encode_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
-from samdeploy.table import format_table, plain
-from samdeploy.verified import bundle_facts
 from samdeploy.whole_image.generate import generate
 from samdeploy.whole_image.settings import WholeImageSettings
 
@@ -251,20 +250,12 @@ class SAM(Closing):
         """Say what this model is and what runs it, as plain values; printed unless told
         otherwise."""
         opened = self._opened
-        facts: dict[str, Any] = {
-            "source": str(opened.source),
-            "runtime": opened.runtime,
-            "device": opened.device,
-            "providers": {role: session.provider for role, session in opened.sessions.items()},
-            "arithmetic": opened.precision,
-            "image_size": self.image_size,
-            "whole_image": dict(opened.whole_image),
-            **bundle_facts(opened.bundle, opened.precision),
-        }
+        own = {"image_size": self.image_size, "whole_image": dict(opened.whole_image)}
+        facts = model_facts(opened, opened.sessions, **own)
         if opened.bundle is not None:
             facts["tuned"] = _tuned(opened)
         if verbose:
-            print(format_table([], [[name, plain(value)] for name, value in facts.items()]))
+            show(facts)
         return facts
 
     def export(self, **options: Any) -> Path:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from samdeploy.bundle import Bundle, Manifest
-from samdeploy.graphs import ENCODER
+from samdeploy.bundle import Bundle
 from samdeploy.notices import notice
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.session import RuntimeOptions
@@ -42,36 +40,6 @@ def notice_unless_verified(precision: str, bundle: Bundle | None) -> None:
         ", ".join(passed) or "none",
         precision,
     )
-
-
-def bundle_facts(bundle: Bundle | None, arithmetic: str) -> dict[str, Any]:
-    """For ``info`` of a model that computes in ``arithmetic``: what its manifest says, and whether
-    that was verified; empty without a bundle."""
-    if bundle is None:
-        return {}
-    manifest = bundle.manifest
-    return {
-        "architecture": manifest.architecture,
-        "format": manifest.format,
-        "precision": manifest.precision,
-        "bytes": bundle.bytes,
-        "checkpoint": manifest.source.name,
-        "licence": manifest.source.licence,
-        **_verification_facts(manifest, arithmetic),
-    }
-
-
-def _verification_facts(manifest: Manifest, arithmetic: str) -> dict[str, Any]:
-    records = manifest.verifications
-    running = records.get(arithmetic)
-    mean = running.iou_mean if running is not None and running.ran else None
-    encoded = any(graph.role == ENCODER for graph in manifest.graphs)
-    kind = next((r.kind for r in records.values() if r.ran), "mask" if encoded else "box")
-    return {
-        "verified": running is not None and running.passed,
-        f"{kind}_iou_against_torch": mean,
-        "verifications": {name: record.sentence for name, record in records.items()},
-    }
 
 
 def _passed(bundle: Bundle | None) -> list[str]:

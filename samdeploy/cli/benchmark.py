@@ -1,8 +1,9 @@
 """The commands ``benchmark``, ``benchmark compare``, ``benchmark peers``, ``benchmark
-compare-models`` and ``tune``."""
+compare-models`` and ``tune``. Typer reads options from signatures: each command names its own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -47,8 +48,10 @@ def benchmark_command(
     measuring: Any = None,
 ) -> None:
     """Measure a model in several formats: speed, memory, size and agreement with torch."""
-    result = benchmark(
+    _report(
+        benchmark,
         model,
+        as_json=as_json,
         formats=parse_names(formats, "formats"),
         device=parse_names(device, "device"),
         reference=reference,
@@ -56,10 +59,8 @@ def benchmark_command(
         config=config,
         folder=folder,
         output=output,
-        progress=steps(as_json),
         **measuring,
     )
-    _show(result, as_json)
 
 
 def peers_command(
@@ -73,17 +74,17 @@ def peers_command(
     measuring: Any = None,
 ) -> None:
     """Measure other tools that are installed beside ours, on the same weights and image."""
-    result = benchmark_peers(
+    _report(
+        benchmark_peers,
         model,
+        as_json=as_json,
         peers=parse_names(peers, "peers"),
         formats=parse_names(formats, "formats"),
         malloc=parse_names(malloc, "malloc"),
         folder=folder,
         output=output,
-        progress=steps(as_json),
         **_ONE_WHOLE_IMAGE | measuring,
     )
-    _show(result, as_json)
 
 
 def models_command(
@@ -101,17 +102,17 @@ def models_command(
     measuring: Any = None,
 ) -> None:
     """Measure models of several families, beside what others published for some of them."""
-    result = benchmark_models(
+    _report(
+        benchmark_models,
         parse_names(models, "models"),
+        as_json=as_json,
         format=format,
         device=device,
         trust=trust,
         folder=folder,
         output=output,
-        progress=steps(as_json),
         **_ONE_WHOLE_IMAGE | measuring,
     )
-    _show(result, as_json)
 
 
 def compare_command(
@@ -186,8 +187,11 @@ def add_commands(app: typer.Typer) -> None:
     app.command("tune")(tune_command)
 
 
-def _show(result: BenchmarkResult, as_json: bool) -> None:
-    """Print the result; exit code 1 when a case failed."""
+def _report(
+    measure: Callable[..., BenchmarkResult], subject: Any, *, as_json: bool, **options: Any
+) -> None:
+    """Measure and print the result; exit code 1 when a case failed."""
+    result = measure(subject, progress=steps(as_json), **options)
     if as_json:
         print_json(result.report)
     else:

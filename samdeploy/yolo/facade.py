@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from samdeploy.closing import Closing
 from samdeploy.detections import Detections
 from samdeploy.errors import InputError
+from samdeploy.facts import model_facts, show
 from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks.masks import Masks
@@ -17,8 +18,6 @@ from samdeploy.masks.results import results_of
 from samdeploy.prompts import Nested, Prompt, collect_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
-from samdeploy.table import format_table, plain
-from samdeploy.verified import bundle_facts
 from samdeploy.yolo.model import open_yolo
 from samdeploy.yolo.prompting import check_selection, select_masks
 from samdeploy.yolo.settings import YoloSettings
@@ -167,19 +166,15 @@ class YOLO(Closing):
         """Say what this model is and what runs it, as plain values; printed unless told
         otherwise."""
         model = self._model
-        facts: dict[str, Any] = {
-            "source": str(model.source),
-            "runtime": model.runtime,
-            "device": model.device,
-            "providers": {model.facts.role: model.session.provider},
-            "arithmetic": model.precision,
-            "image_size": max(model.facts.imgsz),
-            "task": model.facts.task,
-            "classes": len(model.facts.names),
-            **bundle_facts(model.bundle, model.precision),
-        }
+        facts = model_facts(
+            model,
+            {model.facts.role: model.session},
+            image_size=max(model.facts.imgsz),
+            task=model.facts.task,
+            classes=len(model.facts.names),
+        )
         if verbose:
-            print(format_table([], [[name, plain(value)] for name, value in facts.items()]))
+            show(facts)
         return facts
 
 
