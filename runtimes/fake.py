@@ -6,6 +6,7 @@ around the prompt's points, or the prompt's box, at three sizes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -38,7 +39,7 @@ class FakeRuntime:
         return sessions[role]()
 
 
-class _FakeSession:
+class _FakeSession(ABC):
     provider = "NumPy"
     _closed = False
 
@@ -47,8 +48,9 @@ class _FakeSession:
             raise InputError("the session is closed; open the model again.")
         return self._answers(feeds)
 
+    @abstractmethod
     def _answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        raise NotImplementedError
+        """The outputs of an opened graph, by name."""
 
     def close(self) -> None:
         self._closed = True

@@ -13,6 +13,10 @@ from samdeploy.options import options_of
 from samdeploy.text import suggestion
 from samdeploy.whole_image.settings import WholeImageSettings, other_names
 
+#: What the journal of a run adds to its settings, once images and models are there: an option of
+#: the same name would never be seen to change.
+FOUND = ("images", "boxes", "detector", "sam_model", "whole_image", "names", "category_ids")
+
 
 def sort_others(
     format: str, given: Mapping[str, Any], every: Collection[str]
@@ -22,7 +26,7 @@ def sort_others(
 
     Raises:
         InputError: an option that nobody has, or that this format does not have, or one of its own
-            that is called like one of the others.
+            that is called like one of the others, or as the journal calls something else.
     """
     formats = {name for options in all_options() for name in options_of(options)}
     modes = {
@@ -35,6 +39,11 @@ def sort_others(
             raise InputError(
                 f"format={format} calls an option of its own {name}, as one of every run is "
                 "called; its package has to name it otherwise."
+            )
+        if name in FOUND:
+            raise InputError(
+                f"format={format} calls an option of its own {name}, as the journal of a run calls "
+                "something else; its package has to name it otherwise."
             )
     for name in given:
         if name not in formats | modes:

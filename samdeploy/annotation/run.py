@@ -13,6 +13,7 @@ from samdeploy.annotation.journal import Record
 from samdeploy.annotation.labelling import label
 from samdeploy.annotation.listing import describe_images
 from samdeploy.annotation.models import identify, identify_detector, whole_image_settings
+from samdeploy.annotation.other_options import FOUND
 from samdeploy.annotation.plan import Plan
 from samdeploy.annotation.report import Report
 from samdeploy.annotation.work import Work
@@ -63,8 +64,7 @@ def _open_source(plan: Plan, opened: ExitStack) -> BoxSource:
 def _settings(plan: Plan, source: BoxSource, sam: SAM, dataset: Dataset) -> dict[str, Any]:
     """Everything that labels depend on."""
     request, detector = plan.request, plan.models.detector
-    return {
-        **request.settings(),
+    found = {
         # A split depends on all images, so they must stay the same; without one, more may come.
         "images": describe_images([*dataset.images]) if plan.splits else None,
         "boxes": {"from": request.mode, **source.facts},
@@ -82,3 +82,5 @@ def _settings(plan: Plan, source: BoxSource, sam: SAM, dataset: Dataset) -> dict
         "names": dataset.names,
         "category_ids": dataset.category_ids,
     }
+    assert found.keys() == set(FOUND), "a name that a format's option may not have is missing"
+    return {**request.settings(), **found}

@@ -165,6 +165,15 @@ def test_an_option_that_is_called_like_one_of_every_run(
     assert cli("annotate", "--help").code == 0
 
 
+@pytest.mark.parametrize("name", ["images", "detector", "category_ids", "whole_image"])
+def test_an_option_that_the_journal_would_hide(
+    installed: Callable[..., None], run: Callable[..., Any], name: str
+) -> None:
+    installed(PACKAGE.replace("decimals", name))
+    with pytest.raises(InputError, match=f"calls an option of its own {name}, as the journal of"):
+        run(format="throwaway")
+
+
 def test_a_package_that_is_broken(
     installed: Callable[..., None], run: Callable[..., Any], cli: Callable[..., Any]
 ) -> None:
