@@ -71,6 +71,12 @@ def config_of(name: str) -> Any:
     return small if name == "small_vit" else RECIPE["models"][name].get("config")
 
 
+def hq_token_only(config: Any) -> dict[str, Any]:
+    """The same, but for masks that are the high-quality one alone."""
+    mapping = config if isinstance(config, dict) else json.loads(config.read_text())
+    return {**mapping, "mask_decoder": {**mapping["mask_decoder"], "hq_token_only": True}}
+
+
 def write_checkpoint(name: str, folder: Path) -> Path:
     path = folder / f"{name}.pth"
     torch.save(state_of(name), path)

@@ -257,8 +257,17 @@ class MaskHead(nn.Module):
     def masks(
         self, features: Tensor, tokens: Tensor, image: Changed, first: Tensor, second: Tensor
     ) -> Tensor:
-        """The masks; ``first`` and ``second`` are added after the two transposed convolutions:
-        ``[4 (C / 4)]`` or ``[r, c, 4 (C / 4)]``, and ``[4 (C / 8)]`` or ``[r, c, 16 (C / 8)]``."""
+        """The masks; ``first`` and ``second`` as for :meth:`upscaled`."""
+        x = self.upscaled(features, image, first, second)
+        filters = self.decoder.mask_filters(tokens)
+        return placed(x @ filters.transpose(1, 2), *features.shape[:2])
+
+    def upscaled(self, features: Tensor, image: Changed, first: Tensor, second: Tensor) -> Tensor:
+        """The image as upscaled, as rows ``[B, 16 r c, C / 8]``: :func:`placed` has their order.
+
+        ``first`` and ``second`` are added after the two transposed convolutions: ``[4 (C / 4)]`` or
+        ``[r, c, 4 (C / 4)]``, and ``[4 (C / 8)]`` or ``[r, c, 16 (C / 8)]``.
+        """
         _, norm, activation, convolution, _ = self.decoder.output_upscaling
         assert isinstance(norm, LayerNorm2d)
         own = image.weights.transpose(1, 2) @ image.values  # [B, r c, C]
@@ -268,9 +277,8 @@ class MaskHead(nn.Module):
         x = activation(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
         weight = _as_matrix(convolution)[0]
         x = activation(x @ weight + second.reshape(-1, weight.shape[1]))
-        x = x.reshape(x.shape[0], -1, weight.shape[1] // 4)  # [B, 16 r c, C / 8]
-        filters = self.decoder.mask_filters(tokens)
-        return _placed(x @ filters.transpose(1, 2), *features.shape[:2])
+        rows: Tensor = x.reshape(x.shape[0], -1, weight.shape[1] // 4)
+        return rows
 
 
 def upscaling_biases(decoder: MaskDecoder) -> tuple[Tensor, Tensor]:
@@ -279,7 +287,16 @@ def upscaling_biases(decoder: MaskDecoder) -> tuple[Tensor, Tensor]:
     return _convolution(decoder)[1], _as_matrix(decoder.output_upscaling[3])[1]
 
 
-def _placed(logits: Tensor, rows: int, columns: int) -> Tensor:
+def quarters(features: Tensor) -> Tensor:
+    """``[1, D, 4g, 4g]`` -> ``[g, g, 16 D]``: those of the 4 x 4 of a token, half by half of its
+    rows and columns. In steps, so that no rank is above 5."""
+    channels, side = features.shape[1], features.shape[2] // 4
+    rows = features[0].permute(1, 2, 0).reshape(side, 4, side, 4 * channels).transpose(1, 2)
+    halves = rows.reshape(-1, 2, 2, 2 * channels).transpose(1, 2)
+    return halves.reshape(side, side, 16 * channels)
+
+
+def placed(logits: Tensor, rows: int, columns: int) -> Tensor:
     """``[B, 16 r c, M]``, with rows ordered by y, x, and four bits: the half of y and of x, then
     the quarter of y and of x -> ``[B, M, 4r, 4c]``. In steps, so that no rank is above 5."""
     masks = logits.shape[2]

@@ -5,11 +5,9 @@ Differences are relative to the largest reference value: at most 1e-4 in float32
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from torch.nn import functional as F
 
 from samdeploy.models.hq import HqSam, load_hq_sam
 from tests.golden_prompts import PROMPTS, decoder_inputs
-from tests.hq_models import GOLDEN, config_of, write_checkpoint
+from tests.hq_models import GOLDEN, config_of, hq_token_only, write_checkpoint
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -68,19 +66,13 @@ def inputs() -> Arrays:
         return {name: stored[name] for name in stored if name.endswith(wanted)}
 
 
-def with_only(config: Any) -> Any:
-    mapping = config if isinstance(config, dict) else json.loads(Path(config).read_text())
-    decoder = {**mapping["mask_decoder"], "hq_token_only": True}
-    return {**mapping, "mask_decoder": decoder}
-
-
 @pytest.fixture(scope="module")
 def case_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
     @cache
     def make(name: str) -> Case:
         path, config = write_checkpoint(name, tmp_path_factory.mktemp(name)), config_of(name)
         sam = load_hq_sam(path, config=config)
-        only = load_hq_sam(path, config=with_only(config))
+        only = load_hq_sam(path, config=hq_token_only(config))
         with np.load(GOLDEN / f"{name}.npz") as stored:
             return Case(sam, only, dict(stored))
 

@@ -4,7 +4,7 @@ algebra is told. New are one more token, and the finer features of the image in 
 from torch import Tensor
 
 from samdeploy.models.changed_image import Changed
-from samdeploy.models.restructured import MaskHead, Prepare, Scorer, upscaling_biases
+from samdeploy.models.restructured import MaskHead, Prepare, Scorer, quarters, upscaling_biases
 from samdeploy.models.sam2.mask_decoder import Sam2MaskDecoder
 from samdeploy.models.sam2.sam2 import Sam2
 
@@ -26,7 +26,7 @@ class Sam2Prepare(Prepare):
     ) -> tuple[Tensor, ...]:
         first, second = upscaling_biases(self.sam.mask_decoder)
         middle = _halves(high_res_feats_1) + first
-        fine = _quarters(high_res_feats_0) + second.repeat(4)
+        fine = quarters(high_res_feats_0) + second.repeat(4)
         return *super().forward(image_embeddings), fine, middle
 
 
@@ -80,12 +80,3 @@ def _halves(features: Tensor) -> Tensor:
     channels, side = features.shape[1], features.shape[2] // 2
     rows = features[0].permute(1, 2, 0).reshape(side, 2, side, 2 * channels)
     return rows.transpose(1, 2).reshape(side, side, 4 * channels)
-
-
-def _quarters(features: Tensor) -> Tensor:
-    """``[1, D, 4g, 4g]`` -> ``[g, g, 16 D]``: those of the 4 x 4 of a token, half by half of its
-    rows and columns. In steps, so that no rank is above 5."""
-    channels, side = features.shape[1], features.shape[2] // 4
-    rows = features[0].permute(1, 2, 0).reshape(side, 4, side, 4 * channels).transpose(1, 2)
-    halves = rows.reshape(-1, 2, 2, 2 * channels).transpose(1, 2)
-    return halves.reshape(side, side, 16 * channels)
