@@ -36,13 +36,12 @@ def parameters_of_sam(bundle: Bundle) -> int:
     """From the architecture in the manifest."""
     import torch
 
-    from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig, merge
+    from samdeploy.models.config import SamConfig, encoder_of, merge
     from samdeploy.models.sam import Sam
 
     config = bundle.manifest.config
-    encoder = TinyVitConfig() if "tiny_vit" in config else VitConfig()
     with torch.device("meta"):
-        model = Sam(merge(SamConfig(encoder), config))
+        model = Sam(merge(SamConfig(encoder_of(config)), config))
     return sum(parameter.numel() for parameter in model.parameters())
 
 

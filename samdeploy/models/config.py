@@ -1,15 +1,16 @@
 """Architectures as plain numbers.
 
 The nested mapping form is the one of the official constructors (``image_encoder``,
-``prompt_encoder``, ``mask_decoder`` with ``transformer`` inside; ``tiny_vit`` in the place of
-``image_encoder`` for MobileSAM), so configurations written for them can be used as they are.
+``prompt_encoder``, ``mask_decoder`` with ``transformer`` inside; ``tiny_vit`` or ``repvit`` in the
+place of ``image_encoder`` for MobileSAM and RepViT-SAM), so configurations written for them can be
+used as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from samdeploy.errors import CheckpointError
 from samdeploy.text import shown
@@ -57,6 +58,27 @@ class TinyVitConfig:
 
 
 @dataclass(frozen=True)
+class RepVitTrunkConfig:
+    """RepViT (arXiv:2307.09283) in stages of ``depths`` blocks, besides those between the stages.
+
+    ``norm_of_sum`` tells two forms of its depthwise convolutions apart: whether the branches have
+    a batch norm together, or the 1 x 1 branch one of its own as in the first models.
+    """
+
+    embed_dims: tuple[int, ...] = (80, 160, 320, 640)
+    depths: tuple[int, ...] = (6, 6, 34, 2)
+    norm_of_sum: bool = True
+
+
+@dataclass(frozen=True)
+class RepVitConfig(RepVitTrunkConfig):
+    """RepViT-M2.3 as RepViT-SAM (arXiv:2312.05760) uses it."""
+
+    img_size: int = 1024
+    out_chans: int = 256
+
+
+@dataclass(frozen=True)
 class TransformerConfig:
     depth: int = 2
     num_heads: int = 8
@@ -77,11 +99,22 @@ class MaskDecoderConfig:
     transformer: TransformerConfig = TransformerConfig()
 
 
+EncoderConfig: TypeAlias = VitConfig | TinyVitConfig | RepVitConfig
+
+#: What the section of an image encoder is called; so is a model with such an encoder that is
+#: neither a ViT nor a published one.
+_SECTIONS: dict[type[EncoderConfig], str] = {
+    VitConfig: "image_encoder",
+    TinyVitConfig: "tiny_vit",
+    RepVitConfig: "repvit",
+}
+
+
 @dataclass(frozen=True)
 class SamConfig:
     """The whole model. The embedding width ``C`` is ``image_encoder.out_chans`` throughout."""
 
-    image_encoder: VitConfig | TinyVitConfig = VitConfig()
+    image_encoder: EncoderConfig = VitConfig()
     prompt_encoder: PromptEncoderConfig = PromptEncoderConfig()
     mask_decoder: MaskDecoderConfig = MaskDecoderConfig()
 
@@ -99,19 +132,18 @@ class SamConfig:
     def architecture(self) -> str:
         """A name for people: the published model that this is, or what it is made of."""
         encoder = self.image_encoder
-        if isinstance(encoder, TinyVitConfig):
-            return "mobile_sam" if encoder == TinyVitConfig() else "tiny_vit"
         for name, published in PUBLISHED.items():
             if encoder == published.image_encoder:
                 return name
-        return f"vit_{encoder.embed_dim}x{encoder.depth}"
+        if isinstance(encoder, VitConfig):
+            return f"vit_{encoder.embed_dim}x{encoder.depth}"
+        return _SECTIONS[type(encoder)]
 
     def to_mapping(self) -> dict[str, Any]:
         """The nested mapping that :func:`merge` reads back, of primitives only."""
         mapping = asdict(self)
-        if isinstance(self.image_encoder, TinyVitConfig):
-            mapping["tiny_vit"] = mapping.pop("image_encoder")
-        return mapping
+        encoder = mapping.pop("image_encoder")
+        return {_SECTIONS[type(self.image_encoder)]: encoder, **mapping}
 
     def with_image_size(self: ConfigT, size: int) -> ConfigT:
         return replace(self, image_encoder=replace(self.image_encoder, img_size=size))
@@ -126,7 +158,15 @@ PUBLISHED = {
         VitConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31))
     ),
     "mobile_sam": SamConfig(TinyVitConfig()),
+    "repvit_sam": SamConfig(RepVitConfig()),
 }
+
+
+def encoder_of(mapping: Mapping[str, Any]) -> EncoderConfig:
+    """The published image encoder of the kind that ``mapping`` has a section for; a ViT where it
+    has none."""
+    return next((kind() for kind, name in _SECTIONS.items() if name in mapping), VitConfig())
+
 
 _KINDS = {
     tuple: "a list of whole numbers", int: "a whole number", float: "a number",
@@ -144,9 +184,9 @@ def merge(config: ConfigT, mapping: Mapping[str, Any]) -> ConfigT:
     """``config`` with the values that ``mapping`` gives; an unknown name inside a section is an
     error, other top-level entries (notes, pixel statistics) are not read."""
     encoder = config.image_encoder
-    section = "tiny_vit" if isinstance(encoder, TinyVitConfig) else "image_encoder"
-    other = "image_encoder" if section == "tiny_vit" else "tiny_vit"
-    if other in mapping and section not in mapping:
+    section = _SECTIONS[type(encoder)]
+    other = next((name for name in _SECTIONS.values() if name in mapping), section)
+    if other != section and section not in mapping:
         raise CheckpointError(
             f"config has a section '{other}' but the weights hold a {type(encoder).__name__[:-6]} "
             f"encoder; use the section '{section}'."

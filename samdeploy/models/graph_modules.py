@@ -6,11 +6,11 @@ import copy
 from functools import partial
 
 from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER, graph_specs, numbers
-from samdeploy.models.config import TinyVitConfig
+from samdeploy.models.config import VitConfig
+from samdeploy.models.conv_norm import fold_norms
 from samdeploy.models.loaded import GraphModule
 from samdeploy.models.restructured import DEPTH, MaskHead, Prepare, Scorer
 from samdeploy.models.sam import Sam, SamDecoder, SamEncoder
-from samdeploy.models.tiny_vit import fold_norms
 
 _MODULES = {ENCODER: SamEncoder, DECODER: SamDecoder}
 _SPLIT = {PREPARE: Prepare, SCORER: Scorer, MASK_HEAD: MaskHead}
@@ -30,7 +30,7 @@ def graph_modules(sam: Sam) -> dict[str, GraphModule]:
     )
     in_a_call = partial(numbers, grid=config.grid, outputs=outputs, heads=heads)
     sam.eval()
-    if isinstance(config.image_encoder, TinyVitConfig):
+    if not isinstance(config.image_encoder, VitConfig):
         sam = copy.deepcopy(sam)  # the caller's keeps its parameters
         fold_norms(sam)
     modules = _MODULES | (_SPLIT if transformer.depth == DEPTH else {})

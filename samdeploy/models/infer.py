@@ -3,7 +3,8 @@
 What shapes tell: widths, depths, window sizes, which blocks are global, heads (through the
 relative-position tables), the image size of a ViT. What they cannot tell, and what is assumed
 until a configuration says otherwise: the decoder's number of heads (8), its attention
-down-sampling when that is ambiguous, layer-norm epsilons, and the image size of a TinyViT (1024).
+down-sampling when that is ambiguous, layer-norm epsilons, and the image size of a TinyViT or a
+RepViT (1024).
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from torch import Tensor
 
 from samdeploy.errors import CheckpointError
 from samdeploy.models.config import (
+    EncoderConfig,
     MaskDecoderConfig,
     PromptEncoderConfig,
+    RepVitConfig,
     SamConfig,
     TinyVitConfig,
     TransformerConfig,
@@ -46,13 +49,16 @@ def infer_config(state: StateDict, overrides: Mapping[str, Any] | None = None) -
 def told_by_shapes(state: StateDict, overrides: Mapping[str, Any]) -> SamConfig:
     """What the tensors tell; ``overrides`` has to give what they do not, and is not merged yet."""
     if "image_encoder.pos_embed" in state:
-        encoder: VitConfig | TinyVitConfig = _vit(state, overrides)
+        encoder: EncoderConfig = _vit(state, overrides)
     elif "image_encoder.patch_embed.seq.0.c.weight" in state:
         encoder = _tiny_vit(state)
+    elif "image_encoder.features.0.0.c.weight" in state:
+        encoder = _repvit(state)
     else:
         raise CheckpointError(
             "the state dict has neither 'image_encoder.pos_embed' (SAM ViT) nor "
-            "'image_encoder.patch_embed.seq.0.c.weight' (MobileSAM); expected the weights of a "
+            "'image_encoder.patch_embed.seq.0.c.weight' (MobileSAM) nor "
+            "'image_encoder.features.0.0.c.weight' (RepViT-SAM); expected the weights of a "
             "Segment Anything model."
         )
     return SamConfig(encoder, prompt_encoder_config(state), mask_decoder_config(state))
@@ -148,6 +154,27 @@ def _tiny_vit(state: StateDict) -> TinyVitConfig:
         out_chans=shape_of(state, f"{root}.neck.0.weight", 4)[0],
         num_classes=shape_of(state, head, 2)[0] if head in state else 0,
         norm_head=f"{root}.norm_head.weight" in state,
+    )
+
+
+def _repvit(state: StateDict) -> RepVitConfig:
+    root = "image_encoder.features"
+    dims = [shape_of(state, f"{root}.0.2.c.weight", 4)[0]]
+    blocks = [0]
+    for index in range(1, module_count(state, root)):
+        step = f"{root}.{index}.token_mixer.2.c.weight"
+        if step in state:  # to the next stage
+            dims.append(shape_of(state, step, 4)[0])
+            blocks.append(0)
+        else:
+            blocks[-1] += 1
+    # The last block of a stage that another follows is in every model beside its depth.
+    depths = [count - 1 for count in blocks[:-1]] + blocks[-1:]
+    return RepVitConfig(
+        embed_dims=tuple(dims),
+        depths=tuple(depths),
+        norm_of_sum=f"{root}.1.token_mixer.0.bn.weight" in state,
+        out_chans=shape_of(state, "image_encoder.neck.0.weight", 4)[0],
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from samdeploy.errors import CheckpointError
-from samdeploy.models.config import SamConfig, VitConfig
+from samdeploy.models.config import RepVitTrunkConfig, SamConfig, TinyVitConfig, VitConfig
 from samdeploy.session import MOST_IMGSZ
 from samdeploy.text import shown
 
@@ -23,7 +23,7 @@ _MAY_BE_ZERO = {"num_classes", "global_attn_indexes", "global_att_blocks"}
 # At the top of a configuration: the sections, one width by another name, and facts that are the
 # same for every SAM.
 _TOP = {
-    "image_encoder", "tiny_vit", "prompt_encoder", "mask_decoder", "neck_out_channels",
+    "image_encoder", "tiny_vit", "repvit", "prompt_encoder", "mask_decoder", "neck_out_channels",
     "pixel_mean", "pixel_std", "mask_threshold", "image_format", "notes",
 }  # fmt: skip
 
@@ -91,6 +91,15 @@ def _check_number(name: str, number: Any) -> None:
         )
 
 
+def repvit_conditions(config: RepVitTrunkConfig, least: int) -> Iterator[tuple[bool, str]]:
+    """Conditions for a RepViT of ``least`` stages, and what is said where one does not hold."""
+    dims, depths = config.embed_dims, config.depths
+    same = len(dims) == len(depths)
+    says = f"{len(dims)} widths and {len(depths)} depths, or fewer than {least} stages"
+    yield same and len(dims) >= least, says
+    yield dims[0] % 2 == 0, f"an odd width of {dims[0]}"
+
+
 def _conditions(config: SamConfig, tensors: int) -> Iterator[tuple[bool, str]]:
     """Conditions, and what is said where one does not hold."""
     encoder, decoder = config.image_encoder, config.mask_decoder
@@ -98,16 +107,19 @@ def _conditions(config: SamConfig, tensors: int) -> Iterator[tuple[bool, str]]:
     depths = (encoder.depth,) if isinstance(encoder, VitConfig) else encoder.depths
     parts = (*depths, transformer.depth, decoder.iou_head_depth, decoder.num_multimask_outputs)
     yield sum(parts) <= tensors, f"{sum(parts)} blocks and {tensors} tensors"
+    pairs: list[tuple[int, int]] = []
     if isinstance(encoder, VitConfig):
         pairs = [(encoder.embed_dim, encoder.num_heads)]
         yield encoder.patch_size == 16, f"a patch_size of {encoder.patch_size} and not 16"
         outside = [index for index in encoder.global_attn_indexes if index >= encoder.depth]
         yield not outside, f"a global block {outside[:1]} of {encoder.depth} blocks"
-    else:
+    elif isinstance(encoder, TinyVitConfig):
         pairs = list(zip(encoder.embed_dims, encoder.num_heads, strict=False))
         lists = (encoder.embed_dims, encoder.num_heads, encoder.depths, encoder.window_sizes)
         same = len({len(each) for each in lists}) == 1
         yield same and len(pairs) >= 3, "lists of different lengths, or fewer than 3 stages"
+    else:
+        yield from repvit_conditions(encoder, 3)
     for width, heads in pairs:
         yield width % heads == 0, f"{heads} heads in a width of {width}"
     yield config.image_size % 16 == 0, f"an image size of {config.image_size}, no multiple of 16"

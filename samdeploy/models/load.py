@@ -15,6 +15,7 @@ from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 from samdeploy.errors import CheckpointError, InputError
 from samdeploy.models.checkpoint_file import file_size, read_content, refusing
 from samdeploy.models.config import ConfigT, SamConfig
+from samdeploy.models.conv_norm import merge_branches
 from samdeploy.models.graph_modules import graph_modules
 from samdeploy.models.infer import infer_config, stored_image_size
 from samdeploy.models.limits import check_names
@@ -55,6 +56,8 @@ def load(
         config=sam.config.to_mapping(),
         whole_image=read_whole_image(path),
     )
+    # Layers are named as in the graphs, and rounded there.
+    merge_branches(sam.image_encoder)
     layers = tuple(encoder_layers(sam))
     return LoadedModel(facts, graph_modules(sam), layers, partial(sensitivity, sam))
 

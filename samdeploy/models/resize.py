@@ -2,8 +2,8 @@
 
 The absolute table is resized with antialiased bicubic interpolation and the relative tables of
 global blocks linearly, as is usual for vision transformers (ViTDet, arXiv:2203.16527). Windowed
-blocks see windows of an unchanged size, so their tables stay. A TinyViT has no table that depends
-on the image size.
+blocks see windows of an unchanged size, so their tables stay. A TinyViT or a RepViT has no table
+that depends on the image size.
 """
 
 from collections.abc import Mapping

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.constants import LABEL_ABSENT, PIXEL_MEAN, PIXEL_STD
-from samdeploy.models.config import SamConfig, VitConfig
+from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
 from samdeploy.models.mask_decoder import MaskDecoder
 from samdeploy.models.prompt_encoder import PromptEncoder
+from samdeploy.models.repvit import RepViT
 from samdeploy.models.tiny_vit import TinyViT
 from samdeploy.models.vit import ImageEncoderViT
 
@@ -33,7 +34,9 @@ class Sam(nn.Module):
 
     def make_image_encoder(self) -> nn.Module:
         encoder = self.config.image_encoder
-        return ImageEncoderViT(encoder) if isinstance(encoder, VitConfig) else TinyViT(encoder)
+        if isinstance(encoder, VitConfig):
+            return ImageEncoderViT(encoder)
+        return TinyViT(encoder) if isinstance(encoder, TinyVitConfig) else RepViT(encoder)
 
     def make_mask_decoder(self) -> MaskDecoder:
         return MaskDecoder(self.config.mask_decoder, self.config.image_encoder.out_chans)

@@ -22,7 +22,9 @@ from samdeploy.session import Array
 
 #: Blocks that are taken apart.
 _WORST_BLOCKS = 3
-_BLOCK = re.compile(r"image_encoder\.(?:(?:layers\.\d+\.)?blocks\.\d+|layers\.\d+\.\w+|\w+)")
+_BLOCK = re.compile(
+    r"image_encoder\.(?:(?:layers\.\d+\.)?blocks\.\d+|layers\.\d+\.\w+|features\.\d+|\w+)"
+)
 #: Kinds of layers that formats store in 8 bits.
 _WITH_WEIGHTS = (nn.Linear, nn.Conv2d)
 

@@ -17,6 +17,7 @@ _ANCHORS = (
     "mask_decoder.iou_token.weight",
     "image_encoder.pos_embed",
     "image_encoder.patch_embed.seq.0.c.weight",
+    "image_encoder.features.0.0.c.weight",
     "vision_encoder.pos_embed",
     "sam_mask_decoder.iou_token.weight",
     "image_encoder.trunk.pos_embed",
@@ -79,6 +80,7 @@ def find_state(content: Any, source: str) -> dict[str, Tensor]:
             f"'{source}' holds a {type(content).__name__}{begins}; expected the state dict of a "
             "Segment Anything model, with 'image_encoder.pos_embed' (SAM), "
             "'image_encoder.patch_embed.seq.0.c.weight' (MobileSAM), "
+            "'image_encoder.features.0.0.c.weight' (RepViT-SAM), "
             "'image_encoder.trunk.pos_embed' (SAM 2) or 'vision_encoder.pos_embed' (Hugging Face)."
         )
     if len(found) > 1:

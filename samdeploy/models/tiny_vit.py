@@ -7,33 +7,10 @@ the published ``mobile_sam.pt``.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samdeploy.models.config import TinyVitConfig
+from samdeploy.models.conv_norm import ConvNorm
 from samdeploy.models.layers import from_windows, make_neck, to_windows
-
-
-class ConvNorm(nn.Sequential):
-    """Convolution and batch norm, under the checkpoint's short names ``c`` and ``bn``."""
-
-    def __init__(
-        self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.add_module(
-            "c", nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        )
-        self.add_module("bn", nn.BatchNorm2d(c_out))
-
-
-def fold_norms(module: nn.Module) -> None:
-    """Change ``module``, which is in evaluation mode: batch norms become part of the convolutions
-    before them. Converters do that as well, but some of them lose the names of the layers."""
-    for part in module.modules():
-        if isinstance(part, ConvNorm) and isinstance(part.bn, nn.BatchNorm2d):
-            assert isinstance(part.c, nn.Conv2d)
-            part.c = fuse_conv_bn_eval(part.c, part.bn)
-            part.bn = nn.Identity()
 
 
 class PatchEmbed(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from samdeploy.models.config import PUBLISHED as SAM_PUBLISHED
-from samdeploy.models.config import MaskDecoderConfig, SamConfig, TinyVitConfig
+from samdeploy.models.config import MaskDecoderConfig, SamConfig, VitConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class HqConfig(SamConfig):
         """Channels ``E`` of the early features: those of a ViT's blocks, or those that a TinyViT
         goes on with after its second stage."""
         encoder = self.image_encoder
-        return encoder.embed_dims[2] if isinstance(encoder, TinyVitConfig) else encoder.embed_dim
+        return encoder.embed_dim if isinstance(encoder, VitConfig) else encoder.embed_dims[2]
 
     @property
     def architecture(self) -> str:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from samdeploy.models.config import VitConfig
+from samdeploy.models.config import TinyVitConfig, VitConfig
 from samdeploy.models.hq.config import HqConfig
 from samdeploy.models.hq.encoders import HqTinyViT, HqVit
 from samdeploy.models.hq.mask_decoder import HqMaskDecoder
@@ -20,7 +20,10 @@ class HqSam(Sam):
 
     def make_image_encoder(self) -> nn.Module:
         encoder = self.config.image_encoder
-        return HqVit(encoder) if isinstance(encoder, VitConfig) else HqTinyViT(encoder)
+        if isinstance(encoder, VitConfig):
+            return HqVit(encoder)
+        assert isinstance(encoder, TinyVitConfig)
+        return HqTinyViT(encoder)
 
     def make_mask_decoder(self) -> HqMaskDecoder:
         return HqMaskDecoder(self.config)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samdeploy.models.config import VitConfig, merge
+from samdeploy.models.config import RepVitConfig, VitConfig, merge
 from samdeploy.models.hq.config import HqConfig, HqDecoderConfig
 from samdeploy.models.hq.hq_sam import HqSam
 from samdeploy.models.infer import StateDict, told_by_shapes
@@ -48,6 +48,8 @@ def infer_hq_config(state: StateDict, overrides: Mapping[str, Any] | None = None
     config = merge(HqConfig(told.image_encoder, told.prompt_encoder, decoder), overrides)
     check_config(config, len(state))
     encoder = config.image_encoder
+    known = not isinstance(encoder, RepVitConfig)
+    check_conditions([(known, "early features of a RepViT, which HQ-SAM does not have")])
     if isinstance(encoder, VitConfig):
         some = bool(encoder.global_attn_indexes)
         check_conditions([(some, "no block of global attention, whose features HQ-SAM takes")])

@@ -1,0 +1,61 @@
+"""Weights that are a function of key and shape, so that files need not hold them.
+
+The rules are told in the ``recipe.json`` of golden folders. Those of other models are in the tests
+that use them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_HALVED = ("point_embed", "no_mask_embed", "not_a_point_embed", "iou_token", "mask_tokens")
+#: Of one-dimensional weights, by what their keys end with.
+_GAINS = {"channel_mixer.m.2.bn.weight": 0.3}
+
+
+def seeded_state(listed: Path) -> dict[str, Tensor]:
+    """The state dict of a RepViT-SAM whose keys and shapes a golden file lists."""
+    keys = json.loads(listed.read_text())["keys"]
+    return {key: seeded_weight(key, shape) for key, (shape, _) in keys.items()}
+
+
+def seeded_weight(key: str, shape: list[int]) -> Tensor:
+    """See golden/repvit_sam/recipe.json."""
+    random = np.random.RandomState(zlib.crc32(key.encode()))
+    last = key.rpartition(".")[2]
+    if last == "num_batches_tracked":
+        return torch.zeros(shape, dtype=torch.int64)
+    if last == "running_var":
+        gain = 2.2 if key.endswith("token_mixer.0.bn.running_var") else 1.0
+        values: NDArray[np.float64] = gain * (0.5 + random.random_sample(shape))
+        return torch.from_numpy(values.astype(np.float32))
+    values = random.standard_normal(shape)
+    if key.endswith("fc2.bias"):
+        scaled = 1 + 0.1 * values
+    elif last in ("running_mean", "bias"):
+        scaled = 0.1 * values
+    elif last == "positional_encoding_gaussian_matrix":
+        scaled = values
+    elif len(shape) == 1:
+        scaled = next(_gains(key)) * (1 + 0.1 * values)
+    elif any(part in key for part in _HALVED):
+        scaled = 0.5 * values
+    elif ".output_upscaling." in key:
+        scaled = values / math.sqrt(shape[0])
+    else:
+        scaled = values / math.sqrt(math.prod(shape[1:]))
+    return torch.from_numpy(scaled.astype(np.float32))
+
+
+def _gains(key: str) -> Iterator[float]:
+    yield from (gain for end, gain in _GAINS.items() if key.endswith(end))
+    yield 1.0
