@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,21 @@ def test_every_dependency_is_explained() -> None:
     for requirement in itertools.chain(*groups):
         name = requirement.split(">=")[0]
         assert name.startswith("samdeploy[") or name in text, name
+
+
+def test_the_image_installs_what_there_is() -> None:
+    """The Dockerfile, as far as it can be told without building it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    docker, makefile = (ROOT / "Dockerfile").read_text(), (ROOT / "Makefile").read_text()
+    [torch] = re.findall(r"^ARG TORCH=(\S+)$", docker, re.MULTILINE)
+    assert f"TORCH ?= {torch}\n" in makefile
+    [extras] = re.findall(r"'/source\[([\w,]+)\]'", docker)
+    assert set(extras.split(",")) <= set(project["project"]["optional-dependencies"])
+    [command] = re.findall(r'^ENTRYPOINT \["(\w+)"\]$', docker, re.MULTILINE)
+    assert command in project["project"]["scripts"]
+    left_out = set((ROOT / ".dockerignore").read_text().split())
+    folders = {path.split("/")[0] for path in project["tool"]["setuptools"]["package-dir"].values()}
+    assert not left_out.intersection({*folders, "pyproject.toml", "constraints.txt", "LICENSE"})
 
 
 def test_the_project_speaks_of_itself_alone() -> None:
