@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from samdeploy.bundle import Bundle
+from samdeploy.families import family_named, resolve
 
 #: Nodes of a YOLO graph whose constants are trained: the rest of its constants are its grid.
 _TRAINED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -18,31 +19,20 @@ def count_parameters(source: Path) -> int | None:
 
     SAM's are those of its architecture, whatever an export made of them. YOLO's are those of the
     graph, in which normalisations are part of the convolutions, as in Ultralytics' summary of a
-    fused model.
+    fused model. Which of the two, its family says.
     """
     try:
         if not source.is_dir():
             return _in_graph(source)
         bundle = Bundle.open(source)
-        if bundle.manifest.family == "sam":
-            return parameters_of_sam(bundle)
-        [graph] = bundle.graphs().values()
-        return _in_graph(graph) if graph.suffix == ".onnx" else None
+        family = family_named(bundle.manifest.family, source)
+        if family.parameters:
+            return int(resolve(family.parameters)(bundle.manifest.config))
+        graph, *others = bundle.graphs().values()
+        # Several graphs hold some of the numbers twice.
+        return _in_graph(graph) if graph.suffix == ".onnx" and not others else None
     except ImportError:
         return None
-
-
-def parameters_of_sam(bundle: Bundle) -> int:
-    """From the architecture in the manifest."""
-    import torch
-
-    from samdeploy.models.config import SamConfig, encoder_of, merge
-    from samdeploy.models.sam import Sam
-
-    config = bundle.manifest.config
-    with torch.device("meta"):
-        model = Sam(merge(SamConfig(encoder_of(config)), config))
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _in_graph(path: Path) -> int:

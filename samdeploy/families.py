@@ -54,6 +54,8 @@ class Family:
         transform: how an image becomes encoder input: (height, width) of the image and the side of
             the input in pixels to a :class:`~samdeploy.geometry.Transform`.
         configurable: ``config`` tells its loader what tensor shapes cannot; a manifest's does too.
+        parameters: ``parameters(config) -> int``, how many trained numbers a model has by its
+            manifest; without one they are counted in its graph.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Family:
     opens: Reference = ""
     transform: Callable[[Size, int], Transform] = Transform.fit
     configurable: bool = False
+    parameters: Reference = ""
 
     def check_class(self, model: Reference, source: object, architecture: str = "") -> None:
         """Raise :class:`InputError`, with the class that opens it, unless that is the class
@@ -107,6 +110,7 @@ _BUILT_IN = (
         loader="samdeploy.models.load:load",
         verifier="samdeploy.exporting.verify_sam:verify_sessions",
         configurable=True,
+        parameters="samdeploy.models.parameters:count_sam",
     ),
 )
 

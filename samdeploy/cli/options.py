@@ -1,4 +1,7 @@
-"""Options that several commands have, and how options are declared."""
+"""Options that several commands have, and how options are declared.
+
+Typer reads them from signatures, so a command's repeats that of the function which it calls.
+"""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ def verify_yolo(
     """Compare ``candidate`` with ``reference``; a difference does not raise, see
     :func:`samdeploy.exporting.verify.check`.
 
+    It takes what the verifier of any family does (:class:`samdeploy.families.Family`):
     ``whole_image`` is for families that have such a mode; one pass is all there is here.
     It passes when the mean overlaps of the boxes, and of the masks of a segmenter, reach the
     tolerance.

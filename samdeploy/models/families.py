@@ -20,7 +20,7 @@ def load_model(
     imgsz: int | None = None,
     trust: bool = False,
 ) -> LoadedModel:
-    """Load a checkpoint with the loader of its family.
+    """Load a checkpoint with the loader of its family; the arguments are those of every loader.
 
     Raises:
         CheckpointError: it cannot be read, or not without ``trust``.

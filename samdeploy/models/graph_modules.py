@@ -1,4 +1,8 @@
-"""SAM's graphs as torch modules."""
+"""SAM's graphs as torch modules.
+
+The arguments of ``forward`` are the inputs of a graph, by name and in order. So those of two graphs
+that take the same stand twice, and those of a method that does their work.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,18 @@
+"""How many trained numbers an architecture has, counted without making one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from samdeploy.models.config import SamConfig, encoder_of, merge
+from samdeploy.models.sam import Sam
+
+
+def count_sam(config: Mapping[str, Any]) -> int:
+    """Those of a SAM, from the config in its manifest."""
+    with torch.device("meta"):
+        model = Sam(merge(SamConfig(encoder_of(config)), config))
+    return sum(parameter.numel() for parameter in model.parameters())
