@@ -48,6 +48,7 @@ def test_the_document_has_the_computed_numbers(tool: ModuleType, example: Any) -
     assert f"input side `S` = {side}, embedding width `C` = {width}" in " ".join(text.split())
 
 
+@pytest.mark.exporting
 def test_a_float32_backend_is_as_close_as_promised(
     tool: ModuleType, example: Any, tiny_bundle: Path
 ) -> None:

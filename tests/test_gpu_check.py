@@ -30,6 +30,7 @@ def tool() -> Any:
     return module
 
 
+@pytest.mark.exporting
 def test_on_the_processor(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: object, **named: object) -> Path:
         raise ExportError("onnx is not installed")

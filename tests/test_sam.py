@@ -303,6 +303,7 @@ class TestModels:
         assert facts["mask_iou_against_torch"] >= 0.999
         assert fake.info()["runtime"] == "fake"
 
+    @pytest.mark.exporting
     def test_export_of_a_checkpoint_only(
         self, small: SAM, small_checkpoint: Path, small_config: Path, tmp_path: Path
     ) -> None:
@@ -328,6 +329,7 @@ class TestModels:
             # What the caller says wins, under any of its names.
             assert len(sam.generate(photo, pred_iou_thresh=1.0)) == 0
 
+    @pytest.mark.exporting
     def test_a_checkpoint_and_its_bundle_recommend_the_same(self, tiny_bundle: Path) -> None:
         with SAM("sam_tiny.pt") as checkpoint, SAM(tiny_bundle) as bundle:
             own = checkpoint.info(verbose=False)["whole_image"]

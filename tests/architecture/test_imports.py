@@ -55,8 +55,9 @@ def package_of(file: str) -> str:
     return folder if is_in(folder, "samdeploy") else f"samdeploy.{folder}"
 
 
-def imports_of(source: str, package: str) -> Iterator[Import]:
-    yield from _walk(ast.parse(source), package, lazy=False, typing_only=False)
+@cache
+def imports_of(source: str, package: str) -> tuple[Import, ...]:
+    return tuple(_walk(ast.parse(source), package, lazy=False, typing_only=False))
 
 
 def _walk(node: ast.AST, package: str, lazy: bool, typing_only: bool) -> Iterator[Import]:
@@ -114,6 +115,7 @@ def _paths(cell: str) -> tuple[str, ...]:
     return tuple(re.findall(r"`([\w/]+(?:\.py|/))`", cell))
 
 
+@cache
 def file_of(name: str) -> str | None:
     """The file that defines an imported name of ours; ``None`` where it is not ours."""
     top, *rest = name.split(".")
@@ -138,6 +140,7 @@ def lies_in(file: str, path: str) -> bool:
     return file == path or (path.endswith("/") and file.startswith(path))
 
 
+@cache
 def room_of(file: str) -> Room:
     fitting = [path for path in rooms() if path.endswith("/") and file.startswith(path)]
     return rooms().get(file) or rooms()[max(fitting, key=len)]
@@ -263,11 +266,11 @@ def test_the_table_names_what_is_there() -> None:
 
 def test_the_scanner_itself() -> None:
     source = "import a.b\nif TYPE_CHECKING:\n    from c import d\ndef f():\n    from .e import g\n"
-    assert list(imports_of(source, "p.q")) == [
+    assert imports_of(source, "p.q") == (
         Import("a.b", 1, False, False),
         Import("c.d", 3, False, True),
         Import("p.q.e.g", 5, True, False),
-    ]
+    )
 
 
 #: Modules that Windows does not have.

@@ -120,10 +120,10 @@ def test_import_brings_no_backend() -> None:
     assert not any(name.startswith("samdeploy.models") for name in loaded)
 
 
-def test_a_click_enters_no_room_of_exporting(tiny_bundle: Path) -> None:
+def test_a_click_enters_no_room_of_exporting(small_bundle: Path) -> None:
     code = (
         "import sys, numpy, samdeploy\n"
-        f"model = samdeploy.SAM({str(tiny_bundle)!r})\n"
+        f"model = samdeploy.SAM({str(small_bundle)!r})\n"
         "model.predict(numpy.zeros((32, 32, 3), numpy.uint8), points=[9, 9])\n"
         "print(*sys.modules)"
     )

@@ -349,7 +349,7 @@ def test_a_block_by_itself_is_left_over(
         ({"image_encoder": {"num_heads": float("inf")}}, "'num_heads'.*is inf; expected a whole"),
         ({"image_encoder": {"num_heads": 2.5}}, "is 2.5; expected a whole number"),
         ({"image_encoder": {"num_heads": 5}}, "5 heads in a width of 48"),
-        ({"image_encoder": {"qkv_bias": "False"}}, "is 'False'; expected bool"),
+        ({"image_encoder": {"qkv_bias": "False"}}, "is 'False'; expected true or false"),
         ({"image_encoder": {"global_attn_indexes": "13"}}, "is '13'; expected a list of whole"),
         ({"image_encoder": {"global_attn_indexes": [9]}}, "a global block"),
         ({"image_encoder": {"window_size": 10**5}}, "'window_size' is 100000; expected 1 to 1024"),
