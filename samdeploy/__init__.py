@@ -23,6 +23,7 @@ from samdeploy.image_options import ImageOptions
 from samdeploy.masks.masks import Masks
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
+from samdeploy.tracking.tracked import Tracked
 from samdeploy.yolo.facade import YOLO, FastSAM
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ __all__ = [
     "Prompt",
     "RuntimeUnavailableError",
     "SamDeployError",
+    "Tracked",
     "VerificationError",
     "__version__",
     "auto_annotate",

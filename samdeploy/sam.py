@@ -23,6 +23,10 @@ from samdeploy.opening import OpenedModel, open_model
 from samdeploy.prompts import Nested, Prompt, check_prompts, collect_prompts, encode_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
+from samdeploy.tracking.frames import Frames, iter_frames
+from samdeploy.tracking.settings import TrackSettings
+from samdeploy.tracking.track import by_frame, track
+from samdeploy.tracking.tracked import Tracked
 from samdeploy.whole_image.generate import generate
 from samdeploy.whole_image.settings import WholeImageSettings
 
@@ -144,10 +148,9 @@ class SAM(Closing):
         """
         if prompts is None:
             prompts = collect_prompts(points, labels, bboxes, masks)
-        elif any(value is not None for value in (points, labels, bboxes, masks)):
-            raise InputError("prompts= came with points, labels, bboxes or masks; give one form.")
-        elif isinstance(prompts, Prompt):
-            prompts = [prompts]
+        else:
+            _check_one_form(points, labels, bboxes, masks)
+            prompts = [prompts] if isinstance(prompts, Prompt) else prompts
         given = self._given(target)
         if isinstance(given, Embedding):
             image, transform = given.image, given.transform
@@ -238,6 +241,51 @@ class SAM(Closing):
 
         return results_of(one, self._targets(source), stream, self._image_options)
 
+    def track(
+        self,
+        source: Frames,
+        *,
+        points: Nested | None = None,
+        labels: Nested | None = None,
+        bboxes: Nested | None = None,
+        masks: ArrayLike | None = None,
+        prompts: Prompt | Sequence[Prompt] | Mapping[int, Sequence[Prompt]] | None = None,
+        stream: bool = False,
+        channel_order: ChannelOrder = "bgr",
+        **settings: Any,
+    ) -> list[Tracked] | Iterator[Tracked]:
+        """Follow objects through a video, or the pictures of a folder: one :class:`Tracked` each.
+
+        Every frame is encoded once and asked with what the one before has shown: there is no memory
+        as in SAM 2. An object that is not seen is lost, and found again when it comes back soon.
+
+        Args:
+            source: a video file, a folder or a glob pattern of pictures in the order of their
+                names, or images of any kind one after the other, such as a list, an array
+                ``[T, H, W, 3]`` or a generator that reads a camera. All have to be of one size.
+            points, labels, bboxes, masks: the objects in the first frame, one prompt each; see
+                :func:`samdeploy.prompts.collect_prompts`.
+            prompts: :class:`Prompt` objects instead, or a mapping of frame numbers, from 0, to
+                those of objects that are there from that frame on.
+            stream: results one by one, as they are made and asked for, instead of in a list: for
+                long videos, of which a list would keep every frame.
+            channel_order: order of the channels of arrays.
+            settings: those of :class:`~samdeploy.tracking.settings.TrackSettings`.
+
+        Raises:
+            InputError: no prompt, one that does not fit its frame, or frames that cannot be read or
+                differ in size; with ``stream`` when the frame is asked for.
+        """
+        chosen = TrackSettings.from_names(settings)
+        if prompts is None:
+            prompts = collect_prompts(points, labels, bboxes, masks)
+        else:
+            _check_one_form(points, labels, bboxes, masks)
+        wanted = by_frame([prompts] if isinstance(prompts, Prompt) else prompts)
+        frames = iter_frames(source, channel_order, self._image_options)
+        results = track(self._encode, self._engine.decode, frames, wanted, chosen)
+        return results if stream else list(results)
+
     def set_image(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> None:
         """Encode an image for the prompts that follow."""
         self._current = self.encode(image, channel_order)
@@ -294,6 +342,12 @@ class SAM(Closing):
             yield self._given(None)
         else:
             yield from iter_sources(source)
+
+
+def _check_one_form(*values: Any) -> None:
+    """Raise :class:`InputError` for prompts that came in a second form, beside ``prompts=``."""
+    if any(value is not None for value in values):
+        raise InputError("prompts= came with points, labels, bboxes or masks; give one form.")
 
 
 def check_mode(prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> None:

@@ -34,13 +34,15 @@ def draw_masks(
     labels: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
     captions: Sequence[str] = (),
+    colours: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]:
     """A copy of ``image`` (RGB uint8 ``[H, W, 3]``) with ``masks`` ``[N, H, W]``, or their
     run lengths, over it.
 
     Larger masks are drawn first, so that small ones stay visible. ``points`` ``[..., 2]`` with
     ``labels`` are drawn as green (foreground) and red discs, ``boxes`` ``[..., 4]`` as frames,
-    ``captions`` (one per mask, empty for none) at the top of the masks.
+    ``captions`` (one per mask, empty for none) at the top of the masks. ``colours`` are one number
+    per mask for :func:`colour`, by default its place in the list.
     """
     out = np.array(image, np.uint8)
     rles = [mask if isinstance(mask, Rle) else Rle.encode(mask) for mask in masks]
@@ -49,7 +51,7 @@ def draw_masks(
         x1, y1, x2, y2 = rles[index].box
         mask = rles[index].decode()[y1 : y2 + 1, x1 : x2 + 1]
         part = out[y1 : y2 + 1, x1 : x2 + 1]
-        paint = np.array(colour(index), np.float32)
+        paint = np.array(colour(index if colours is None else colours[index]), np.float32)
         part[mask] = (part[mask] * (1 - _OPACITY) + paint * _OPACITY).astype(np.uint8)
         outlines, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x1, y1)

@@ -28,6 +28,7 @@ NAMES = [
     "Prompt",
     "RuntimeUnavailableError",
     "SamDeployError",
+    "Tracked",
     "VerificationError",
     "__version__",
     "auto_annotate",
@@ -44,6 +45,7 @@ SIGNATURES = {
     "SAM.__call__": (
         "self source bboxes points labels masks multimask stream channel_order settings"
     ),
+    "SAM.track": "self source points labels bboxes masks prompts stream channel_order settings",
     "SAM.set_image": "self image channel_order",
     "SAM.reset_image": "self",
     "SAM.info": "self verbose",
