@@ -17,12 +17,15 @@ _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published file: ``name`` as users type it, ``url``, size, ``sha256`` and ``licence``."""
+    """A published file: ``name`` as users type it, ``url``, size, ``sha256`` and ``licence``.
+
+    Where nobody has told us size and hash, they are 0 and empty: it is not downloaded.
+    """
 
     name: str
     url: str
-    bytes: int
-    sha256: str
+    bytes: int = 0
+    sha256: str = ""
     licence: str = "Apache-2.0"
 
     @property
@@ -56,6 +59,10 @@ KNOWN = {
             "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
             40_728_226,
             "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        ),
+        Checkpoint(
+            "repvit_sam.pt",
+            "https://github.com/THU-MIG/RepViT/releases/download/v1.0/repvit_sam.pt",
         ),
     )
 }
@@ -118,7 +125,15 @@ def fetch(checkpoint: Checkpoint) -> Path:
     """The cached file of ``checkpoint``, downloaded first when it is not there.
 
     Its hash is compared every time: a second for 400 MB, which loading takes many times over.
+
+    Raises:
+        DownloadError: it could not be fetched, or nothing tells what it must hash to.
     """
+    if not checkpoint.sha256:
+        raise DownloadError(
+            f"'{checkpoint.name}' is published at {checkpoint.url}, whose SHA-256 samdeploy does "
+            "not know, so it is not downloaded unseen; download it and pass its path."
+        )
     target = cache_folder() / checkpoint.file_name
     if is_whole(target, checkpoint.bytes, checkpoint.sha256):
         return target

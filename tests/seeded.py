@@ -17,19 +17,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_HALVED = ("point_embed", "no_mask_embed", "not_a_point_embed", "iou_token", "mask_tokens")
+_HALVED = ("point_embed", "no_mask_embed", "not_a_point_embed", "obj_score_token", "iou_token",
+           "mask_tokens")  # fmt: skip
+#: At the top of EdgeTAM, and in its part for video.
+_OTHERS = ("no_mem_embed", "no_mem_pos_enc", "maskmem_tpos_enc", "no_obj_ptr", "latents",
+           "latents_2d")  # fmt: skip
 #: Of one-dimensional weights, by what their keys end with.
-_GAINS = {"channel_mixer.m.2.bn.weight": 0.3}
+_GAINS = {
+    "channel_mixer.m.2.bn.weight": 0.3,
+    "channel_mixer.conv2.bn.weight": 0.3,
+    "ffn.conv2.bn.weight": 0.3,
+    "token_mixer.conv.bn.weight": 0.5,
+    "token_mixer.conv1.bn.weight": 0.5,
+}
 
 
 def seeded_state(listed: Path) -> dict[str, Tensor]:
-    """The state dict of a RepViT-SAM whose keys and shapes a golden file lists."""
+    """The state dict of a RepViT-SAM or an EdgeTAM whose keys and shapes a golden file lists."""
     keys = json.loads(listed.read_text())["keys"]
     return {key: seeded_weight(key, shape) for key, (shape, _) in keys.items()}
 
 
 def seeded_weight(key: str, shape: list[int]) -> Tensor:
-    """See golden/repvit_sam/recipe.json."""
+    """See golden/repvit_sam/recipe.json and golden/edgetam/recipe.json."""
     random = np.random.RandomState(zlib.crc32(key.encode()))
     last = key.rpartition(".")[2]
     if last == "num_batches_tracked":
@@ -39,9 +49,11 @@ def seeded_weight(key: str, shape: list[int]) -> Tensor:
         values: NDArray[np.float64] = gain * (0.5 + random.random_sample(shape))
         return torch.from_numpy(values.astype(np.float32))
     values = random.standard_normal(shape)
-    if key.endswith("fc2.bias"):
+    if last in _OTHERS:
+        scaled = 0.5 * values
+    elif key.endswith("fc2.bias"):
         scaled = 1 + 0.1 * values
-    elif last in ("running_mean", "bias"):
+    elif last in ("running_mean", "bias", "gamma"):
         scaled = 0.1 * values
     elif last == "positional_encoding_gaussian_matrix":
         scaled = values
@@ -52,7 +64,8 @@ def seeded_weight(key: str, shape: list[int]) -> Tensor:
     elif ".output_upscaling." in key:
         scaled = values / math.sqrt(shape[0])
     else:
-        scaled = values / math.sqrt(math.prod(shape[1:]))
+        gain = 0.3 if ".neck.convs." in key else 1.0
+        scaled = gain * values / math.sqrt(math.prod(shape[1:]))
     return torch.from_numpy(scaled.astype(np.float32))
 
 

@@ -376,7 +376,27 @@ def test_unknown_names(name: str, hint: str) -> None:
         resolve_checkpoint(name)
 
 
-def test_every_known_checkpoint_has_a_full_hash() -> None:
+def test_every_known_checkpoint_has_a_full_hash_or_none() -> None:
     for checkpoint in checkpoints.KNOWN.values():
-        assert len(bytes.fromhex(checkpoint.sha256)) == 32
+        assert len(bytes.fromhex(checkpoint.sha256)) == (32 if checkpoint.bytes else 0)
         assert checkpoint.url.startswith(("https://", "http://127.0.0.1"))
+
+
+def test_a_name_without_a_hash_is_not_downloaded(server: Server) -> None:
+    unseen = Checkpoint("unseen.pt", f"{server.url}/{FILE}")
+    with pytest.raises(
+        DownloadError, match=r"^'unseen\.pt' is published at http\S+, .*; download it and"
+    ):
+        checkpoints.fetch(unseen)
+    assert not server.requests
+
+
+def test_a_file_beside_a_name_without_a_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Downloaded by hand, under the name that it has: it is the file that is meant."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DownloadError, match=r"'repvit_sam\.pt' is published at"):
+        resolve_checkpoint("repvit_sam.pt")
+    Path("repvit_sam.pt").write_bytes(b"1")
+    assert resolve_checkpoint("repvit_sam.pt").samefile("repvit_sam.pt")

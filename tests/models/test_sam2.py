@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from samdeploy.masks.single_mask import stable_mask
 from samdeploy.models.sam2 import Sam2, Sam2Encoder, load_sam2
+from samdeploy.models.sam2.hiera import Hiera
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -81,6 +82,7 @@ def decoder_inputs(prompt: dict[str, Any], outputs: Arrays) -> list[Tensor]:
 class TestEncoder:
     def test_every_block(self, sam: Sam2, outputs: Arrays) -> None:
         trunk, found = sam.image_encoder.trunk, list[Tensor]()
+        assert isinstance(trunk, Hiera)
         hooks = [
             trunk.blocks[0].register_forward_pre_hook(lambda _, args: found.append(args[0])),
             *(

@@ -8,9 +8,9 @@ inside.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
-from samdeploy.models.config import MaskDecoderConfig, PromptEncoderConfig
+from samdeploy.models.config import MaskDecoderConfig, PromptEncoderConfig, RepVitTrunkConfig
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,26 @@ class NeckConfig:
     d_model: int = 256
 
 
+#: Hiera in SAM 2, RepViT in EdgeTAM (arXiv:2501.07256).
+TrunkConfig: TypeAlias = HieraConfig | RepVitTrunkConfig
+
+
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    trunk: HieraConfig = HieraConfig()
+    trunk: TrunkConfig = HieraConfig()
     neck: NeckConfig = NeckConfig()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels that the trunk's stages end with, the finest first."""
+        trunk = self.trunk
+        return trunk.widths if isinstance(trunk, HieraConfig) else trunk.embed_dims
 
 
 @dataclass(frozen=True)
 class Sam2Config:
     """The image part of a model. ``version`` is that of the weights, 2.0 or 2.1: on single images
-    the architecture is the same."""
+    the architecture is the same. EdgeTAM's, which have none of their own, are called 2.1."""
 
     image_size: int = 1024
     version: float = 2.1
@@ -114,6 +124,8 @@ class Sam2Config:
             if same == published:
                 return name
         trunk = self.image_encoder.trunk
+        if isinstance(trunk, RepVitTrunkConfig):
+            return f"edgetam_{trunk.embed_dims[0]}x{sum(trunk.depths)}"
         return f"{_series(self.version)}_hiera_{trunk.embed_dim}x{sum(trunk.stages)}"
 
     def to_mapping(self) -> dict[str, Any]:
@@ -152,3 +164,8 @@ PUBLISHED = {
     for version in (2.1, 2.0)
     for size, trunk in _SIZES.items()
 }
+PUBLISHED["edgetam"] = Sam2Config(
+    image_encoder=ImageEncoderConfig(
+        RepVitTrunkConfig((48, 96, 192, 384), (2, 2, 14, 2), norm_of_sum=False)
+    )
+)

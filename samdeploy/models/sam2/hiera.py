@@ -90,7 +90,7 @@ class Block(nn.Module):
 
 class Hiera(nn.Module):
     """Normalised image ``[B, 3, S, S]`` -> what every stage ends with, the finest first:
-    ``[B, S/4, S/4, C]``, ``[B, S/8, S/8, 2C]``, and so on."""
+    ``[B, C, S/4, S/4]``, ``[B, 2C, S/8, S/8]``, and so on."""
 
     def __init__(self, config: HieraConfig, image_size: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Hiera(nn.Module):
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.stage_ends:
-                stages.append(x)
+                stages.append(x.permute(0, 3, 1, 2))
         return stages
 
 

@@ -28,7 +28,7 @@ def load_sam2(
     config: Mapping[str, Any] | str | Path | None = None,
     imgsz: int | None = None,
 ) -> Sam2:
-    """Open a checkpoint of SAM 2 or 2.1; its part for video is passed over.
+    """Open a checkpoint of SAM 2, 2.1 or EdgeTAM; its part for video is passed over.
 
     Args:
         config: what tensor shapes cannot tell, as a mapping or the path of a JSON file.
@@ -61,7 +61,8 @@ def build_sam2(config: Sam2Config, state: Mapping[str, Tensor]) -> Sam2:
     with torch.device("meta"):
         sam = Sam2(config)
     shapes = {name: tuple(value.shape) for name, value in sam.state_dict().items()}
-    check_keys({published_name(name): shape for name, shape in shapes.items()}, image)
+    names = {name: published_name(name, config.image_encoder.trunk) for name in shapes}
+    check_keys({names[name]: shape for name, shape in shapes.items()}, image)
     sam = Sam2(config)
-    sam.load_state_dict({name: image[published_name(name)].float() for name in shapes})
+    sam.load_state_dict({name: image[published].float() for name, published in names.items()})
     return sam.eval().requires_grad_(False)

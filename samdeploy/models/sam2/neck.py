@@ -13,8 +13,8 @@ class Lateral(nn.Module):
         self.conv = nn.Conv2d(width, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, h, w, width]`` -> ``[B, dim, h, w]``."""
-        out: Tensor = self.conv(x.permute(0, 3, 1, 2))
+        """``[B, width, h, w]`` -> ``[B, dim, h, w]``."""
+        out: Tensor = self.conv(x)
         return out
 
 
@@ -39,7 +39,7 @@ class Neck(nn.Module):
         return conv
 
     def embedding(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """The third stage and the last, ``[B, g, g, c]`` and ``[B, g/2, g/2, 2c]`` -> level 2,
+        """The third stage and the last, ``[B, c, g, g]`` and ``[B, 2c, g/2, g/2]`` -> level 2,
         ``[B, dim, g, g]``."""
         above = F.interpolate(self.lateral(3)(coarse), scale_factor=2.0, mode="nearest")
         out: Tensor = self.lateral(2)(fine) + above

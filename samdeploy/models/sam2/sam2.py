@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from samdeploy.constants import LABEL_ABSENT, PIXEL_MEAN, PIXEL_STD
 from samdeploy.models.prompt_encoder import PromptEncoder
+from samdeploy.models.repvit import Trunk
 from samdeploy.models.sam import ABSENT_BIAS
-from samdeploy.models.sam2.config import ImageEncoderConfig, Sam2Config
+from samdeploy.models.sam2.config import HieraConfig, ImageEncoderConfig, Sam2Config
 from samdeploy.models.sam2.hiera import Hiera
 from samdeploy.models.sam2.mask_decoder import Sam2MaskDecoder
 from samdeploy.models.sam2.neck import Neck, composed
@@ -18,12 +19,16 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: ImageEncoderConfig, image_size: int) -> None:
         super().__init__()
-        self.trunk = Hiera(config.trunk, image_size)
-        self.neck = Neck(config.trunk.widths, config.neck.d_model)
+        trunk = config.trunk
+        self.trunk: nn.Module = (
+            Hiera(trunk, image_size) if isinstance(trunk, HieraConfig) else Trunk(trunk, (2, 2, 2))
+        )
+        self.neck = Neck(config.widths, config.neck.d_model)
 
 
 class Sam2(nn.Module):
-    """Segment Anything 2 or 2.1 without its memory (arXiv:2408.00714)."""
+    """Segment Anything 2 or 2.1 (arXiv:2408.00714), or EdgeTAM (arXiv:2501.07256), without its
+    memory."""
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
@@ -119,8 +124,8 @@ class Sam2Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         stages = self.sam.stages(image)
-        fine, middle = (stage.permute(0, 3, 1, 2) for stage in stages[:2])
-        return self.sam.embedding(stages), self.high_res_0(fine), self.high_res_1(middle)
+        fine, middle = self.high_res_0(stages[0]), self.high_res_1(stages[1])
+        return self.sam.embedding(stages), fine, middle
 
 
 class Sam2Decoder(nn.Module):
