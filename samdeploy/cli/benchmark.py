@@ -4,6 +4,7 @@ compare-models`` and ``tune``. Typer reads options from signatures: each command
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -21,16 +22,23 @@ from samdeploy.cli.console import print_json, say, steps
 from samdeploy.cli.fields import takes_options
 from samdeploy.cli.options import Config, Imgsz, Json, flag, option
 from samdeploy.cli.words import parse_names
+from samdeploy.options import option as keyword
 from samdeploy.schemes import schemes
 
 Formats = Annotated[
     str | None, option("formats", help="onnx,openvino:fp32,torch: as many as wanted")
 ]
-Folder = Annotated[str | None, option("folder", help="keep the exported bundles here, or use them")]
-Output = Annotated[str, option("output", help="folder of the report")]
 
 #: Of many models or tools, whole images are measured once, if not told otherwise.
 _ONE_WHOLE_IMAGE = {"whole_image_rounds": 1}
+
+
+@dataclass(frozen=True)
+class _Measuring(Measuring):
+    """What can be asked of every benchmark: how it measures, and where things are."""
+
+    folder: str | None = keyword(None, "keep the exported bundles here, or use them")
+    output: str = keyword("runs/benchmark", "folder of the report")
 
 
 def benchmark_command(
@@ -42,8 +50,6 @@ def benchmark_command(
     reference: Annotated[str | None, option("reference", help="a bundle's checkpoint")] = None,
     imgsz: Imgsz = None,
     config: Config = None,
-    folder: Folder = None,
-    output: Output = "runs/benchmark",
     as_json: Json = False,
     measuring: Any = None,
 ) -> None:
@@ -57,8 +63,6 @@ def benchmark_command(
         reference=reference,
         imgsz=imgsz,
         config=config,
-        folder=folder,
-        output=output,
         **measuring,
     )
 
@@ -68,8 +72,6 @@ def peers_command(
     peers: Annotated[str | None, option("peers", help="default: all known")] = None,
     formats: Annotated[str, option("formats", help="ours: as for benchmark")] = "onnx,openvino",
     malloc: Annotated[str, option("malloc", help="allocator of the peers")] = "default,tuned",
-    folder: Folder = None,
-    output: Output = "runs/benchmark",
     as_json: Json = False,
     measuring: Any = None,
 ) -> None:
@@ -81,8 +83,6 @@ def peers_command(
         peers=parse_names(peers, "peers"),
         formats=parse_names(formats, "formats"),
         malloc=parse_names(malloc, "malloc"),
-        folder=folder,
-        output=output,
         **_ONE_WHOLE_IMAGE | measuring,
     )
 
@@ -96,8 +96,6 @@ def models_command(
     trust: Annotated[
         bool, flag("trust", help="load Ultralytics checkpoints, which executes code of the file")
     ] = False,
-    folder: Folder = None,
-    output: Output = "runs/benchmark",
     as_json: Json = False,
     measuring: Any = None,
 ) -> None:
@@ -109,8 +107,6 @@ def models_command(
         format=format,
         device=device,
         trust=trust,
-        folder=folder,
-        output=output,
         **_ONE_WHOLE_IMAGE | measuring,
     )
 
@@ -182,7 +178,7 @@ def add_commands(app: typer.Typer) -> None:
         ("benchmark-compare-models", models_command),
         ("benchmark-peers", peers_command),
     ):
-        app.command(name)(takes_options(command, Measuring, "measuring"))
+        app.command(name)(takes_options(command, _Measuring, "measuring"))
     app.command("benchmark-compare")(compare_command)
     app.command("tune")(tune_command)
 
