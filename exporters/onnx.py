@@ -59,7 +59,7 @@ class OnnxExporter:
         if eight and options.weights_only:
             model = to_int8_weights(model, options.float_layers)
         elif eight:
-            images = calibration_inputs(options.data, graph.image_size)
+            images = calibration_inputs(options.data, graph.image_size, graph.preprocess)
             model = to_int8(model, images, options.float_layers)
             constants_to_weights(model.graph)
             store_in_bytes(model, quantizable(model.graph, options.float_layers, ("Conv",)))

@@ -96,7 +96,9 @@ def _to_int8(model: ov.Model, graph: GraphModule, options: OpenVinoOptions) -> o
             )
         return nncf.quantize(
             model,
-            nncf.Dataset(list(calibration_inputs(options.data, graph.image_size))),
+            nncf.Dataset(
+                list(calibration_inputs(options.data, graph.image_size, graph.preprocess))
+            ),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=COUNT,
             ignored_scope=nncf.IgnoredScope(names=ignored, types=_CONVOLUTIONS, validate=False),

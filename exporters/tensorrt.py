@@ -91,7 +91,7 @@ def _onnx_file(graph: GraphModule, folder: Path, options: TensorRtOptions) -> Pa
     in memory."""
     model = onnx_graph(graph, folder)
     if options.int8 and graph.role == ENCODER:
-        images = calibration_inputs(options.data, graph.image_size)
+        images = calibration_inputs(options.data, graph.image_size, graph.preprocess)
         model = to_int8(model, images, options.float_layers, symmetric=True)
     if options.half or options.bf16:
         kinds = onnx.TensorProto

@@ -193,6 +193,11 @@ def _conv_transpose(a: Arguments) -> Tensor:
     )  # fmt: skip
 
 
+def _upsample_nearest_neighbor(a: Arguments) -> Tensor:
+    factors = [float(a[f"scale_factor_{side}"]) for side in ("height", "width")]
+    return F.interpolate(_wide(a["x"]), scale_factor=factors, mode="nearest")
+
+
 def _matmul(a: Arguments) -> Tensor:
     x, y = _wide(a["x"]), _wide(a["y"])
     x = x.transpose(-1, -2) if a["transpose_x"] else x
@@ -319,6 +324,7 @@ _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
     "reduce_max": _reduction(torch.amax),
     "fill_like": lambda a: torch.full_like(_wide(a["ref_tensor"]), float(a["value"])),
     "relu": _unary(torch.relu),
+    "sigmoid": _unary(torch.sigmoid),
     "gelu": _gelu,
     "softmax": lambda a: torch.softmax(_wide(a["x"]), int(a["axis"])),
     "layer_norm": _layer_norm,
@@ -326,6 +332,7 @@ _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
     "matmul": _matmul,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
+    "upsample_nearest_neighbor": _upsample_nearest_neighbor,
     "reshape": lambda a: a["x"].reshape(_ints(a["shape"])),
     "transpose": lambda a: a["x"].permute(_ints(a["perm"])),
     "expand_dims": _expand_dims,

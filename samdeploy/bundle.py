@@ -30,6 +30,7 @@ from samdeploy.json_files import (
     read_regular,
 )
 from samdeploy.precision import FP32, arithmetic_name
+from samdeploy.preprocess import Preprocess
 from samdeploy.schemes import scheme_named, schemes
 from samdeploy.session import MOST_IMGSZ, TensorSpec
 from samdeploy.tuning import TUNING, TUNING_PAGE
@@ -161,7 +162,8 @@ class VerificationRecord(msgspec.Struct, frozen=True):
 
 class Manifest(msgspec.Struct, frozen=True):
     """``verification`` is of the artifacts themselves, in fp32; ``further_verifications`` are of
-    the same artifacts in other arithmetic, one each."""
+    the same artifacts in other arithmetic, one each. ``preprocess`` is how an image becomes encoder
+    input, where it is not what every bundle of the family once had."""
 
     schema_version: Annotated[int, Meta(ge=1)]
     architecture: _Line
@@ -180,6 +182,7 @@ class Manifest(msgspec.Struct, frozen=True):
     whole_image: dict[str, Any] = {}
     family: _Name = "sam"
     further_verifications: Annotated[tuple[VerificationRecord, ...], Meta(max_length=16)] = ()
+    preprocess: Preprocess | None = None
 
     @property
     def verifications(self) -> dict[str, VerificationRecord]:

@@ -8,7 +8,7 @@ through the plain ``decoder``. The answers are the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -25,6 +25,9 @@ from samdeploy.session import Array, Session
 
 Floats = NDArray[np.float32]
 Size = tuple[int, int]
+
+#: Of the mask head's inputs that are the image's, the one that every family has.
+_FEATURES = "image_features"
 
 
 class MasksOf(Protocol):
@@ -52,27 +55,30 @@ class Answer:
 
 class _Prepared:
     """The part that all prompts on an image share: ``shared`` for the scorer, and for the mask head
-    :meth:`features`."""
+    :meth:`features`, the tensors called ``names``."""
 
-    def __init__(self, prepared: dict[str, Array]) -> None:
+    def __init__(self, prepared: dict[str, Array], names: Collection[str]) -> None:
         for array in prepared.values():
             freeze(array)
-        self._features = prepared.pop("image_features")
-        self._part = self._features
+        self._features = {name: prepared.pop(name) for name in names}
+        self._parts = dict(self._features)
         self.shared = prepared
 
     @property
     def grid(self) -> Size:
-        rows, columns = self._features.shape[:2]
+        rows, columns = self._features[_FEATURES].shape[:2]
         return rows, columns
 
-    def features(self, rows: int, columns: int) -> Array:
-        """The first rows and columns; the same array when they are asked for again."""
-        part = self._part
-        if part.shape[:2] != (rows, columns):
-            part = np.ascontiguousarray(self._features[:rows, :columns])
-            self._part = freeze(part)
-        return part
+    def features(self, rows: int, columns: int) -> dict[str, Array]:
+        """The first rows and columns; the same arrays when they are asked for again."""
+        parts = self._parts
+        if parts[_FEATURES].shape[:2] != (rows, columns):
+            parts = {
+                name: freeze(np.ascontiguousarray(array[:rows, :columns]))
+                for name, array in self._features.items()
+            }
+            self._parts = parts
+        return parts
 
 
 class Decoding:
@@ -95,7 +101,9 @@ class Decoding:
         with self._lock:
             if self._split and embedding not in self._prepared:
                 graph = self._sessions[PREPARE]
-                self._prepared[embedding] = _Prepared(graph.run(embedding.feeds(graph)))
+                prepared = graph.run(embedding.feeds(graph))
+                taken = {spec.name for spec in self._sessions[MASK_HEAD].inputs}
+                self._prepared[embedding] = _Prepared(prepared, taken & prepared.keys())
 
     def _score(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.prepare(embedding)
@@ -115,7 +123,7 @@ class Decoding:
             feeds = {name: scored[name][rows] for name in ("mask_tokens", "mask_values")}
             for name in ("mask_scale", "mask_weights"):
                 feeds[name] = _part(scored[name], rows, prepared.grid, height, width)
-            feeds["image_features"] = prepared.features(height, width)
+            feeds |= prepared.features(height, width)
             return self._sessions[MASK_HEAD].run(feeds)["low_res_masks"]
 
         return Answer(iou, masks)
@@ -130,7 +138,7 @@ class Decoding:
 def _makes_parts(mask_head: Session) -> bool:
     """Whether it takes any number of rows and columns of image tokens; the graphs of some backends
     are for all of them only."""
-    return not isinstance(spec_of(mask_head.inputs, "image_features").shape[0], int)
+    return not isinstance(spec_of(mask_head.inputs, _FEATURES).shape[0], int)
 
 
 def _part(array: Array, rows: NDArray[Any], grid: Size, height: int, width: int) -> Array:

@@ -23,7 +23,7 @@ from samdeploy.text import reason, shown
 #: Of an image whose masks could still be made.
 _MOST_PIXELS = 2**31
 #: What is stored beside the tensors: the transform.
-_SIZES = ("original_size", "input_size", "image_size")
+_SIZES = ("original_size", "input_size", "image_size", "one_step")
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -114,9 +114,11 @@ def _check_archive(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _transform(original_size: Any, image_size: Any, input_size: Any = None) -> Transform:
+def _transform(
+    original_size: Any, image_size: Any, input_size: Any = None, one_step: Any = False
+) -> Transform:
     """The transform of what is stored. Files without ``input_size`` are older than any other way to
-    resize than by the longer side."""
+    resize than by the longer side, and those without ``one_step`` than any of one step."""
     height, width = original_size
     if not _are_sides(height, width, image_size) or height * width > _MOST_PIXELS:
         raise ValueError(
@@ -127,7 +129,9 @@ def _transform(original_size: Any, image_size: Any, input_size: Any = None) -> T
     rows, columns = input_size
     if not _are_sides(rows, columns) or max(rows, columns) > image_size:
         raise ValueError(f"an image of {shown(input_size)} in an input of {image_size} pixels")
-    return Transform((height, width), (rows, columns), image_size)
+    if not isinstance(one_step, bool):
+        raise ValueError(f"one_step {shown(one_step)}")
+    return Transform((height, width), (rows, columns), image_size, one_step)
 
 
 def _are_sides(*values: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +12,41 @@ from samdeploy.contracts import misfit
 from samdeploy.decoding import Answer, Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.errors import InputError
+from samdeploy.families import resolve
 from samdeploy.geometry import Size, Transform
 from samdeploy.graphs import ENCODER
 from samdeploy.opening import OpenedModel
 from samdeploy.preprocess import preprocess
-from samdeploy.prompts import DecoderPrompts
+from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
 from samdeploy.resident import freeze
+
+#: ``choose(logits [B, 4, h, w], iou [B, 4]) -> [B]``, indices of masks.
+SingleMask: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.intp]]
 
 
 class Engine:
     """Stateless: an embedding goes out of :meth:`encode` and into :meth:`decode`."""
 
     def __init__(self, model: OpenedModel) -> None:
-        self._encoder, self._transform = model.sessions[ENCODER], model.transform
+        self._encoder, self._steps = model.sessions[ENCODER], model.preprocess
+        self._always_padded = model.rules.always_padded
         self._decoding = Decoding(model.sessions)
         self.image_size = model.image_size
         self.low_res_side = model.low_res_side
+        #: Which mask of each prompt answers when one is asked for; see :class:`Family`.
+        self.single_mask: SingleMask = resolve(model.rules.single_mask)
 
     def transform(self, size: Size) -> Transform:
         """How an image of ``size`` (height, width) becomes encoder input."""
-        return self._transform(size, self.image_size)
+        return self._steps.transform(size, self.image_size)
+
+    def encode_prompts(self, prompts: Sequence[Prompt], transform: Transform) -> DecoderPrompts:
+        """The decoder's feeds, as the model's family wants them."""
+        return encode_prompts(prompts, transform, self.low_res_side, self._always_padded)
 
     def encode(self, image: NDArray[np.uint8]) -> Embedding:
         """``image`` is RGB uint8 ``[H, W, 3]``."""
-        pixels, transform = preprocess(image, self.image_size, self._transform)
+        pixels, transform = preprocess(image, self.image_size, self._steps)
         tensors = self._encoder.run({"image": pixels})
         return Embedding({name: freeze(a) for name, a in tensors.items()}, transform, image)
 

@@ -7,8 +7,8 @@ a record refers to is imported when it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import EntryPoint
 from itertools import chain, takewhile
@@ -17,9 +17,10 @@ from typing import Any, TypeAlias
 
 from samdeploy.contracts import Contract, Specs, names_of
 from samdeploy.errors import BundleError, InputError
-from samdeploy.geometry import Size, Transform
 from samdeploy.graphs import SAM_CONTRACT
+from samdeploy.graphs_sam2 import SAM2_CONTRACT
 from samdeploy.libraries import added
+from samdeploy.preprocess import SAM, SAM2, Preprocess
 from samdeploy.session import TensorSpec
 from samdeploy.yolo.graphs import FASTSAM_CONTRACT, YOLO_CONTRACT
 
@@ -45,14 +46,20 @@ class Family:
         loader: ``load(path, *, config, imgsz, trust)``, a checkpoint to a
             :class:`samdeploy.models.loaded.LoadedModel`.
         verifier: ``verify(reference, candidate, *, precision, arithmetic, tolerance, whole_image,
-            progress)``, sessions by role to a :class:`samdeploy.bundle.VerificationRecord`.
+            progress)``, sessions by role to a :class:`samdeploy.bundle.VerificationRecord`; one
+            with ``preprocess`` takes that as well.
         recognises: ``recognises(path) -> bool``, whether a checkpoint is one of its loader's, told
             by its content and without torch; not so where there is no file. A family without one
             takes what no other recognises.
         opens: ``opens(path) -> bool``, whether a file that is neither a bundle nor a checkpoint,
             such as an ONNX file of somebody else's, is one of this family.
-        transform: how an image becomes encoder input: (height, width) of the image and the side of
-            the input in pixels to a :class:`~samdeploy.geometry.Transform`.
+        preprocess: how an image becomes encoder input, unless a bundle or a checkpoint says
+            otherwise; what a model has is passed on to the verifier. ``None`` where a family does
+            that in its own way.
+        always_padded: of prompts, see :func:`samdeploy.prompts.encode_prompts`.
+        single_mask: ``choose(logits, iou) -> indices``, which of a prompt's masks answers when one
+            is asked for (:mod:`samdeploy.masks.single_mask`).
+        whole_image: whole-image settings that its models recommend, where they differ from SAM's.
         configurable: ``config`` tells its loader what tensor shapes cannot; a manifest's does too.
         parameters: ``parameters(config) -> int``, how many trained numbers a model has by its
             manifest; without one they are counted in its graph.
@@ -65,7 +72,10 @@ class Family:
     verifier: Reference
     recognises: Reference = ""
     opens: Reference = ""
-    transform: Callable[[Size, int], Transform] = Transform.fit
+    preprocess: Preprocess | None = None
+    always_padded: bool = False
+    single_mask: Reference = "samdeploy.masks.single_mask:first_mask"
+    whole_image: Mapping[str, Any] = field(default_factory=dict)
     configurable: bool = False
     parameters: Reference = ""
 
@@ -104,11 +114,25 @@ _BUILT_IN = (
         opens="samdeploy.yolo.files:is_fastsam_onnx",
     ),
     Family(
+        "sam2",
+        SAM2_CONTRACT,
+        model="samdeploy:SAM",
+        loader="samdeploy.models.sam2.load:load",
+        verifier="samdeploy.exporting.verify_sam:verify_sam2",
+        recognises="samdeploy.checkpoint_names:is_sam2",
+        preprocess=SAM2,
+        always_padded=True,
+        single_mask="samdeploy.masks.single_mask:stable_mask",
+        whole_image={"conf_thres": 0.8},
+        configurable=True,
+    ),
+    Family(
         "sam",
         SAM_CONTRACT,
         model="samdeploy:SAM",
         loader="samdeploy.models.load:load",
         verifier="samdeploy.exporting.verify_sam:verify_sessions",
+        preprocess=SAM,
         configurable=True,
         parameters="samdeploy.models.parameters:count_sam",
     ),

@@ -4,11 +4,11 @@ Two frames, both (x, y) in pixels with the origin at the top left corner:
 
 * *image frame*: the picture as the user gave it, ``original_size`` (height, width);
 * *input frame*: the picture resized to ``input_size``, of which SAM makes the longer side ``S``,
-  and padded on the right and at the bottom to ``S x S``. Low-res logits are this frame at a quarter
-  of its resolution.
+  and padded on the right and at the bottom to ``S x S``; SAM 2 stretches it to ``S x S``. Low-res
+  logits are this frame at a quarter of its resolution.
 
-The rules are SAM's (arXiv:2304.02643 and its reference implementation): sizes round half up, images
-are resized with antialiased bilinear interpolation, logits with plain bilinear interpolation and
+The rules are SAM's and SAM 2's (arXiv:2304.02643, arXiv:2408.00714 and their reference
+implementations): sizes round half up, logits are resized with plain bilinear interpolation and
 half-pixel centres.
 """
 
@@ -36,17 +36,28 @@ def resized_size(height: int, width: int, long_side: int) -> Size:
 
 @dataclass(frozen=True)
 class Transform:
-    """The map between an image and the encoder input made from it, each side by its own factor."""
+    """The map between an image and the encoder input made from it, each side by its own factor.
+
+    ``one_step``: low-res logits become those of the image in one interpolation, as SAM 2's do,
+    instead of two, by way of the input.
+    """
 
     original_size: Size
     input_size: Size
     image_size: int
+    one_step: bool = False
 
     @classmethod
     def fit(cls, original_size: Size, image_size: int) -> Transform:
         """SAM's: ``original_size`` (height, width) by its longer side into ``image_size``²."""
         height, width = original_size
         return cls((height, width), resized_size(height, width, image_size), image_size)
+
+    @classmethod
+    def square(cls, original_size: Size, image_size: int) -> Transform:
+        """SAM 2's: ``original_size`` (height, width) stretched to ``image_size``²."""
+        height, width = original_size
+        return cls((height, width), (image_size, image_size), image_size, one_step=True)
 
     @property
     def scale(self) -> NDArray[np.float64]:
@@ -70,6 +81,10 @@ class Transform:
     def logits_to_image(self) -> tuple[Floats, Floats]:
         """Matrices ``rows`` ``[height, s]`` and ``columns`` ``[width, s]``: what
         :func:`resize_logits` does to logits ``x`` ``[s, s]`` is ``rows @ x @ columns.T``."""
+        if self.one_step:
+            height, width = self.original_size
+            side = self.image_size // 4
+            return interpolation_matrix(side, height), interpolation_matrix(side, width)
         to_input = interpolation_matrix(self.image_size // 4, self.image_size)
         rows, columns = (
             interpolation_matrix(valid, length) @ to_input[:valid]
@@ -117,7 +132,7 @@ def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 def resize_logits(logits: Floats, transform: Transform) -> Floats:
     """Low-res logits ``[N, s, s]`` to the image frame: ``[N, height, width]``.
 
-    Bilinear to ``S x S``, cut to the part that is not padding, bilinear to the image.
+    Bilinear to ``S x S``, cut to the part that is not padding, bilinear to the image; or at once.
     """
     height, width = transform.original_size
     out = np.empty((len(logits), height, width), np.float32)
@@ -140,6 +155,10 @@ def iter_resized_logits(logits: Floats, transform: Transform) -> Iterator[Floats
     (height, width), (valid_height, valid_width) = transform.original_size, transform.input_size
     side = transform.image_size
     for one in logits:
+        if transform.one_step:
+            at_once = cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR)
+            yield np.asarray(at_once, np.float32)
+            continue
         full = cv2.resize(one, (side, side), interpolation=cv2.INTER_LINEAR)
         valid = np.ascontiguousarray(full[:valid_height, :valid_width])
         image_logits = cv2.resize(valid, (width, height), interpolation=cv2.INTER_LINEAR)

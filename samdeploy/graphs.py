@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from samdeploy.contracts import Contract, Specs
 from samdeploy.errors import BundleError
@@ -77,27 +77,33 @@ def graph_specs(
 
 
 def numbers(
-    prompts: int, points: int, grid: int, *, outputs: int = 4, heads: int = 8
+    prompts: int, points: int, grid: int, *, outputs: int = 4, heads: int = 8, tokens: int = 1
 ) -> dict[str, int]:
     """The dynamic dimensions in a call: ``prompts``, ``points`` (tokens of each),
     ``values`` (what the scorer then gives of them), ``positions`` in ``rows`` and ``columns`` of
     image tokens (all; the mask head takes the first of them as well), and ``height`` and ``width``
-    of its masks."""
-    values = 2 * heads * (outputs + 1 + points) + 1
+    of its masks. The decoder has ``tokens`` of its own beside one for each of its ``outputs``."""
+    values = 2 * heads * (outputs + tokens + points) + 1
     image = {"positions": grid * grid, "rows": grid, "columns": grid}
     masks = {"height": 4 * grid, "width": 4 * grid}
     return {"prompts": prompts, "points": points, "values": values, **image, **masks}
 
 
-def check_specs(found: Mapping[str, Specs], image_size: int, channels: int, source: object) -> None:
-    """Compare the tensors that a manifest tells with those of :func:`graph_specs`; see
-    :class:`~samdeploy.contracts.Contract`."""
+def check_specs(
+    found: Mapping[str, Specs],
+    image_size: int,
+    channels: int,
+    source: object,
+    specs_of: Callable[..., dict[str, Specs]] = graph_specs,
+) -> None:
+    """Compare the tensors that a manifest tells with those of :func:`graph_specs`, or of a family
+    with a decoder like SAM's; see :class:`~samdeploy.contracts.Contract`."""
     shapes = {spec.name: spec.shape for specs in found.values() for spec in (*specs[0], *specs[1])}
     # These three numbers are told nowhere else; a name in the place of one fits nothing.
     counted = (shapes["low_res_masks"][1], *shapes.get("image_keys", (11, 8, 16, 1))[1:3])
     outputs, heads, width = (side if isinstance(side, int) else 0 for side in counted)
     inner = heads * width
-    expected = graph_specs(image_size, channels, outputs=outputs, heads=heads or 1, inner=inner)
+    expected = specs_of(image_size, channels, outputs=outputs, heads=heads or 1, inner=inner)
     for role, specs in found.items():
         if specs != expected[role]:
             raise BundleError(

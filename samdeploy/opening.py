@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +15,11 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.contracts import Contract, Specs, fixed_shape
 from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
-from samdeploy.families import families, family_named, family_of_checkpoint, resolve
-from samdeploy.geometry import Size, Transform
+from samdeploy.families import Family, families, family_named, family_of_checkpoint, resolve
 from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.options import changed, from_given
 from samdeploy.precision import ARITHMETIC, FP32
+from samdeploy.preprocess import SAM, Preprocess
 from samdeploy.registry import (
     CHECKPOINT,
     NOTHING,
@@ -48,7 +48,8 @@ class OpenedModel:
     ``whole_image`` are the whole-image settings that the model recommends, and those that it was
     tuned to on this machine; ``tuning`` is what it was opened by, if so.
     ``streams`` calls of a session may run side by side; ``precision`` is the arithmetic of all.
-    ``transform`` is how an image becomes encoder input, see :class:`samdeploy.families.Family`.
+    ``family`` and ``steps`` (how an image becomes encoder input) are those of the bundle, unless
+    they are given.
     """
 
     sessions: Mapping[str, CheckedSession]
@@ -60,7 +61,20 @@ class OpenedModel:
     tuning: Tuning | None = None
     streams: int = 1
     precision: str = FP32
-    transform: Callable[[Size, int], Transform] = Transform.fit
+    family: str = ""
+    steps: Preprocess | None = None
+
+    @property
+    def rules(self) -> Family:
+        """What all models of the family have in common."""
+        own = "sam" if self.bundle is None else self.bundle.manifest.family
+        return family_named(self.family or own, self.source)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How an image becomes encoder input."""
+        recorded = None if self.bundle is None else self.bundle.manifest.preprocess
+        return self.steps or recorded or self.rules.preprocess or SAM
 
     @property
     def image_size(self) -> int:
@@ -74,13 +88,13 @@ class OpenedModel:
     @property
     def encoder_key(self) -> str:
         """A text that two models share only if their embeddings are the same: what the encoder
-        was read from, at which size, and what runs it."""
+        was read from, which images it gets, and what runs it."""
         if self.bundle is None:
             content = sha256(self.source)
         else:
             graphs = {graph.role: graph for graph in self.bundle.manifest.graphs}
             content = " ".join(file.sha256 for file in graphs[ENCODER].files)
-        return f"{content} {self.image_size} {self.sessions[ENCODER].provider}"
+        return f"{content} {self.image_size} {self.preprocess} {self.sessions[ENCODER].provider}"
 
     def close(self) -> None:
         for session in self.sessions.values():
@@ -162,20 +176,22 @@ def open_model(
     sessions, used = open_graphs(graphs, name, device, options, recorded, contract)
     precision = options.precision or FP32
     notice_unless_verified(precision, bundle)
-    recommended = _for_device(used, bundle)
+    recommended = {**family.whole_image, **_for_device(used, bundle)}
+    steps = None
     if bundle is not None:
         recommended |= bundle.manifest.whole_image
         if tuning is not None:
             recommended |= {"points_batch_size": tuning.chosen.points_batch_size}
     elif name == opener_of(CHECKPOINT):
         # Here and not above: only this runtime has torch.
-        from samdeploy.models.load import read_whole_image
+        from samdeploy.models.load import read_preprocess, read_whole_image
 
         recommended |= read_whole_image(path)
+        steps = read_preprocess(path, options.config, family.preprocess or SAM)
     streams = options.streams or 1
     return OpenedModel(
-        sessions, path, name, used, bundle, recommended, tuning, streams, precision,
-        family.transform,
+        sessions, path, name, used, bundle, recommended, tuning, streams, precision, family.name,
+        steps,
     )  # fmt: skip
 
 

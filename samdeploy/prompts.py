@@ -131,12 +131,16 @@ def check_prompts(prompts: Sequence[Prompt], transform: Transform, low_res_side:
 
 
 def encode_prompts(
-    prompts: Sequence[Prompt], transform: Transform, low_res_side: int
+    prompts: Sequence[Prompt],
+    transform: Transform,
+    low_res_side: int,
+    always_padded: bool = False,
 ) -> DecoderPrompts:
     """Decoder feeds of ``prompts``: one batch, whatever their kinds and lengths.
 
     A prompt's tokens are its points, then its box corners; SAM adds its padding token to points
-    that come without a box. Shorter prompts are filled up with absent tokens, which the graph
+    that come without a box. SAM 2 (``always_padded``) takes the box first, and adds the padding
+    token to either. Shorter prompts are filled up with absent tokens, which the graph
     masks out of every attention, so an answer does not depend on the batch it is in.
 
     Raises:
@@ -145,7 +149,7 @@ def encode_prompts(
     """
     if not prompts:
         raise InputError("no prompt given; pass points, bboxes or masks.")
-    tokens = [_tokens(prompt, transform) for prompt in prompts]
+    tokens = [_tokens(prompt, transform, always_padded) for prompt in prompts]
     width = max(1, *(len(labels) for _, labels in tokens))
     coords = np.zeros((len(prompts), width, 2), np.float32)
     labels = np.full((len(prompts), width), LABEL_ABSENT, np.float32)
@@ -182,27 +186,25 @@ def box_and_points(
 
 
 def _tokens(
-    prompt: Prompt, transform: Transform
+    prompt: Prompt, transform: Transform, always_padded: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    coords: list[NDArray[np.float64]] = []
-    labels: list[int] = []
     if prompt.points is None and prompt.labels is not None:
         raise InputError(f"labels={shown(prompt.labels)} came without points; give one label each.")
+    groups: list[tuple[NDArray[np.float64], list[int]]] = []
     if prompt.points is not None:
         points = _rows(prompt.points, 2, "points")
         _check_inside(points, transform.original_size, "point")
-        coords.append(transform.points_to_input(points))
-        labels += _labels(prompt.labels, len(points))
+        groups.append((transform.points_to_input(points), _labels(prompt.labels, len(points))))
     if prompt.box is not None:
         corners = _check_box(_one_box(prompt.box), transform.original_size)
-        coords.append(transform.points_to_input(corners))
-        labels += [LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT]
-    elif prompt.points is not None:
-        coords.append(np.zeros((1, 2)))
-        labels.append(LABEL_PADDING)
-    elif prompt.mask is None:
+        box = transform.points_to_input(corners), [LABEL_BOX_TOP_LEFT, LABEL_BOX_BOTTOM_RIGHT]
+        groups.insert(0 if always_padded else len(groups), box)
+    if groups and (always_padded or prompt.box is None):
+        groups.append((np.zeros((1, 2)), [LABEL_PADDING]))
+    elif not groups and prompt.mask is None:
         raise InputError("an empty Prompt; give it points, a box or a mask.")
-    return np.concatenate([np.zeros((0, 2)), *coords]), np.array(labels, np.float64)
+    coords = np.concatenate([np.zeros((0, 2)), *(xy for xy, _ in groups)])
+    return coords, np.array([label for _, kinds in groups for label in kinds], np.float64)
 
 
 def _on_host(values: Any) -> Any:

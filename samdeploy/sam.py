@@ -20,7 +20,7 @@ from samdeploy.images import ChannelOrder, ImageSource, load_image
 from samdeploy.masks.masks import Masks
 from samdeploy.masks.results import results_of
 from samdeploy.opening import OpenedModel, open_model
-from samdeploy.prompts import Nested, Prompt, check_prompts, collect_prompts, encode_prompts
+from samdeploy.prompts import Nested, Prompt, check_prompts, collect_prompts
 from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
 from samdeploy.tracking.frames import Frames, iter_frames
@@ -160,8 +160,6 @@ class SAM(Closing):
         side = self._engine.low_res_side
         check_prompts(prompts, transform, side)  # the encoder takes long
         embedding = given if isinstance(given, Embedding) else None
-        # Token 0 answers with one mask, tokens 1 to 3 with the three of an ambiguous prompt.
-        chosen = slice(1, None) if multimask else slice(0, 1)
         answers = 3 if multimask else 1
         logits = [np.zeros((0, answers, side, side), np.float32)]
         iou = [np.zeros((0, answers), np.float32)]
@@ -169,11 +167,16 @@ class SAM(Closing):
             if embedding is None:
                 assert image is not None
                 embedding = self._encode(image)
-            batch = encode_prompts(prompts[start : start + MAX_BATCH], embedding.transform, side)
+            batch = self._engine.encode_prompts(prompts[start : start + MAX_BATCH], transform)
             answer = self._engine.decode(embedding, batch)
-            masks_of_all = answer.masks(np.arange(len(batch)))
-            logits.append(masks_of_all[:, chosen].copy())  # lets the other masks go
-            iou.append(answer.iou_predictions[:, chosen])
+            rows = np.arange(len(batch))
+            masks_of_all, iou_of_all = answer.masks(rows), answer.iou_predictions
+            # Tokens 1 to 3 answer an ambiguous prompt with three masks.
+            chosen = np.tile([1, 2, 3], (len(batch), 1))
+            if not multimask:
+                chosen = self._engine.single_mask(masks_of_all, iou_of_all)[:, None]
+            logits.append(masks_of_all[rows[:, None], chosen])  # lets the other masks go
+            iou.append(iou_of_all[rows[:, None], chosen])
         scores = np.concatenate(iou)
         low_res = np.concatenate(logits)
         return Masks.from_logits(
@@ -207,7 +210,9 @@ class SAM(Closing):
         else:
             pixels = load_image(given, channel_order, self._image_options)
         engine, streams = self._engine, self._opened.streams
-        return generate(engine.encode, engine.decode, pixels, chosen, progress, streams)
+        return generate(
+            engine.encode, engine.decode, pixels, chosen, progress, streams, engine.single_mask
+        )
 
     def __call__(
         self,

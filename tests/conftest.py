@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,20 @@ def small_coreml_bundle(
 def tiny_bundle(export_once: ExportOnce) -> Path:
     """The shipped model as a verified ONNX bundle. Copy it before changing anything."""
     return export_once("sam_tiny_onnx", "sam_tiny.pt")
+
+
+@pytest.fixture(scope="session")
+def sam2_checkpoint() -> Path:
+    """SAM 2.1 with few parameters, 256 pixels."""
+    return _GOLDEN / "sam2" / "sam2_small" / "weights.safetensors"
+
+
+@pytest.fixture(scope="session")
+def sam2_config() -> dict[str, Any]:
+    """What the shapes of the small SAM 2 do not tell."""
+    stored = json.loads((_GOLDEN / "sam2" / "sam2_small" / "config.json").read_text())
+    trunk = stored["image_encoder"]["trunk"]
+    return {"image_size": stored["image_size"], "image_encoder": {"trunk": trunk}}
 
 
 @pytest.fixture

@@ -34,14 +34,15 @@ def test_round_trip(embedding: Embedding, tmp_path: Path, name: str) -> None:
     assert [path.name for path in (tmp_path / name).parent.iterdir()] == [Path(name).name]
 
 
-def test_other_tensors_and_ways_to_resize(tmp_path: Path) -> None:
+@pytest.mark.parametrize("one_step", [False, True])
+def test_other_tensors_and_ways_to_resize(tmp_path: Path, one_step: bool) -> None:
     """What another encoder answers besides, for an image that was stretched to a square."""
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.normal(size=shape).astype(np.float32)
         for name, shape in (("image_embeddings", (1, 3, 4, 4)), ("fine_features", (1, 2, 16, 16)))
     }
-    stretched = Transform((50, 90), (64, 64), 64)
+    stretched = Transform((50, 90), (64, 64), 64, one_step)
     Embedding(tensors, stretched).save(tmp_path / "a.npz")
     loaded = Embedding.load(tmp_path / "a.npz")
     assert loaded.transform == stretched != Transform.fit((50, 90), 64)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from samdeploy import SAM, YOLO, BundleError, InputError, export
 from samdeploy.bundle import Bundle, VerificationRecord
 from samdeploy.contracts import Contract
 from samdeploy.exporting.verify import verify_bundle
-from samdeploy.families import Family, dynamic, families, resolve
+from samdeploy.families import GROUP, Family, dynamic, families, resolve
 from samdeploy.models import GraphModule, LoadedModel, ModelFacts
 from samdeploy.opening import class_of, open_graphs, own_runtime
 from samdeploy.precision import FP32
@@ -139,8 +139,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None
     """Installs the package with the entry point, or removes it."""
 
     def change(there: bool) -> None:
-        points = [EntryPoint("toy", f"{__name__}:TOY", "samdeploy.families")] * there
-        monkeypatch.setattr(samdeploy.libraries, "entry_points", lambda group: points)
+        points = [EntryPoint("toy", f"{__name__}:TOY", GROUP)] * there
+        found = {GROUP: points}
+        monkeypatch.setattr(
+            samdeploy.libraries,
+            "entry_points",
+            lambda group: found[group] if group in found else entry_points(group=group),
+        )
         families.cache_clear()
 
     change(True)
@@ -151,7 +156,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None
 def test_a_family_from_outside(installed: Callable[[bool], None], tmp_path: Path) -> None:
     checkpoint, folder = tmp_path / "toy.pt", tmp_path / "bundle"
     checkpoint.write_text('{"toy": [0.25, 0.5, 0.25]}')
-    assert list(families()) == ["toy", "yolo", "fastsam", "sam"]
+    assert list(families()) == ["toy", "yolo", "fastsam", "sam2", "sam"]
     export(checkpoint, output=folder)
     manifest = Bundle.open(folder).manifest
     assert (manifest.family, manifest.architecture) == ("toy", "toy-3")

@@ -43,6 +43,7 @@ def export(
     output: str | Path | None = None,
     imgsz: int | None = None,
     config: Mapping[str, Any] | str | Path | None = None,
+    preprocess: Mapping[str, Any] | str | Path | None = None,
     verify: str = "error",
     tolerance: float | None = None,
     device: str = "auto",
@@ -58,6 +59,9 @@ def export(
         output: folder of the bundle; by default ``<name>_<format>`` in the current folder.
         imgsz: side of the encoder input in pixels; by default the checkpoint's.
         config: architecture details that tensor shapes cannot tell.
+        preprocess: how the model was trained to see images, where it is not as its family does:
+            ``medsam``, ``sam``, ``sam2``, or what differs as a mapping or a JSON file; see
+            :class:`samdeploy.preprocess.Preprocess`. The bundle records it, and runtimes heed it.
         verify: ``error`` (a bundle that misses its tolerance is not written), ``warn`` or ``off``.
             Where no runtime for the format works on this machine, the manifest says so.
         tolerance: smallest mean mask IoU against torch; by default 0.999 for float32, 0.995 for
@@ -88,6 +92,10 @@ def export(
     if Path(model).is_dir():
         raise InputError(f"'{model}' is a folder; export takes a checkpoint file or a known name.")
     checkpoint = resolve_checkpoint(model)
+    if preprocess is not None:
+        from samdeploy.models.load import read_config  # here: it needs torch, as what follows does
+
+        config = {**read_config(config), "preprocess": preprocess}
     folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
     say = progress or (lambda line: None)
     with new_bundle(folder) as temporary:
@@ -159,6 +167,7 @@ class _Build:
                 tolerance=self.tolerance,
                 whole_image=facts.whole_image,
                 say=self.say,
+                preprocess=facts.preprocess,
             )
             record = msgspec.structs.replace(record, mode=self.mode)
         return Attempt(options, facts, self._source(facts), graphs, record)
@@ -171,6 +180,8 @@ class _Build:
         self.say(f"reading {self.reference.checkpoint.name}")
         loaded = self.reference.load()
         facts, scheme = loaded.facts, scheme_of(options)
+        recommended = family_named(facts.family, self.model).whole_image
+        facts = dataclasses.replace(facts, whole_image={**recommended, **facts.whole_image})
         if scheme.encoder_only and ENCODER not in loaded.graphs:
             raise InputError(
                 f"{scheme.words}; it is for an image encoder and '{self.model}' is a "
@@ -200,7 +211,8 @@ class _Build:
         if loaded.sensitivity is None:
             return {}
         data = getattr(options, "data", "")
-        images = islice(calibration_inputs(data, loaded.facts.image_size), 2)
+        encoder = loaded.graphs[ENCODER]
+        images = islice(calibration_inputs(data, encoder.image_size, encoder.preprocess), 2)
         return loaded.sensitivity([*images], activations=_calibrated(options))
 
 

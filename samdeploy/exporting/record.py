@@ -84,6 +84,7 @@ def manifest_of(folder: Path, exporter: type[Exporter], attempt: Attempt) -> Man
         verification=attempt.record,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         whole_image=facts.whole_image,
+        preprocess=facts.preprocess,
     )
 
 

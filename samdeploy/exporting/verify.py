@@ -17,6 +17,7 @@ from samdeploy.errors import VerificationError
 from samdeploy.families import Family, family_named, resolve
 from samdeploy.opening import open_graphs, own_runtime
 from samdeploy.precision import FP32
+from samdeploy.preprocess import Preprocess
 from samdeploy.registry import (
     CHECKPOINT,
     RUNTIMES,
@@ -72,6 +73,7 @@ def compare(
     say: Callable[[str], None] | None,
     arithmetic: str = FP32,
     recorded: Mapping[str, Specs] | None = None,
+    preprocess: Preprocess | None = None,
 ) -> VerificationRecord:
     """Compare artifacts, by role, with what they were made from.
 
@@ -79,6 +81,7 @@ def compare(
         precision: name of the scheme of their weights.
         whole_image: settings that the model recommends.
         recorded: what the manifest tells of the graphs, for those of a bundle.
+        preprocess: how an image becomes encoder input, in a family that has such steps.
     """
     options = RuntimeOptions(precision=arithmetic)
     contract = family.contract
@@ -99,6 +102,7 @@ def compare(
             tolerance=tolerance,
             whole_image=whole_image,
             progress=say,
+            **({} if preprocess is None else {"preprocess": preprocess}),
         )
         return record
     finally:
@@ -138,9 +142,12 @@ def verify_bundle(
     say = progress or (lambda line: None)
     chosen = runtime or _checking_runtime(opened, say)
     family = family_named(manifest.family, opened.folder)
+    steps = manifest.preprocess or family.preprocess
     if config is None and family.configurable:
         # The manifest knows the whole architecture, also where the checkpoint does not tell it.
         config = manifest.config
+        if steps is not None:
+            config = {**config, "preprocess": steps}
     record = compare(
         Reference(checkpoint, config, manifest.image_size, trust),
         opened.graphs(),
@@ -153,6 +160,7 @@ def verify_bundle(
         say=say,
         arithmetic=precision,
         recorded=opened.specs(),
+        preprocess=steps,
     )
     if save:
         write_manifest(opened.folder, manifest.with_verification(record))

@@ -10,6 +10,7 @@ one as well. Last comes the whole image on a coarse grid.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import cv2
@@ -22,11 +23,12 @@ from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.exporting.metrics import Floats, finite, mask_iou, relative_error
 from samdeploy.exporting.verify_whole_image import masks_kept
-from samdeploy.geometry import Size, Transform
+from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES, SCORER
 from samdeploy.precision import FP32
-from samdeploy.preprocess import preprocess
-from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
+from samdeploy.preprocess import SAM, Preprocess
+from samdeploy.preprocess import preprocess as encoder_input
+from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.scenes import Scene, generate_scene
 from samdeploy.schemes import gate
 from samdeploy.session import Session
@@ -48,14 +50,16 @@ def verify_sessions(
     seed: int = 0,
     whole_image: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
-    transform_of: Callable[[Size, int], Transform] = Transform.fit,
+    preprocess: Preprocess = SAM,
+    always_padded: bool = False,
 ) -> VerificationRecord:
     """Compare ``candidate`` with ``reference``; a difference does not raise, see
     :func:`samdeploy.exporting.verify.check`.
 
-    ``whole_image`` are the thresholds that the model recommends, ``transform_of`` is how its family
-    makes encoder input of an image (:class:`samdeploy.families.Family`). A value that is not
-    finite, on either side, is a miss.
+    ``whole_image`` are the thresholds that the model recommends, ``preprocess`` is how it makes
+    encoder input of an image, and for ``always_padded`` see
+    :func:`~samdeploy.prompts.encode_prompts`. A value that is not finite, on either side, is a
+    miss.
     """
     least_iou, least_cosine = gate(precision, arithmetic, tolerance)
     cosines, errors, logit_errors, iou_errors, overlaps = [], [], [], [], []
@@ -66,7 +70,7 @@ def verify_sessions(
         rng = np.random.default_rng(seed + index)
         scene = generate_scene(seed + index, (240, 320) if index % 2 else (300, 220))
         size = fixed_shape(reference[ENCODER], "image")[-1]
-        image, transform = preprocess(scene.image, size, transform_of)
+        image, transform = encoder_input(scene.image, size, preprocess)
         expected, found = (
             Embedding(sessions[ENCODER].run({"image": image}), transform, scene.image)
             for sessions in (reference, candidate)
@@ -77,8 +81,9 @@ def verify_sessions(
             cosines.append(_cosine(a, b))
             errors.append(relative_error(a, b))
         side = expected.low_res_side
-        batches = [_object_prompts(scene, transform, side)] if len(scene.masks) else []
-        for batch in (*_prompt_batches(rng, transform, side), *batches):
+        groups = [*_prompts(rng, transform, side), *_object_prompts(scene)]
+        for group in groups:
+            batch = encode_prompts(group, transform, side, always_padded)
             prompts += len(batch)
             decoder = reference[DECODER]
             wanted = decoder.run({**expected.feeds(decoder), **batch.feeds()})
@@ -123,6 +128,10 @@ def verify_sessions(
     )
 
 
+#: The same for SAM 2.
+verify_sam2 = partial(verify_sessions, always_padded=True)
+
+
 def _ways(sessions: Sessions) -> list[Sessions]:
     """The plain decoder, and the split one where the model has it."""
     plain = {role: session for role, session in sessions.items() if role in ROLES}
@@ -134,9 +143,7 @@ def _cosine(a: Floats, b: Floats) -> float:
     return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-30))
 
 
-def _prompt_batches(
-    rng: np.random.Generator, transform: Transform, side: int
-) -> list[DecoderPrompts]:
+def _prompts(rng: np.random.Generator, transform: Transform, side: int) -> list[list[Prompt]]:
     height, width = transform.original_size
 
     def points(count: int) -> NDArray[np.float64]:
@@ -163,12 +170,12 @@ def _prompt_batches(
         Prompt(box=box(), mask=mask()),
         Prompt(mask=mask()),
     ]
-    alone = [Prompt(points=points(1))]
-    return [encode_prompts(each, transform, side) for each in (mixed, alone)]
+    return [mixed, [Prompt(points=points(1))]]
 
 
-def _object_prompts(scene: Scene, transform: Transform, side: int) -> DecoderPrompts:
-    """A click deep inside each of the largest objects, and the box around it."""
+def _object_prompts(scene: Scene) -> list[list[Prompt]]:
+    """A click deep inside each of the largest objects, and the box around it; none of a scene
+    without objects."""
     prompts = []
     for mask in sorted(scene.masks, key=np.count_nonzero, reverse=True)[:_OBJECTS]:
         depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
@@ -176,4 +183,4 @@ def _object_prompts(scene: Scene, transform: Transform, side: int) -> DecoderPro
         rows, columns = np.nonzero(mask)
         box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         prompts += [Prompt(points=[[float(x) + 0.5, float(y) + 0.5]]), Prompt(box=box)]
-    return encode_prompts(prompts, transform, side)
+    return [prompts] if prompts else []

@@ -10,6 +10,11 @@ STABILITY_OFFSET = 0.05
 STABILITY_THRESHOLD = 0.98
 
 
+def first_mask(logits: NDArray[np.float32], iou: NDArray[np.float32]) -> NDArray[np.intp]:
+    """SAM's choice for every prompt, the single-mask output: indices ``[B]`` of zeros."""
+    return np.zeros(len(iou), np.intp)
+
+
 def stable_mask(
     logits: NDArray[np.float32],
     iou: NDArray[np.float32],

@@ -39,6 +39,6 @@ def graph_modules(sam: Sam) -> dict[str, GraphModule]:
         fold_norms(sam)
     modules = _MODULES | (_SPLIT if transformer.depth == DEPTH else {})
     return {
-        role: GraphModule(role, build(sam).eval(), *specs[role], in_a_call)
+        role: GraphModule(role, build(sam).eval(), *specs[role], in_a_call, sam.preprocess)
         for role, build in modules.items()
     }

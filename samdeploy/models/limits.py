@@ -24,7 +24,7 @@ _MAY_BE_ZERO = {"num_classes", "global_attn_indexes", "global_att_blocks"}
 # same for every SAM.
 _TOP = {
     "image_encoder", "tiny_vit", "repvit", "prompt_encoder", "mask_decoder", "neck_out_channels",
-    "pixel_mean", "pixel_std", "mask_threshold", "image_format", "notes",
+    "pixel_mean", "pixel_std", "mask_threshold", "image_format", "notes", "preprocess",
 }  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 from samdeploy.errors import CheckpointError, InputError
 from samdeploy.models.checkpoint_file import file_size, read_content, refusing
 from samdeploy.models.config import ConfigT, SamConfig
@@ -24,6 +23,7 @@ from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
 from samdeploy.models.sensitivity import encoder_layers, sensitivity
 from samdeploy.models.state_names import find_state
+from samdeploy.preprocess import SAM, Preprocess, chosen_preprocess
 from samdeploy.text import shown
 from samdeploy.whole_image.settings import WholeImageSettings
 
@@ -32,8 +32,9 @@ _SamT = TypeVar("_SamT", bound=Sam)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Of batch norms in training; inference does not read it.
 _COUNTER = "num_batches_tracked"
-#: Not in the published checkpoints; other programs store them beside the weights.
-_PIXELS = {"pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
+#: Not in the published checkpoints; other programs store them beside the weights. What they are
+#: called in :class:`Preprocess`.
+_PIXELS = {"pixel_mean": "mean", "pixel_std": "std"}
 #: Bytes of a configuration.
 _LARGEST_CONFIG = 1 << 20
 
@@ -55,6 +56,7 @@ def load(
         embedding_channels=sam.config.image_encoder.out_chans,
         config=sam.config.to_mapping(),
         whole_image=read_whole_image(path),
+        preprocess=sam.preprocess,
     )
     # Layers are named as in the graphs, and rounded there.
     merge_branches(sam.image_encoder)
@@ -83,7 +85,7 @@ def load_sam(
 
 
 def load_as(
-    model: Callable[[ConfigT], _SamT],
+    model: Callable[[ConfigT, Preprocess], _SamT],
     infer: Callable[[Mapping[str, Tensor], Mapping[str, Any]], ConfigT],
     path: Path,
     config: Mapping[str, Any] | str | Path | None,
@@ -91,37 +93,44 @@ def load_as(
 ) -> _SamT:
     """A ``model`` of what ``infer`` says of the weights and the configuration, see
     :func:`load_sam`."""
-    state, own_config = read_checkpoint(path)
     given = read_config(config)
     check_names(given)
+    state, combined = read_checkpoint(path, given)
+    preprocess = chosen_preprocess(combined.get("preprocess"), SAM)
     with refusing(path):
-        found = infer(state, combine(own_config, given))
+        found = infer(state, combined)
         wanted = found.image_size if imgsz is None else imgsz
         found = found.with_image_size(stored_image_size(state) or found.image_size)
         if wanted != found.image_size:
             found, state = resize_positions(found, state, wanted)
-        return build_as(model, found, state)
+        return build_as(model, found, state, preprocess)
 
 
-def build_sam(config: SamConfig, state: Mapping[str, Tensor]) -> Sam:
+def build_sam(config: SamConfig, state: Mapping[str, Tensor], preprocess: Preprocess = SAM) -> Sam:
     """A :class:`Sam` holding ``state``; every key must be there with its shape, and no other."""
-    return build_as(Sam, config, state)
+    return build_as(Sam, config, state, preprocess)
 
 
 def build_as(
-    model: Callable[[ConfigT], _SamT], config: ConfigT, state: Mapping[str, Tensor]
+    model: Callable[[ConfigT, Preprocess], _SamT],
+    config: ConfigT,
+    state: Mapping[str, Tensor],
+    preprocess: Preprocess = SAM,
 ) -> _SamT:
     """A ``model``, see :func:`build_sam`."""
     with torch.device("meta"):
-        sam = model(config)
+        sam = model(config, preprocess)
     check_keys({k: tuple(v.shape) for k, v in sam.state_dict().items()}, state)
-    sam = model(config)
+    sam = model(config, preprocess)
     sam.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     return sam.eval().requires_grad_(False)
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict in a file, and the configuration stored beside it (empty if there is none).
+def read_checkpoint(
+    path: Path, config: Mapping[str, Any] | None = None, own: Preprocess = SAM
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict in a file, and the configuration stored beside it (empty if there is none),
+    with what ``config`` says in its place. ``own`` is how models of its family see images.
 
     Wrappers, prefixes and Hugging Face's names are gone; every tensor is of finite floats.
 
@@ -141,9 +150,24 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             )
         for key, value in state.items():
             _check_numbers(key, value)
-        _check_pixels({name: state.pop(name) for name in _PIXELS if name in state})
-        stored = content.get("config")
-        return state, dict(stored) if isinstance(stored, Mapping) else {}
+        combined = combine(_stored_config(content), config or {})
+        steps = chosen_preprocess(combined.get("preprocess"), own)
+        _check_pixels({name: state.pop(name) for name in _PIXELS if name in state}, steps)
+        return state, combined
+
+
+def read_preprocess(
+    path: Path, config: Mapping[str, Any] | str | Path | None, own: Preprocess
+) -> Preprocess:
+    """How a checkpoint's model sees images: as ``config`` says, or the file, or else as ``own``."""
+    content = read_content(path, weights=False)
+    combined = combine(_stored_config(content), read_config(config))
+    return chosen_preprocess(combined.get("preprocess"), own)
+
+
+def _stored_config(content: Any) -> dict[str, Any]:
+    stored = content.get("config") if isinstance(content, Mapping) else None
+    return dict(stored) if isinstance(stored, Mapping) else {}
 
 
 def read_whole_image(path: Path) -> dict[str, Any]:
@@ -215,7 +239,7 @@ def _check_numbers(key: str, value: Tensor) -> None:
         )
 
 
-def _check_pixels(stored: Mapping[str, Tensor]) -> None:
+def _check_pixels(stored: Mapping[str, Tensor], steps: Preprocess) -> None:
     """In 0 to 255, or both in 0 to 1, which is the same preprocessing.
 
     Raises:
@@ -228,16 +252,19 @@ def _check_pixels(stored: Mapping[str, Tensor]) -> None:
             for name, value in stored.items()
             if value.numel() != 3
             or not torch.allclose(
-                scale * value.float().flatten(), torch.tensor(_PIXELS[name]), rtol=1e-3
+                scale * value.float().flatten(),
+                torch.tensor(getattr(steps, _PIXELS[name])),
+                rtol=1e-3,
             )
         }
         if not far:
             return
     name, value = next(iter(far.items()))
+    expected = list(getattr(steps, _PIXELS[name]))
     raise CheckpointError(
-        f"the checkpoint's '{name}' is {shown(value.flatten()[:4].tolist())}; expected SAM's "
-        f"{list(_PIXELS[name])}: a bundle prepares images in that way alone, remove the entry if "
-        "the model was trained so all the same."
+        f"the checkpoint's '{name}' is {shown(value.flatten()[:4].tolist())}; expected {expected}: "
+        "pass what the model was trained with as preprocess={'mean': [...], 'std': [...]}, in "
+        "0-255."
     )
 
 

@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from samdeploy.preprocess import SAM, Preprocess
 from samdeploy.session import TensorSpec
 
 
 @dataclass(frozen=True)
 class GraphModule:
     """One graph: ``module`` takes ``inputs`` in order and returns ``outputs``. ``numbers(prompts,
-    points)`` is what their dynamic dimensions are."""
+    points)`` is what their dynamic dimensions are; ``preprocess`` makes the image that an encoder
+    takes, where the family has one."""
 
     role: str
     module: nn.Module
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     numbers: Callable[[int, int], dict[str, int]] = lambda prompts, points: {}
+    preprocess: Preprocess = SAM
 
     @property
     def image_size(self) -> int:
@@ -54,6 +57,7 @@ class ModelFacts:
     metadata: dict[str, str] = field(default_factory=dict)
     licence: str = ""
     tools: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
 
 
 @dataclass(frozen=True)

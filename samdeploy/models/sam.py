@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from samdeploy.constants import LABEL_ABSENT, PIXEL_MEAN, PIXEL_STD
+from samdeploy.constants import LABEL_ABSENT
 from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
 from samdeploy.models.mask_decoder import MaskDecoder
 from samdeploy.models.prompt_encoder import PromptEncoder
 from samdeploy.models.repvit import RepViT
 from samdeploy.models.tiny_vit import TinyViT
 from samdeploy.models.vit import ImageEncoderViT
+from samdeploy.preprocess import SAM, Preprocess
 
 # Added to the attention scores of absent tokens: its exponential is exactly 0 beside any real
 # score, and it still fits float16.
@@ -19,15 +20,15 @@ ABSENT_BIAS = -3.0e4
 class Sam(nn.Module):
     """Segment Anything; ``state_dict`` compatible with the published checkpoints."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: SamConfig, preprocess: Preprocess = SAM) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.preprocess = config, preprocess
         self.image_encoder = self.make_image_encoder()
         self.prompt_encoder = PromptEncoder(
             config.prompt_encoder, config.image_encoder.out_chans, config.grid, config.image_size
         )
         self.mask_decoder = self.make_mask_decoder()
-        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
+        for name, values in (("pixel_mean", preprocess.mean), ("pixel_std", preprocess.std)):
             self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
@@ -42,7 +43,7 @@ class Sam(nn.Module):
         return MaskDecoder(self.config.mask_decoder, self.config.image_encoder.out_chans)
 
     def encode(self, image: Tensor) -> Tensor:
-        """``[B, 3, S, S]`` RGB in 0-255, padded with the pixel mean -> ``[B, C, S/16, S/16]``."""
+        """``[B, 3, S, S]`` RGB in 0-255, as ``preprocess`` makes it -> ``[B, C, S/16, S/16]``."""
         embeddings: Tensor = self.image_encoder((image - self.pixel_mean) / self.pixel_std)
         return embeddings
 

@@ -12,25 +12,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from samdeploy.models.sam import Sam
 from samdeploy.session import Array
 
 #: Blocks that are taken apart.
 _WORST_BLOCKS = 3
 _BLOCK = re.compile(
-    r"image_encoder\.(?:(?:layers\.\d+\.)?blocks\.\d+|layers\.\d+\.\w+|features\.\d+|\w+)"
+    r"image_encoder\.(?:trunk\.)?"
+    r"(?:(?:layers\.\d+\.)?blocks\.\d+|layers\.\d+\.\w+|features\.\d+|\w+)"
 )
 #: Kinds of layers that formats store in 8 bits.
 _WITH_WEIGHTS = (nn.Linear, nn.Conv2d)
 
 
+class EncodingModel(Protocol):
+    """A model whose ``encode`` is its image encoder."""
+
+    def encode(self, image: Tensor) -> Tensor | tuple[Tensor, ...]: ...
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+
+
 @torch.inference_mode()
-def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) -> dict[str, float]:
+def sensitivity(
+    sam: EncodingModel, images: Sequence[Array], *, activations: bool = True
+) -> dict[str, float]:
     """Relative error of the embedding, by part of the encoder in 8 bits, the worst first.
 
     Args:
@@ -42,11 +52,11 @@ def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) 
         ``|| float - int8 || / || float ||`` over all images.
     """
     inputs = [torch.from_numpy(image) for image in images]
-    expected = [sam.encode(image) for image in inputs]
+    expected = [_embedding(sam, image) for image in inputs]
 
     def error(layers: Sequence[nn.Module]) -> float:
         with _eight_bits(layers, activations):
-            found = [sam.encode(image) for image in inputs]
+            found = [_embedding(sam, image) for image in inputs]
         off = sum(float((a - b).square().sum()) for a, b in zip(expected, found, strict=True))
         return float((off / sum(float(a.square().sum()) for a in expected)) ** 0.5)
 
@@ -59,13 +69,20 @@ def sensitivity(sam: Sam, images: Sequence[Array], *, activations: bool = True) 
     return dict(sorted(errors.items(), key=lambda item: item[1], reverse=True))
 
 
-def encoder_layers(sam: nn.Module) -> list[str]:
+def _embedding(sam: EncodingModel, image: Tensor) -> Tensor:
+    """All that the encoder answers, in a row."""
+    answer = sam.encode(image)
+    tensors = (answer,) if isinstance(answer, Tensor) else answer
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def encoder_layers(sam: EncodingModel) -> list[str]:
     """Module paths of the layers of SAM's image encoder that 8 bits are for."""
     return [path for layers in _blocks(sam, _WITH_WEIGHTS).values() for path in layers]
 
 
 def _blocks(
-    sam: nn.Module, kinds: tuple[type[nn.Module], ...]
+    sam: EncodingModel, kinds: tuple[type[nn.Module], ...]
 ) -> Mapping[str, dict[str, nn.Module]]:
     """Layers of those kinds, by block."""
     blocks: dict[str, dict[str, nn.Module]] = {}

@@ -17,19 +17,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.constants import (
-    BINARY_MASK_LOGIT,
-    LABEL_FOREGROUND,
-    LABEL_PADDING,
-    MASK_THRESHOLD,
-)
-from samdeploy.decoding import Answer
+from samdeploy.constants import MASK_THRESHOLD
 from samdeploy.embedding import Embedding
-from samdeploy.geometry import Transform
+from samdeploy.engine import SingleMask
 from samdeploy.masks.masks import Masks
 from samdeploy.masks.postprocess import box_iou, fill_holes, least_iou, nms, remove_islands
 from samdeploy.masks.rle import Rle
-from samdeploy.prompts import DecoderPrompts
+from samdeploy.masks.single_mask import first_mask
+from samdeploy.whole_image.asking import Asking, Decode
 from samdeploy.whole_image.blas import one_blas_thread
 from samdeploy.whole_image.candidates import Candidates, Decoded, Selector
 from samdeploy.whole_image.grids import Crop, make_crops
@@ -41,14 +36,10 @@ Progress = Callable[[int, int], None]
 
 #: RGB uint8 ``[h, w, 3]`` (a crop of the image) -> its embedding.
 Encode = Callable[[NDArray[np.uint8]], Embedding]
-Decode = Callable[[Embedding, DecoderPrompts], Answer]
 
 #: Candidates of a crop wait as logits for the filter between masks; beyond this many bytes, further
 #: ones are brought to image size at once.
 _MOST_LOGIT_BYTES = 256 << 20
-
-#: Logit of what is not made: the part of a low-res mask that is all padding.
-_OUTSIDE = -BINARY_MASK_LOGIT
 
 #: Batches whose masks may wait for the filters while the next one is decoded.
 _MOST_WAITING = 2
@@ -66,13 +57,14 @@ def generate(
     settings: WholeImageSettings,
     progress: Progress | None = None,
     streams: int = 1,
+    single_mask: SingleMask = first_mask,
 ) -> Masks:
     """All confident and stable masks of ``image`` (RGB uint8 ``[H, W, 3]``), as run lengths.
 
     Best predicted IoU first when there are no crops and no small regions to clean; otherwise in
     the order in which the last filter between masks left them. ``progress(done, total)`` is called
     with the number of grid points after every decoder call. ``decode`` is called from as many
-    threads as there are ``streams``.
+    threads as there are ``streams``. ``single_mask`` chooses where one mask is asked for.
     """
     size = (image.shape[0], image.shape[1])
     crops = make_crops(size, settings)
@@ -85,7 +77,8 @@ def generate(
             x1, y1, x2, y2 = crop.box
             # One encoder call per crop; its candidates are filtered before the next crop starts.
             embedding = encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
-            walk = _Walk(decode, embedding, crop, size, settings, worker, streams)
+            asking = Asking(decode, embedding, settings, single_mask)
+            walk = _Walk(asking, embedding, crop, size, settings, worker, streams)
             before = done
             for done in walk.run(before):
                 if progress:
@@ -111,24 +104,12 @@ def generate(
     )
 
 
-def grid_prompts(
-    points: NDArray[np.float64], transform: Transform, low_res_side: int
-) -> DecoderPrompts:
-    """One prompt of a single foreground point each; ``points`` ``[N, 2]`` in the image frame."""
-    count = len(points)
-    coords = np.zeros((count, 2, 2), np.float32)
-    coords[:, 0] = transform.points_to_input(points)
-    labels = np.tile(np.array([LABEL_FOREGROUND, LABEL_PADDING], np.float32), (count, 1))
-    no_mask = np.zeros((count, 1, low_res_side, low_res_side), np.float32)
-    return DecoderPrompts(coords, labels, no_mask, np.zeros(count, np.float32))
-
-
 class _Walk:
     """The grid points of one crop, batch by batch, to its candidates."""
 
     def __init__(
         self,
-        decode: Decode,
+        asking: Asking,
         embedding: Embedding,
         crop: Crop,
         image_size: tuple[int, int],
@@ -137,7 +118,7 @@ class _Walk:
         streams: int,
     ) -> None:
         self.selector = Selector(crop, embedding.transform, image_size, settings)
-        self._decode, self._embedding = decode, embedding
+        self._asking, self._embedding = asking, embedding
         self._points, self._settings, self._worker = crop.points, settings, worker
         self._streams = streams
         self._waiting: list[Future[Candidates]] = []
@@ -208,22 +189,8 @@ class _Walk:
 
     def _decode_points(self, before: int, indices: NDArray[np.intp]) -> Decoded:
         points = self._points[indices]
-        embedding, least = self._embedding, self._settings.conf_thres
-        answer = self._decode(
-            embedding, grid_prompts(points, embedding.transform, embedding.low_res_side)
-        )
-        # The single-mask output is for prompts that leave no doubt; one point does.
-        iou = answer.iou_predictions[:, 1:]
-        confident = iou > least if least > 0 else np.ones(iou.shape, bool)
-        # Masks are made only for prompts that have a confident one.
-        rows = np.flatnonzero(confident.any(axis=1))
-        side = embedding.low_res_side
-        logits = np.full((confident.sum(), side, side), _OUTSIDE, np.float32)
-        if len(rows):
-            made = answer.masks(rows, embedding.transform.low_res_size)[:, 1:][confident[rows]]
-            logits[:, : made.shape[1], : made.shape[2]] = made
-        owners = np.nonzero(confident)[0]
-        return Decoded(logits, iou[confident], points[owners], indices[owners] + before)
+        logits, iou, owners = self._asking(points)
+        return Decoded(logits, iou, points[owners], indices[owners] + before)
 
     def _submit(self, decoded: Decoded) -> None:
         self._collect(_MOST_WAITING - 1)

@@ -70,6 +70,10 @@ class WholeImageSettings:
         point_grids: own grids, one ``[N, 2]`` in [0, 1] per layer, instead of ``points_stride``.
         exact: judge stability and boxes on masks at full size, as the reference implementation
             does; by default they are judged on low-res logits, and fewer masks are made.
+        multimask_output: three masks a point, for a point is ambiguous; without, the one that a
+            prompt without doubt gets.
+        use_m2m: ask again for every mask with its logits as a prompt beside its point, as SAM 2's
+            generator can: five times the decoder's work.
         mode: ``grid`` asks at every point; ``adaptive`` walks the grid coarse to fine and leaves
             out points inside confident masks found so far: fewer decoder calls, and some parts of
             objects may no longer be found.
@@ -88,6 +92,8 @@ class WholeImageSettings:
     min_mask_region_area: int = 0
     point_grids: Sequence[ArrayLike] | None = None
     exact: bool = False
+    multimask_output: bool = True
+    use_m2m: bool = False
     mode: str = "grid"
 
     def __post_init__(self) -> None:
@@ -98,7 +104,8 @@ class WholeImageSettings:
         self._check_points()
         if self.point_grids is not None:
             self._check_point_grids(self.point_grids)
-        object.__setattr__(self, "exact", truth("exact", self.exact))
+        for name in ("exact", "multimask_output", "use_m2m"):
+            object.__setattr__(self, name, truth(name, getattr(self, name)))
         if self.mode not in MODES:
             raise InputError(f"mode={shown(self.mode)}; expected one of {', '.join(MODES)}.")
         if self.mode == "adaptive" and (self.exact or self.point_grids is not None):

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
+from samdeploy.checkpoint_names import mentions
 from samdeploy.yolo.metadata import read_onnx_facts
-
-#: Enough of a pickle to hold the name of the class of the model.
-_PICKLE_BYTES = 1 << 20
 
 
 def is_ultralytics(path: Path) -> bool:
     """Whether a file is a checkpoint that names Ultralytics' classes. The pickle in it is searched
     for that name; it is not loaded."""
-    if not path.is_file():
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            with archive.open(member) as pickled:
-                return b"ultralytics" in pickled.read(_PICKLE_BYTES)
-    except Exception:  # no archive, or a damaged one: whoever reads it says so
-        return False
+    return mentions(path, b"ultralytics")
 
 
 def is_onnx(path: Path) -> bool:

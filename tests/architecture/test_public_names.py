@@ -59,7 +59,9 @@ SIGNATURES = {
         "worker_gpus bit_depth window max_pixels runtime threads progress log options"
     ),
     "tune": "model options",
-    "export": "model format output imgsz config verify tolerance device trust progress options",
+    "export": (
+        "model format output imgsz config preprocess verify tolerance device trust progress options"
+    ),
     "YOLO": "model runtime device threads options image_options",
     "YOLO.detect": "self image channel_order settings",
     "YOLO.predict": "self image points labels bboxes prompts channel_order settings",

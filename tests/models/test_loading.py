@@ -279,7 +279,7 @@ MEAN, STD = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
         (MEAN, STD, ""),
         (MEAN.half().reshape(3, 1, 1), STD.half().reshape(1, 3, 1, 1), ""),
         (MEAN / 255, STD / 255, ""),
-        (MEAN * 0, STD, r"'pixel_mean' is \[0.0, 0.0, 0.0\]; expected SAM's \[123.675"),
+        (MEAN * 0, STD, r"'pixel_mean' is \[0.0, 0.0, 0.0\]; expected \[123.675"),
         (MEAN.flip(0), STD, "'pixel_mean' is"),
         (MEAN, STD / 255, "'pixel_"),
         (MEAN[:1], STD, "'pixel_mean' is"),
@@ -294,6 +294,18 @@ def test_pixel_statistics(
             load_sam(tmp_path / "pixels.pt", config=small_config)
     else:
         assert_loads(tmp_path / "pixels.pt", small_config, state)
+
+
+def test_pixel_statistics_that_are_asked_for(
+    state: State, small_config: Path, tmp_path: Path
+) -> None:
+    torch.save({**state, "pixel_mean": MEAN * 0, "pixel_std": STD}, tmp_path / "pixels.pt")
+    config = {**read_config(small_config), "preprocess": {"mean": [0, 0, 0]}}
+    sam = load_sam(tmp_path / "pixels.pt", config=config)
+    assert sam.pixel_mean.flatten().tolist() == [0, 0, 0]
+    assert sam.preprocess.mean == (0, 0, 0)
+    with pytest.raises(InputError, match="medsam"):
+        load_sam(tmp_path / "pixels.pt", config={**config, "preprocess": "medsan"})
 
 
 @pytest.mark.parametrize(

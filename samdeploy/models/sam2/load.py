@@ -1,9 +1,10 @@
-"""A checkpoint file to a :class:`Sam2` in evaluation mode."""
+"""A checkpoint file to a :class:`Sam2` in evaluation mode, and to its graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,41 @@ from torch import Tensor
 
 from samdeploy.errors import InputError
 from samdeploy.models.checkpoint_file import refusing
-from samdeploy.models.load import check_keys, combine, read_checkpoint, read_config
+from samdeploy.models.load import check_keys, read_checkpoint, read_config, read_whole_image
+from samdeploy.models.loaded import LoadedModel, ModelFacts
 from samdeploy.models.sam2.config import Sam2Config
+from samdeploy.models.sam2.graph_modules import graph_modules
 from samdeploy.models.sam2.infer import infer_sam2_config
 from samdeploy.models.sam2.names import image_keys, published_name
 from samdeploy.models.sam2.sam2 import Sam2
+from samdeploy.models.sensitivity import encoder_layers, sensitivity
+from samdeploy.preprocess import SAM2, Preprocess, chosen_preprocess
 from samdeploy.session import MOST_IMGSZ
 
 _SECTIONS = frozenset(field.name for field in fields(Sam2Config))
+
+
+def load(
+    path: Path,
+    *,
+    config: Mapping[str, Any] | str | Path | None = None,
+    imgsz: int | None = None,
+    trust: bool = False,
+) -> LoadedModel:
+    """The graphs of a checkpoint and what a manifest says of it; see :func:`load_sam2`, which needs
+    no ``trust``."""
+    sam = load_sam2(path, config=config, imgsz=imgsz)
+    facts = ModelFacts(
+        family="sam2",
+        architecture=sam.config.architecture,
+        image_size=sam.config.image_size,
+        embedding_channels=sam.config.channels,
+        config=sam.config.to_mapping(),
+        whole_image=read_whole_image(path),
+        preprocess=sam.preprocess,
+    )
+    layers = tuple(encoder_layers(sam))
+    return LoadedModel(facts, graph_modules(sam), layers, partial(sensitivity, sam))
 
 
 def load_sam2(
@@ -39,9 +67,9 @@ def load_sam2(
         InputError: no encoder can have an input of ``imgsz`` pixels.
     """
     path = Path(path)
-    state, stored = read_checkpoint(path)
-    stored = {name: value for name, value in stored.items() if name in _SECTIONS}
-    given = combine(stored, read_config(config))
+    state, combined = read_checkpoint(path, read_config(config), SAM2)
+    preprocess = chosen_preprocess(combined.get("preprocess"), SAM2)
+    given = {name: value for name, value in combined.items() if name in _SECTIONS}
     with refusing(path):
         found = infer_sam2_config(state, given)
         if imgsz is not None:
@@ -51,10 +79,12 @@ def load_sam2(
                     "1024."
                 )
             found = replace(found, image_size=imgsz)
-        return build_sam2(found, state)
+        return build_sam2(found, state, preprocess)
 
 
-def build_sam2(config: Sam2Config, state: Mapping[str, Tensor]) -> Sam2:
+def build_sam2(
+    config: Sam2Config, state: Mapping[str, Tensor], preprocess: Preprocess = SAM2
+) -> Sam2:
     """A :class:`Sam2` holding ``state``, in published names: every key of the image part must be
     there with its shape, and no other."""
     image = {key: state[key] for key in image_keys(state)}
@@ -63,6 +93,6 @@ def build_sam2(config: Sam2Config, state: Mapping[str, Tensor]) -> Sam2:
     shapes = {name: tuple(value.shape) for name, value in sam.state_dict().items()}
     names = {name: published_name(name, config.image_encoder.trunk) for name in shapes}
     check_keys({names[name]: shape for name, shape in shapes.items()}, image)
-    sam = Sam2(config)
+    sam = Sam2(config, preprocess)
     sam.load_state_dict({name: image[published].float() for name, published in names.items()})
     return sam.eval().requires_grad_(False)

@@ -4,7 +4,7 @@ pixels of the encoder's input."""
 import torch
 from torch import Tensor, nn
 
-from samdeploy.constants import LABEL_ABSENT, PIXEL_MEAN, PIXEL_STD
+from samdeploy.constants import LABEL_ABSENT
 from samdeploy.models.prompt_encoder import PromptEncoder
 from samdeploy.models.repvit import Trunk
 from samdeploy.models.sam import ABSENT_BIAS
@@ -12,6 +12,7 @@ from samdeploy.models.sam2.config import HieraConfig, ImageEncoderConfig, Sam2Co
 from samdeploy.models.sam2.hiera import Hiera
 from samdeploy.models.sam2.mask_decoder import Sam2MaskDecoder
 from samdeploy.models.sam2.neck import Neck, composed
+from samdeploy.preprocess import SAM2, Preprocess
 
 
 class ImageEncoder(nn.Module):
@@ -30,9 +31,9 @@ class Sam2(nn.Module):
     """Segment Anything 2 or 2.1 (arXiv:2408.00714), or EdgeTAM (arXiv:2501.07256), without its
     memory."""
 
-    def __init__(self, config: Sam2Config) -> None:
+    def __init__(self, config: Sam2Config, preprocess: Preprocess = SAM2) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.preprocess = config, preprocess
         dim = config.channels
         self.image_encoder = ImageEncoder(config.image_encoder, config.image_size)
         self.prompt_encoder = PromptEncoder(
@@ -40,7 +41,7 @@ class Sam2(nn.Module):
         )
         self.mask_decoder = Sam2MaskDecoder(config.mask_decoder, dim)
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
-        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
+        for name, values in (("pixel_mean", preprocess.mean), ("pixel_std", preprocess.std)):
             self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
@@ -59,7 +60,7 @@ class Sam2(nn.Module):
         """Encode an image.
 
         Args:
-            image: ``[B, 3, S, S]`` RGB in 0-255, stretched to a square.
+            image: ``[B, 3, S, S]`` RGB in 0-255, as ``preprocess`` makes it.
 
         Returns:
             ``image_embeddings`` ``[B, C, S/16, S/16]``, ``high_res_feats_0``

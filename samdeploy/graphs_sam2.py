@@ -1,0 +1,70 @@
+"""SAM 2's graphs: SAM's, with finer features of the image and a score for whether an object is
+there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from samdeploy.contracts import Contract, Specs
+from samdeploy.graphs import (
+    DECODER,
+    ENCODER,
+    MASK_HEAD,
+    MEANING,
+    PREPARE,
+    SAM_CONTRACT,
+    SCORER,
+    check_specs,
+    graph_specs,
+)
+from samdeploy.session import TensorSpec
+
+_MEANING = {
+    "high_res_feats_0": "features of the image at a quarter of the input",
+    "high_res_feats_1": "features of the image at an eighth of the input",
+    "object_score_logits": "the object is there when it is above 0",
+    "high_res_tokens_0": "high_res_feats_0, the 4 x 4 positions of an image token side by side",
+    "high_res_tokens_1": "high_res_feats_1, the 2 x 2 positions of an image token side by side",
+}
+
+
+def sam2_specs(
+    image_size: int, channels: int, *, outputs: int = 4, heads: int = 8, inner: int = 128
+) -> dict[str, Specs]:
+    """Inputs and outputs of the graph of every role, see :func:`samdeploy.graphs.graph_specs`."""
+    sam = graph_specs(image_size, channels, outputs=outputs, heads=heads, inner=inner)
+    low = image_size // 4
+    features = (
+        TensorSpec("high_res_feats_0", (1, channels // 8, low, low)),
+        TensorSpec("high_res_feats_1", (1, channels // 4, low // 2, low // 2)),
+    )
+    tokens = (
+        TensorSpec("high_res_tokens_0", ("rows", "columns", 2 * channels)),
+        TensorSpec("high_res_tokens_1", ("rows", "columns", channels)),
+    )
+    score = TensorSpec("object_score_logits", ("prompts", 1))
+    (embeddings, *prompts), answers = sam[DECODER]
+    prepared = sam[PREPARE][1]
+    iou, *wanted = sam[SCORER][1]
+    image_features, *given = sam[MASK_HEAD][0]
+    return {
+        ENCODER: (sam[ENCODER][0], (embeddings, *features)),
+        DECODER: ((embeddings, *features, *prompts), (*answers, score)),
+        PREPARE: ((embeddings, *features), (*prepared, *tokens)),
+        SCORER: (sam[SCORER][0], (iou, score, *wanted)),
+        MASK_HEAD: ((image_features, *tokens, *given), sam[MASK_HEAD][1]),
+    }
+
+
+def _check(found: Mapping[str, Specs], image_size: int, channels: int, source: object) -> None:
+    check_specs(found, image_size, channels, source, sam2_specs)
+
+
+SAM2_CONTRACT = Contract(
+    graphs=SAM_CONTRACT.graphs,
+    tensors=sam2_specs(64, 8),
+    meanings={**MEANING, **_MEANING, "image": "RGB in 0-255, resized to S x S"},
+    per_call=SAM_CONTRACT.per_call,
+    implied=SAM_CONTRACT.implied,
+    check=_check,
+)
