@@ -10,11 +10,18 @@ from pathlib import Path
 _MOST_BYTES = 4 << 20
 #: Where the names of SAM 2's trunks begin, EdgeTAM's as well.
 _SAM2 = (b"image_encoder.trunk.",)
+#: HQ-SAM's token.
+_HQ = (b"mask_decoder.hf_token.weight",)
 
 
 def is_sam2(path: Path) -> bool:
     """Whether a file is a checkpoint of SAM 2, SAM 2.1 or EdgeTAM."""
     return mentions(path, *_SAM2)
+
+
+def is_hq_sam(path: Path) -> bool:
+    """Whether a file is a checkpoint of HQ-SAM or Light HQ-SAM."""
+    return mentions(path, *_HQ)
 
 
 def mentions(path: Path, *words: bytes) -> bool:

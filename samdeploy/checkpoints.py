@@ -13,6 +13,7 @@ from samdeploy.notices import notice
 from samdeploy.text import printable, suggestion
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
+_HQ = "https://huggingface.co/lkeab/hq-sam/resolve/main/"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ KNOWN = {
         Checkpoint(
             "repvit_sam.pt",
             "https://github.com/THU-MIG/RepViT/releases/download/v1.0/repvit_sam.pt",
+        ),
+        *(
+            Checkpoint(f"sam_hq_vit_{size}.pth", f"{_HQ}sam_hq_vit_{size}.pth")
+            for size in ("b", "l", "h", "tiny")
         ),
     )
 }

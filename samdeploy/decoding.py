@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from samdeploy.contracts import spec_of
 from samdeploy.embedding import Embedding
 from samdeploy.graphs import DECODER, MASK_HEAD, PREPARE, SCORER
+from samdeploy.graphs_hq import HALO, HQ_TOKENS
 from samdeploy.prompts import DecoderPrompts
 from samdeploy.resident import freeze
 from samdeploy.session import Array, Session
@@ -88,6 +89,7 @@ class Decoding:
         self._sessions = sessions
         self._split = all(role in sessions for role in (PREPARE, SCORER, MASK_HEAD))
         self._makes_parts = self._split and _makes_parts(sessions[MASK_HEAD])
+        self._halo = _halo(sessions[MASK_HEAD]) if self._split else 0
         self._lock = threading.Lock()
         self._prepared: WeakKeyDictionary[Embedding, _Prepared] = WeakKeyDictionary()
 
@@ -116,8 +118,9 @@ class Decoding:
             height, width = prepared.grid
             if cells is not None and self._makes_parts:
                 # A cell is a quarter of a token; interpolation also reads the one behind the last.
+                behind = 1 + self._halo
                 height, width = (
-                    min(side, -(-(used + 1) // 4))
+                    min(side, -(-(used + behind) // 4))
                     for side, used in zip(prepared.grid, cells, strict=True)
                 )
             feeds = {name: scored[name][rows] for name in ("mask_tokens", "mask_values")}
@@ -139,6 +142,11 @@ def _makes_parts(mask_head: Session) -> bool:
     """Whether it takes any number of rows and columns of image tokens; the graphs of some backends
     are for all of them only."""
     return not isinstance(spec_of(mask_head.inputs, _FEATURES).shape[0], int)
+
+
+def _halo(mask_head: Session) -> int:
+    """How many cells behind the one that is wanted it has to see."""
+    return HALO if any(spec.name == HQ_TOKENS for spec in mask_head.inputs) else 0
 
 
 def _part(array: Array, rows: NDArray[Any], grid: Size, height: int, width: int) -> Array:

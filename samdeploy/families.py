@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from samdeploy.contracts import Contract, Specs, names_of
 from samdeploy.errors import BundleError, InputError
 from samdeploy.graphs import SAM_CONTRACT
+from samdeploy.graphs_hq import HQ_CONTRACT
 from samdeploy.graphs_sam2 import SAM2_CONTRACT
 from samdeploy.libraries import added
 from samdeploy.preprocess import SAM, SAM2, Preprocess
@@ -124,6 +125,17 @@ _BUILT_IN = (
         always_padded=True,
         single_mask="samdeploy.masks.single_mask:stable_mask",
         whole_image={"conf_thres": 0.8},
+        configurable=True,
+    ),
+    Family(
+        "sam_hq",
+        HQ_CONTRACT,
+        model="samdeploy:SAM",
+        loader="samdeploy.models.hq.load:load",
+        verifier="samdeploy.exporting.verify_sam:verify_sessions",
+        recognises="samdeploy.checkpoint_names:is_hq_sam",
+        preprocess=SAM,
+        whole_image={"best_only": True},
         configurable=True,
     ),
     Family(

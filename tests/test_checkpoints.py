@@ -396,6 +396,9 @@ def test_a_file_beside_a_name_without_a_hash(
 ) -> None:
     """Downloaded by hand, under the name that it has: it is the file that is meant."""
     monkeypatch.chdir(tmp_path)
+    where = r"'sam_hq_vit_b\.pth' is published at https://huggingface\.co/lkeab/hq-sam/.*_b\.pth"
+    with pytest.raises(DownloadError, match=where):
+        resolve_checkpoint("sam_hq_vit_b.pth")
     with pytest.raises(DownloadError, match=r"'repvit_sam\.pt' is published at"):
         resolve_checkpoint("repvit_sam.pt")
     Path("repvit_sam.pt").write_bytes(b"1")

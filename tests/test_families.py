@@ -156,7 +156,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None
 def test_a_family_from_outside(installed: Callable[[bool], None], tmp_path: Path) -> None:
     checkpoint, folder = tmp_path / "toy.pt", tmp_path / "bundle"
     checkpoint.write_text('{"toy": [0.25, 0.5, 0.25]}')
-    assert list(families()) == ["toy", "yolo", "fastsam", "sam2", "sam"]
+    assert list(families()) == ["toy", "yolo", "fastsam", "sam2", "sam_hq", "sam"]
     export(checkpoint, output=folder)
     manifest = Bundle.open(folder).manifest
     assert (manifest.family, manifest.architecture) == ("toy", "toy-3")

@@ -27,6 +27,9 @@ def test_defaults_are_those_of_segment_anything() -> None:
         "min_mask_region_area": 0,
         "point_grids": None,
         "exact": False,
+        "multimask_output": True,
+        "best_only": False,
+        "use_m2m": False,
         "mode": "grid",
     }
 
@@ -71,7 +74,7 @@ def test_points_of_crops_are_divided() -> None:
     ("names", "says"),
     [
         ({"point_stride": 4}, "did you mean 'points_stride'?"),
-        ({"qqq": 4}, "expected one of box_nms_thresh, conf"),
+        ({"qqq": 4}, "expected one of best_only, box_nms_thresh"),
         ({"points_stride": 4, "points_per_side": 4}, "a second time"),
         ({"points_stride": 0}, "a whole number from 1 to 1,000"),
         ({"points_stride": 4.5}, "a whole number from 1 to 1,000"),

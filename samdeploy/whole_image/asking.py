@@ -54,6 +54,8 @@ class Asking:
         # The single-mask output is for prompts that leave no doubt; one point does.
         iou = answer.iou_predictions[:, 1:]
         confident = self._is_confident(iou)
+        if self._settings.best_only:
+            confident &= np.arange(iou.shape[1]) == iou.argmax(axis=1)[:, None]
         # Masks are made only for prompts that have a confident one.
         rows = np.flatnonzero(confident.any(axis=1))
         logits = np.full((confident.sum(), side, side), _OUTSIDE, np.float32)
@@ -74,6 +76,9 @@ class Asking:
         """Every mask once more, with its logits beside its point."""
         if self._settings.multimask_output:
             logits = answer.masks(np.arange(len(prompts)))[:, 1:]
+            if self._settings.best_only:
+                best = answer.iou_predictions[:, 1:].argmax(axis=1)
+                logits = logits[np.arange(len(prompts)), best][:, None]
         else:
             logits = self._single(answer)[0][:, None]
         owners = np.repeat(np.arange(len(prompts)), logits.shape[1])

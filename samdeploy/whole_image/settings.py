@@ -72,6 +72,8 @@ class WholeImageSettings:
             does; by default they are judged on low-res logits, and fewer masks are made.
         multimask_output: three masks a point, for a point is ambiguous; without, the one that a
             prompt without doubt gets.
+        best_only: of the three masks of a point, only that of the largest predicted IoU, as
+            HQ-SAM's generator does.
         use_m2m: ask again for every mask with its logits as a prompt beside its point, as SAM 2's
             generator can: five times the decoder's work.
         mode: ``grid`` asks at every point; ``adaptive`` walks the grid coarse to fine and leaves
@@ -93,6 +95,7 @@ class WholeImageSettings:
     point_grids: Sequence[ArrayLike] | None = None
     exact: bool = False
     multimask_output: bool = True
+    best_only: bool = False
     use_m2m: bool = False
     mode: str = "grid"
 
@@ -104,7 +107,7 @@ class WholeImageSettings:
         self._check_points()
         if self.point_grids is not None:
             self._check_point_grids(self.point_grids)
-        for name in ("exact", "multimask_output", "use_m2m"):
+        for name in ("exact", "multimask_output", "best_only", "use_m2m"):
             object.__setattr__(self, name, truth(name, getattr(self, name)))
         if self.mode not in MODES:
             raise InputError(f"mode={shown(self.mode)}; expected one of {', '.join(MODES)}.")

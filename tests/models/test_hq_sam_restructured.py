@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from samdeploy.graphs_hq import HALO
 from samdeploy.models.hq import HqSam, load_hq_sam
-from samdeploy.models.hq.restructured import HALO, HqMaskHead, HqPrepare
+from samdeploy.models.hq.restructured import HqMaskHead, HqPrepare
 from samdeploy.models.restructured import Scorer
 from tests.hq_models import config_of, hq_token_only, write_checkpoint
 

@@ -4,7 +4,7 @@ algebra is told. The scorer is SAM's: the further token stands among its mask to
 The finer features are ``convolve(norm(convolve(upscaled))) + image``, and the high-quality mask is
 their product with one filter for every prompt. So the second 3 x 3 convolution, which is linear,
 is not made for all its channels: the filter goes into its weights first, which leaves one channel
-(a half of the work of the mask head less). The first is followed by a norm and has to be made.
+and hardly any work. The first is followed by a norm and has to be made.
 """
 
 import torch
@@ -21,9 +21,6 @@ from samdeploy.models.restructured import (
     quarters,
     upscaling_biases,
 )
-
-#: Rows and columns of logits that depend on image tokens behind them: two 3 x 3 convolutions.
-HALO = 2
 
 
 class HqPrepare(Prepare):
@@ -51,13 +48,15 @@ class HqMaskHead(MaskHead):
     ``low_res_masks`` ``[B, 4, 4r, 4c]``.
 
     The first two may be the first ``r`` rows and ``c`` columns of image tokens. Where they end
-    before the image does, the last :data:`HALO` rows and columns of the masks are not those of the
-    whole image: ask for one token more than is wanted.
+    before the image does, the last rows and columns of the masks, :data:`~samdeploy.graphs_hq.HALO`
+    of them, are not those of the whole image: each of the 3 x 3 convolutions looks one further.
     """
 
     def __init__(self, sam: HqSam) -> None:
         super().__init__(sam)
-        self.hq_decoder = sam.mask_decoder
+        places = torch.eye(9).reshape(1, 9, 3, 3).to(sam.mask_decoder.hf_token.weight)
+        self.register_buffer("places", places, persistent=False)
+        self.places: Tensor
 
     def forward(  # type: ignore[override]
         self,
@@ -68,25 +67,25 @@ class HqMaskHead(MaskHead):
         mask_weights: Tensor,
         mask_values: Tensor,
     ) -> Tensor:
-        decoder, size = self.hq_decoder, image_features.shape[:2]
+        decoder, size = self.decoder, image_features.shape[:2]
+        assert isinstance(decoder, HqMaskDecoder)
         image = Changed(mask_scale, mask_weights, mask_values)
         x = self.upscaled(image_features, image, *upscaling_biases(decoder))
         fine = decoder.hq_filter(mask_tokens).unsqueeze(2)  # [B, C / 8, 1]
         own = placed(hq_tokens.reshape(-1, fine.shape[1]) @ fine, *size)
         masks = placed(x @ decoder.mask_filters(mask_tokens).transpose(1, 2), *size)
-        return decoder.corrected(masks, own + _convolved(decoder, placed(x, *size), fine))
+        return decoder.corrected(masks, own + self._convolved(decoder, placed(x, *size), fine))
 
+    def _convolved(self, decoder: HqMaskDecoder, upscaled: Tensor, fine: Tensor) -> Tensor:
+        """``embedding_maskfeature`` of ``upscaled`` ``[B, C / 8, h, w]`` times ``fine``
+        ``[B, C / 8, 1]``, without the last bias: ``[B, 1, h, w]``.
 
-def _convolved(decoder: HqMaskDecoder, upscaled: Tensor, fine: Tensor) -> Tensor:
-    """``embedding_maskfeature`` of ``upscaled`` ``[B, C / 8, h, w]`` times ``fine``
-    ``[B, C / 8, 1]``, without the last bias: ``[B, 1, h, w]``.
-
-    Every tap of the second convolution is a product with the features at hand; then the nine of
-    them are added up, each moved to its place.
-    """
-    first, norm, activation, second = decoder.embedding_maskfeature
-    x = activation(norm(first(upscaled)))
-    weight = second.get_parameter("weight").flatten(1)  # [C / 8, 9 C / 4]
-    taps = (fine.transpose(1, 2) @ weight).reshape(-1, x.shape[1], 9).transpose(1, 2)
-    products = (taps @ x.flatten(2)).reshape(-1, 9, *x.shape[2:])
-    return F.conv2d(products, torch.eye(9).to(x).reshape(1, 9, 3, 3), padding=1)
+        Every tap of the second convolution is a product with the features at hand; then the nine
+        are added up, each moved to its place, which is a convolution as well.
+        """
+        first, norm, activation, second = decoder.embedding_maskfeature
+        x = activation(norm(first(upscaled)))
+        weight = second.get_parameter("weight").flatten(1)  # [C / 8, 9 C / 4]
+        taps = (fine.transpose(1, 2) @ weight).reshape(-1, x.shape[1], 9).transpose(1, 2)
+        products = (taps @ x.flatten(2)).reshape(-1, 9, *x.shape[2:])
+        return F.conv2d(products, self.places, padding=1)
