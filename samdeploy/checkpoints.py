@@ -65,6 +65,10 @@ KNOWN = {
             "repvit_sam.pt",
             "https://github.com/THU-MIG/RepViT/releases/download/v1.0/repvit_sam.pt",
         ),
+        Checkpoint(
+            "edgetam.pt",
+            "https://raw.githubusercontent.com/facebookresearch/EdgeTAM/main/checkpoints/edgetam.pt",
+        ),
         *(
             Checkpoint(f"sam_hq_vit_{size}.pth", f"{_HQ}sam_hq_vit_{size}.pth")
             for size in ("b", "l", "h", "tiny")

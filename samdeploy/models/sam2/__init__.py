@@ -1,4 +1,5 @@
-"""Segment Anything 2 and 2.1 on single images (arXiv:2408.00714), written for export."""
+"""Segment Anything 2 and 2.1 (arXiv:2408.00714) and EdgeTAM (arXiv:2501.07256) on single images,
+written for export."""
 
 from samdeploy.models.sam2.config import HieraConfig, Sam2Config
 from samdeploy.models.sam2.load import load_sam2

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from samdeploy.errors import InputError
 from samdeploy.models.checkpoint_file import refusing
+from samdeploy.models.conv_norm import fold_norms
 from samdeploy.models.load import check_keys, read_checkpoint, read_config, read_whole_image
 from samdeploy.models.loaded import LoadedModel, ModelFacts
 from samdeploy.models.sam2.config import Sam2Config
@@ -37,6 +38,7 @@ def load(
     """The graphs of a checkpoint and what a manifest says of it; see :func:`load_sam2`, which needs
     no ``trust``."""
     sam = load_sam2(path, config=config, imgsz=imgsz)
+    fold_norms(sam.image_encoder)  # EdgeTAM's; layers are named as in the graphs
     facts = ModelFacts(
         family="sam2",
         architecture=sam.config.architecture,
