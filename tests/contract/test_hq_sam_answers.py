@@ -179,6 +179,30 @@ def test_the_high_quality_mask_alone(
     assert_same_masks(found.data, expected["one_point/single_hq_only_bits"])
 
 
+@pytest.mark.slow
+def test_light_hq_sam(
+    export_once: ExportOnce, tmp_path: Path, photo: NDArray[np.uint8], mask_inputs: dict[str, Array]
+) -> None:
+    """A TinyViT, whose batch norms are folded."""
+    path, config = write_checkpoint("small_light", tmp_path), config_of("small_light")
+    light = export_once("hq_light_onnx", path, "onnx", config=config)
+    with np.load(GOLDEN / "small_light.npz") as arrays:
+        expected = dict(arrays)
+    with SAM(light, runtime="onnxruntime", device="cpu") as sam:
+        features = sam.encode(photo, "rgb").tensors["hq_features"]
+        assert_close(features[..., ::4, ::4], expected["hq_features_stride4"])
+        for stored in ASKED:
+            name = stored["name"]
+            if f"{name}/single_iou" not in expected:
+                continue
+            prompts = prompts_of(stored, mask_inputs)
+            found = sam.predict(photo, prompts=prompts, channel_order="rgb")
+            assert found.low_res_logits is not None
+            logits = found.low_res_logits[:, None, ::2, ::2]
+            assert_close(logits, expected[f"{name}/single_logits_stride2"])
+            assert_same_masks(found.data, expected[f"{name}/single_bits"])
+
+
 @pytest.mark.parametrize("cells", [(48, 64), (33, 20), (63, 62), (1, 1)])
 def test_a_part_of_the_masks(
     bundle: Path, photo: NDArray[np.uint8], cells: tuple[int, int]

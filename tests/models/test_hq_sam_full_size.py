@@ -13,8 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samdeploy import SAM, export
+from samdeploy.bundle import Bundle
 from samdeploy.models.hq import HqDecoder, HqEncoder, load_hq_sam
 from samdeploy.preprocess import preprocess
+from samdeploy.prompts import Prompt
+from samdeploy.session import Array, RuntimeOptions
 from tests.hq_models import GOLDEN, write_checkpoint
 
 pytestmark = pytest.mark.full_size
@@ -27,16 +31,20 @@ PROMPTS = {
 }
 
 
-def assert_close(found: Tensor, expected: NDArray[np.floating]) -> None:
+def assert_close(found: Tensor | Array, expected: Array) -> None:
     assert tuple(found.shape) == expected.shape
-    assert np.abs(found.numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert np.abs(np.asarray(found) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def stored() -> dict[str, Array]:
+    with np.load(GOLDEN / f"{NAME}.npz") as arrays:
+        return dict(arrays)
 
 
 def test_the_official_outputs(photo: NDArray[np.uint8], tmp_path: Path) -> None:
     sam = load_hq_sam(write_checkpoint(NAME, tmp_path))
     assert sam.config.architecture == NAME
-    with np.load(GOLDEN / f"{NAME}.npz") as stored:
-        expected = dict(stored)
+    expected = stored()
     pixels, transform = preprocess(photo, 1024)
     scale = transform.input_size[1] / photo.shape[1]
     with torch.inference_mode():
@@ -62,3 +70,37 @@ def test_the_official_outputs(photo: NDArray[np.uint8], tmp_path: Path) -> None:
             for mode, mask in (("single", 0), ("multi", best)):
                 answer = logits[:, mask : mask + 1, ::8, ::8]
                 assert_close(answer, expected[f"{name}/{mode}_logits_stride8"])
+
+
+@pytest.mark.overnight
+@pytest.mark.parametrize(
+    ("format", "runtime"), [("onnx", "onnxruntime"), ("openvino", "openvino"), ("coreml", "mil")]
+)
+def test_exported(photo: NDArray[np.uint8], tmp_path: Path, format: str, runtime: str) -> None:
+    """Verified against torch, and the same numbers as the official implementation."""
+    folder = export(write_checkpoint(NAME, tmp_path), format, output=tmp_path / "bundle")
+    assert Bundle.open(folder).manifest.verification.passed
+    expected, options = stored(), RuntimeOptions(precision="fp32")
+    prompts = {
+        "one_point": Prompt(points=[75, 60]),
+        "box_neg_point": Prompt(points=[38, 102], labels=[0], box=[5, 70, 70, 132]),
+    }
+    with SAM(folder, runtime=runtime, device="cpu", options=options) as sam:
+        embedding = sam.encode(photo, channel_order="rgb")
+        features = embedding.tensors["hq_features"]
+        assert_close(embedding.image_embeddings[:, :, ::8, ::8], expected["image_embedding_s8"])
+        assert_close(features[..., ::16, ::16], expected["hq_features_s16"])
+        for name, prompt in prompts.items():
+            one = sam.predict(embedding, prompts=[prompt])
+            several = sam.predict(embedding, prompts=[prompt], multimask=True)
+            assert one.low_res_logits is not None
+            assert several.low_res_logits is not None
+            best = int(several.scores.argmax())
+            for mode, logits, found in (
+                ("single", one.low_res_logits[:1], one.data[:1]),
+                ("multi", several.low_res_logits[best : best + 1], several.data[best : best + 1]),
+            ):
+                assert_close(logits[None, :, ::8, ::8], expected[f"{name}/{mode}_logits_stride8"])
+                bits = expected[f"{name}/{mode}_bits"]
+                mask = np.unpackbits(bits, axis=-1, count=photo.shape[1]).astype(bool)
+                assert (found & mask).sum() >= 0.999 * (found | mask).sum()
