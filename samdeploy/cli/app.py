@@ -1,5 +1,5 @@
-"""The ``samdeploy`` command: ``export``, ``predict``, ``annotate``, ``info``, ``verify``,
-``formats``, ``benchmark``, ``tune``.
+"""The ``samdeploy`` command: ``export``, ``predict``, ``track``, ``annotate``, ``info``,
+``verify``, ``formats``, ``benchmark``, ``tune``.
 
 ``key=value`` and ``--key value`` mean the same. Exit codes: 0 done, 1 failed, 2 bad input.
 """
@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from samdeploy import registry
 from samdeploy.annotation.writers.options import all_options as label_options
-from samdeploy.bundle import is_bundle, read_manifest
+from samdeploy.bundle import read_manifest
 from samdeploy.cli.annotate import annotate_command
 from samdeploy.cli.benchmark import add_commands
 from samdeploy.cli.console import print_json, run, say, steps
@@ -38,9 +36,11 @@ from samdeploy.cli.options import (
     option,
 )
 from samdeploy.cli.predict_files import LeftOut, Result, check_apart, output_folder, predict_files
+from samdeploy.cli.running import runtime_options_of
+from samdeploy.cli.track import track_command
 from samdeploy.cli.verification_table import verification_table
-from samdeploy.cli.words import HELP, keys_of, load_masks, parse_numbers, value_of
-from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
+from samdeploy.cli.words import HELP, keys_of, parse_numbers, parse_prompts, value_of
+from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.options import all_options
 from samdeploy.exporting.pipeline import export as export_bundle
 from samdeploy.exporting.verify import verify_bundle
@@ -49,8 +49,7 @@ from samdeploy.opening import class_of
 from samdeploy.options import options_of
 from samdeploy.precision import FP32
 from samdeploy.processor import arithmetic
-from samdeploy.prompts import Prompt, collect_prompts
-from samdeploy.registry import load_exporter, load_runtime
+from samdeploy.registry import load_exporter
 from samdeploy.session import Availability, ExportOptions, RuntimeOptions
 from samdeploy.sources import list_sources
 from samdeploy.table import format_table
@@ -142,7 +141,7 @@ def predict(
     }
     settings = {name: value for name, value in given.items() if value is not None}
     images = ImageOptions(bit_depth, parse_numbers(window, "window"), max_pixels)
-    prompts = _prompts(points, labels, bboxes, masks)
+    prompts = parse_prompts(points, labels, bboxes, masks)
     # Everything that can be refused is refused before a model is opened.
     opener = class_of(model)
     opener.check(bool(prompts), multimask, settings)
@@ -170,23 +169,6 @@ def predict(
         print(printable(f"results in {folder} (runtime {facts['runtime']}, {providers}){others}"))
     if left_out:
         raise typer.Exit(1)
-
-
-def _prompts(
-    points: str | None, labels: str | None, bboxes: str | None, masks: str | None
-) -> list[Prompt]:
-    given = {
-        "points": parse_numbers(points, "points"),
-        "labels": parse_numbers(labels, "labels"),
-        "bboxes": parse_numbers(bboxes, "bboxes"),
-        "masks": load_masks(masks),
-    }
-    if all(value is None for value in given.values()):
-        return []
-    prompts = collect_prompts(**given)
-    if not prompts:  # in place of which the whole image would be segmented
-        raise InputError("points, bboxes or masks are an empty list; drop them, or give some.")
-    return prompts
 
 
 def _summary(result: Result | LeftOut) -> dict[str, Any]:
@@ -328,11 +310,12 @@ def command_line(words: Sequence[str]) -> typer.Typer:
     exporting = exporter_options(words) if asked == ["export"] else ExportOptions
     labelling = label_options(value_of("format", words)) if asked == ["annotate"] else ()
     running = RuntimeOptions
-    if asked in (["predict"], ["info"]):
+    if asked in (["predict"], ["track"], ["info"]):
         running = runtime_options_of(value_of("model", words), value_of("runtime", words))
     for command in (
         takes_options(export, exporting, "export_options"),
         takes_whole_image(takes_options(predict, running, "runtime_options")),
+        track_command(running),
         annotate_command(labelling),
         takes_options(info, running, "runtime_options"),
         verify,
@@ -365,17 +348,6 @@ def exporter_options(words: Sequence[str]) -> type[ExportOptions]:
                 "it out."
             )
     return exporter.Options
-
-
-def runtime_options_of(model: str | None, runtime: str | None) -> type[RuntimeOptions]:
-    """Options of the runtime named, or of the bundle's. Where there is neither, or it cannot be
-    loaded, those of every runtime: opening the model then says why."""
-    with suppress(SamDeployError):
-        if runtime is None and model is not None and is_bundle(model):
-            runtime = read_manifest(Path(model)).runtime
-        if runtime is not None:
-            return load_runtime(runtime).Options
-    return RuntimeOptions
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

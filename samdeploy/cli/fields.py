@@ -53,18 +53,29 @@ def takes_options(command: Command, owner: type[Any], into: str, *others: type[A
 def takes_whole_image(command: Command) -> Command:
     """``command`` with an option for every setting of whole-image mode, under each of its names
     that the command has no other use for. Those that were given arrive as ``whole_image``."""
+    return takes_settings(command, WholeImageSettings, "whole_image", other_names)
+
+
+def takes_settings(
+    command: Command,
+    owner: type[Any],
+    into: str,
+    other_names: Callable[[str], Sequence[str]] = lambda name: (),
+) -> Command:
+    """``command`` with an option for every field of the dataclass ``owner``, whose documentation is
+    the help, and its other names that are still free. Those that were given arrive as ``into``."""
     taken = set(inspect.signature(command).parameters)
-    hints = get_type_hints(WholeImageSettings)
+    hints = get_type_hints(owner)
     options = {
         each.name: _Option(
             each,
             hints[each.name],
             [each.name, *(name for name in other_names(each.name) if name not in taken)],
-            _documented(each.name),
+            _documented(owner, each.name),
         )
-        for each in fields(WholeImageSettings)
+        for each in fields(owner)
     }
-    return _with_options(command, "whole_image", options)
+    return _with_options(command, into, options)
 
 
 def names_of(command: Command) -> set[str]:
@@ -145,9 +156,9 @@ def _read(name: str, value: Any, hint: Any) -> Any:
     return (read,) if several and not isinstance(read, list) else read
 
 
-def _documented(name: str) -> str:
-    """The first words that the settings' own documentation has for one of them."""
-    documentation = inspect.getdoc(WholeImageSettings) or ""
+def _documented(owner: type[Any], name: str) -> str:
+    """The first words that the documentation of ``owner`` has for one of its settings."""
+    documentation = inspect.getdoc(owner) or ""
     found = re.search(rf"^ +{name}: (.*?)(?=^ +\w+: |\Z)", documentation, re.MULTILINE | re.DOTALL)
     words = " ".join(found[1].split()) if found else ""
     return re.split(r"[;.] |\.$|; ", words)[0].replace("``", "")

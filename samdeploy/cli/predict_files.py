@@ -119,11 +119,9 @@ def predict_files(
                 raise
             yield LeftOut(frame.name, str(error))
             continue
-        stem = _free_stem(fitting_name(frame.stem, folder, _LONGEST_END), taken)
+        stem = free_stem(frame.stem, folder, taken)
         names = {"image": as_utf8(frame.path), "model": as_utf8(model.source)}
-        record = folder / f"{stem}.json"
-        with atomic_path(record) as temporary:
-            temporary.write_text(json.dumps({**names, **found.to_json()}), encoding="utf-8")
+        record = write_record(folder / f"{stem}.json", names, found)
         picture = found.save(folder / f"{stem}.png", **_marks(prompts))
         yield Result(frame.name, found, seconds, picture, record)
 
@@ -171,8 +169,17 @@ def check_apart(sources: Sequence[Path], folder: Path) -> None:
         )
 
 
-def _free_stem(stem: str, taken: set[str]) -> str:
-    """A file name that no earlier image has: a.jpg and a.png must not overwrite each other."""
+def write_record(path: Path, names: Mapping[str, str], masks: Masks) -> Path:
+    """Write ``names`` and masks as JSON, whole or not at all; returns ``path``."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({**names, **masks.to_json()}), encoding="utf-8")
+    return path
+
+
+def free_stem(stem: str, folder: Path, taken: set[str]) -> str:
+    """A file name that fits into ``folder`` and that no earlier image has: a.jpg and a.png must not
+    overwrite each other. It is added to ``taken``."""
+    stem = fitting_name(stem, folder, _LONGEST_END)
     candidates = chain([stem], (f"{stem}_{number}" for number in count(2)))
     # Names that differ only in case are one file on some systems.
     free = next(candidate for candidate in candidates if candidate.lower() not in taken)

@@ -13,6 +13,7 @@ import numpy as np
 
 from samdeploy.errors import InputError
 from samdeploy.images import load_image
+from samdeploy.prompts import Prompt, collect_prompts
 from samdeploy.text import shortened, shown, suggestion
 
 _KEY = re.compile(r"(?P<dashes>--)?(?P<name>[A-Za-z][\w-]*)(?:=(?P<value>.*))?", re.DOTALL)
@@ -168,6 +169,28 @@ def _numeric(value: Any) -> bool:
     if isinstance(value, list):
         return all(_numeric(item) for item in value)
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def parse_prompts(
+    points: str | None, labels: str | None, bboxes: str | None, masks: str | None
+) -> list[Prompt]:
+    """The prompts that the options of a command mean; none where none is given.
+
+    Raises:
+        InputError: one cannot be read, or is empty.
+    """
+    given = {
+        "points": parse_numbers(points, "points"),
+        "labels": parse_numbers(labels, "labels"),
+        "bboxes": parse_numbers(bboxes, "bboxes"),
+        "masks": load_masks(masks),
+    }
+    if all(value is None for value in given.values()):
+        return []
+    prompts = collect_prompts(**given)
+    if not prompts:  # in place of which the whole image would be segmented
+        raise InputError("points, bboxes or masks are an empty list; drop them, or give some.")
+    return prompts
 
 
 def parse_names(text: str | None, name: str) -> list[str]:

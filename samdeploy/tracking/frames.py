@@ -58,7 +58,7 @@ def iter_frames(
 
 def _frames(source: Frames, channel_order: ChannelOrder, options: ImageOptions) -> Iterator[Frame]:
     if isinstance(source, (str, os.PathLike)):
-        yield from _of_files(list_sources(source), os.fspath(source), options)
+        yield from _of_files(clip_files(source), options)
         return
     # One picture is iterable as well, row by row.
     if isinstance(source, Image.Image) or not isinstance(source, Iterable):
@@ -76,18 +76,28 @@ def _frames(source: Frames, channel_order: ChannelOrder, options: ImageOptions) 
         yield Frame(name, load_image(image, channel_order, options))
 
 
-def _of_files(paths: list[Path], source: str, options: ImageOptions) -> Iterator[Frame]:
-    videos = [path for path in paths if is_video(path)]
+def clip_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The one video that ``source`` names, or its pictures in order.
+
+    Raises:
+        InputError: nothing there, or several videos.
+    """
+    paths = list_sources(source)
+    videos = sum(map(is_video, paths))
     if videos and len(paths) > 1:
         raise InputError(
-            f"'{shown(as_utf8(source))}' names {len(paths)} files, of which {len(videos)} are "
-            "videos; expected one video, or images alone."
+            f"{shown(as_utf8(source))} names {len(paths)} files, of which {videos} are videos; "
+            "expected one video, or pictures alone."
         )
-    for video in videos:
-        for number, pixels in enumerate(iter_video(video), 1):
-            yield Frame(f"{as_utf8(video.name)} {number}", pixels)
-    if not videos:
-        for path in sorted(paths, key=_place):
+    return sorted(paths, key=_place)
+
+
+def _of_files(paths: list[Path], options: ImageOptions) -> Iterator[Frame]:
+    for path in paths:
+        if is_video(path):
+            for number, pixels in enumerate(iter_video(path), 1):
+                yield Frame(f"{as_utf8(path.name)} {number}", pixels)
+        else:
             yield Frame(as_utf8(path.name), load_image(path, options=options))
 
 

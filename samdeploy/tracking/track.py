@@ -167,7 +167,8 @@ class Tracker:
             prompt_index=list(taken),
             image=pixels,
         )
-        masks = masks[masks.areas > 0]  # what is all padding shows nothing
+        if not masks.areas.all():  # what is all padding shows nothing
+            masks = masks[masks.areas > 0]
         edges = masks.boxes + np.array([0, 0, 1, 1], np.float32)
         boxes = dict(zip(masks.prompt_index.tolist(), edges, strict=True))
         for id in seen:
