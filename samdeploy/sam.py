@@ -288,7 +288,7 @@ class SAM(Closing):
             _check_one_form(points, labels, bboxes, masks)
         wanted = by_frame([prompts] if isinstance(prompts, Prompt) else prompts)
         frames = iter_frames(source, channel_order, self._image_options)
-        results = track(self._encode, self._engine.decode, frames, wanted, chosen)
+        results = track(self._encode, self._engine, frames, wanted, chosen)
         return results if stream else list(results)
 
     def set_image(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> None:

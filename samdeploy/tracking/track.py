@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
+from samdeploy.engine import SingleMask
 from samdeploy.errors import InputError
 from samdeploy.geometry import Transform
 from samdeploy.limits import whole
 from samdeploy.masks.masks import Masks
-from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
+from samdeploy.prompts import DecoderPrompts, Prompt
 from samdeploy.tracking.frames import Frame
 from samdeploy.tracking.likeness import Floats, Look, look, shrunk
 from samdeploy.tracking.settings import TrackSettings
@@ -24,11 +26,19 @@ from samdeploy.tracking.tracked import Tracked
 
 #: Encodes an RGB image uint8 ``[H, W, 3]``.
 Encode = Callable[[NDArray[np.uint8]], Embedding]
-#: Decodes a batch of prompts.
-Decode = Callable[[Embedding, DecoderPrompts], Answer]
 
 #: Prompts in one decoder call.
 MAX_BATCH = 16
+
+
+class Model(Protocol):
+    """What is asked: an :class:`~samdeploy.engine.Engine`, or what acts like one."""
+
+    single_mask: SingleMask
+
+    def encode_prompts(self, prompts: Sequence[Prompt], transform: Transform) -> DecoderPrompts: ...
+
+    def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ def by_frame(prompts: Sequence[Prompt] | Mapping[int, Sequence[Prompt]]) -> dict
 
 def track(
     encode: Encode,
-    decode: Decode,
+    model: Model,
     frames: Iterable[Frame],
     prompts: Mapping[int, Sequence[Prompt]],
     settings: TrackSettings,
@@ -72,7 +82,7 @@ def track(
     Raises:
         InputError: a prompt does not fit its frame, or its frame does not come.
     """
-    tracker = Tracker(encode, decode, settings)
+    tracker = Tracker(encode, model, settings)
     number = -1
     for number, frame in enumerate(frames):
         yield tracker.step(frame, prompts.get(number, ()))
@@ -84,8 +94,8 @@ def track(
 class Tracker:
     """The objects that are followed, and the number of frames so far."""
 
-    def __init__(self, encode: Encode, decode: Decode, settings: TrackSettings) -> None:
-        self._encode, self._decode, self._settings = encode, decode, settings
+    def __init__(self, encode: Encode, model: Model, settings: TrackSettings) -> None:
+        self._encode, self._model, self._settings = encode, model, settings
         self._targets: dict[int, Target] = {}  # by id; without those that were given up
         self._frame = self._ids = 0
 
@@ -132,10 +142,11 @@ class Tracker:
         answer, by the ids that they get."""
         seen = {}
         for logits, iou in self._answers(embedding, prompts):
-            rating = float(iou[0])
-            now = look(logits[0], small)
+            chosen = int(self._model.single_mask(logits[None], iou[None])[0])
+            rating = float(iou[chosen])
+            now = look(logits[chosen], small)
             score = 0.0 if now is None else min(1.0, max(0.0, rating))
-            seen[self._ids] = _Seen(score, now, logits[0].copy(), rating)
+            seen[self._ids] = _Seen(score, now, logits[chosen].copy(), rating)
             self._ids += 1
         return seen
 
@@ -145,8 +156,8 @@ class Tracker:
         """Of each prompt all masks, ``[4, s, s]``, and their predicted IoU ``[4]``."""
         for start in range(0, len(prompts), MAX_BATCH):
             some = prompts[start : start + MAX_BATCH]
-            batch = encode_prompts(some, embedding.transform, embedding.low_res_side)
-            answer = self._decode(embedding, batch)
+            batch = self._model.encode_prompts(some, embedding.transform)
+            answer = self._model.decode(embedding, batch)
             yield from zip(answer.masks(np.arange(len(batch))), answer.iou_predictions, strict=True)
 
     def _remember(

@@ -13,13 +13,16 @@ from samdeploy.constants import LABEL_BOX_BOTTOM_RIGHT, LABEL_BOX_TOP_LEFT, LABE
 from samdeploy.decoding import Answer
 from samdeploy.embedding import Embedding
 from samdeploy.geometry import Transform
-from samdeploy.prompts import DecoderPrompts, Prompt
+from samdeploy.masks.single_mask import first_mask
+from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
 from samdeploy.tracking.frames import Frame
 from samdeploy.tracking.settings import TrackSettings
 from samdeploy.tracking.track import Tracker, track
 from samdeploy.tracking.tracked import Tracked
 
 SIDE = 128
+#: Predicted IoU of the four masks of a prompt.
+QUALITIES = (0.95, 0.9, 0.85, 0.8)
 RED, GREEN, BLUE = (220, 30, 30), (30, 200, 30), (40, 40, 230)
 Image = NDArray[np.uint8]
 
@@ -38,12 +41,17 @@ class ColourModel:
 
     def __init__(self) -> None:
         self.encoded = 0
+        self.single_mask = first_mask
         self.batches: list[int] = []
 
     def encode(self, pixels: Image) -> Embedding:
         self.encoded += 1
         grid = np.zeros((1, 1, SIDE // 16, SIDE // 16), np.float32)
         return Embedding({"image_embeddings": grid}, Transform.fit((SIDE, SIDE), SIDE), pixels)
+
+    @staticmethod
+    def encode_prompts(prompts: Sequence[Prompt], transform: Transform) -> DecoderPrompts:
+        return encode_prompts(prompts, transform, SIDE // 4)
 
     def decode(self, embedding: Embedding, prompts: DecoderPrompts) -> Answer:
         self.batches.append(len(prompts))
@@ -57,7 +65,7 @@ class ColourModel:
             colour = self._colour(cells, xy, kinds.tolist())
             if any(colour):
                 logits[row, :, (cells == colour).all(axis=2)] = 8
-                iou[row] = 0.95
+                iou[row] = QUALITIES
         return Answer(iou, lambda rows, cells=None: logits[rows])
 
     @staticmethod
@@ -81,11 +89,11 @@ def follow(
     model = model or ColourModel()
     frames = [Frame("", image) for image in images]
     chosen = TrackSettings.from_names(settings)
-    return list(track(model.encode, model.decode, frames, {0: prompts}, chosen))
+    return list(track(model.encode, model, frames, {0: prompts}, chosen))
 
 
 def new_tracker(model: ColourModel) -> Tracker:
-    return Tracker(model.encode, model.decode, TrackSettings())
+    return Tracker(model.encode, model, TrackSettings())
 
 
 def sliding(

@@ -14,6 +14,7 @@ from samdeploy.tracking.track import MAX_BATCH, by_frame, track
 from tests.tracking.painted import (
     BLUE,
     GREEN,
+    QUALITIES,
     RED,
     SIDE,
     ColourModel,
@@ -110,7 +111,7 @@ def test_objects_may_begin_later_and_have_the_next_ids() -> None:
     frames = [Frame(str(index), image) for index, image in enumerate(images)]
     model = ColourModel()
     wanted = by_frame({2: [Prompt(box=GREEN_BOX)], 0: [Prompt(box=RED_BOX)]})
-    results = list(track(model.encode, model.decode, frames, wanted, TrackSettings()))
+    results = list(track(model.encode, model, frames, wanted, TrackSettings()))
     assert [result.ids.tolist() for result in results] == [[0], [0], [0, 1], [0, 1]]
     assert [result.lost for result in results] == [()] * 4
     assert [result.name for result in results] == ["0", "1", "2", "3"]
@@ -121,6 +122,17 @@ def test_a_prompt_that_shows_nothing_begins_as_lost() -> None:
     results = follow(images, Prompt(points=[120, 120]), Prompt(box=RED_BOX))
     assert [result.ids.tolist() for result in results] == [[1]] * 3
     assert [result.lost for result in results] == [(0,)] * 3
+
+
+def test_the_family_says_which_mask_is_the_first() -> None:
+    model = ColourModel()
+    images = [paint((RED_BOX, RED))] * 2
+    assert follow(images, Prompt(box=RED_BOX), model=model)[0].scores[0] == pytest.approx(0.95)
+    model.single_mask = lambda logits, iou: np.full(len(iou), 2)
+    results = follow(images, Prompt(box=RED_BOX), model=model)
+    assert results[0].scores[0] == pytest.approx(QUALITIES[2])
+    # Later on, whichever fits best.
+    assert results[1].masks.scores[0] == pytest.approx(QUALITIES[0])
 
 
 def test_each_frame_is_encoded_once_and_asked_in_one_batch() -> None:
@@ -149,9 +161,7 @@ def test_frames_are_read_as_results_are_asked_for() -> None:
             yield Frame("", paint((RED_BOX, RED)))
 
     model = ColourModel()
-    results = track(
-        model.encode, model.decode, frames(), {0: [Prompt(box=RED_BOX)]}, TrackSettings()
-    )
+    results = track(model.encode, model, frames(), {0: [Prompt(box=RED_BOX)]}, TrackSettings())
     assert next(results).frame == 0
     assert next(results).frame == 1
     assert read == [0, 1]
@@ -190,7 +200,7 @@ class TestPromptsByFrame:
         wanted = by_frame({0: [Prompt(box=RED_BOX)], 7: [Prompt(box=RED_BOX)]})
         frames = [Frame("", paint((RED_BOX, RED)))] * 3
         with pytest.raises(InputError, match="prompts for frame 7; there are 3 frames"):
-            list(track(model.encode, model.decode, frames, wanted, TrackSettings()))
+            list(track(model.encode, model, frames, wanted, TrackSettings()))
 
     def test_a_prompt_outside_its_frame(self) -> None:
         with pytest.raises(InputError, match=r"point \(500, 3\) is outside the image"):
