@@ -36,9 +36,11 @@ def export_encoder(folder: Path, name: str, usual: bool) -> Path:
     import torch
 
     from samdeploy.models import graph_modules
+    from samdeploy.models.sam import Sam
     from samdeploy.models.vit import Attention
 
     model = random_model(name)
+    assert isinstance(model, Sam)
 
     def all_heads_at_once(self: Attention, x: torch.Tensor) -> torch.Tensor:
         tokens, heads, width = self.size**2, self.num_heads, self.head_dim

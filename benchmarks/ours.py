@@ -34,7 +34,8 @@ class Ours:
         self._substitution: Substitution | None = None
         if job.substitute and job.whole_image is not None:
             shape = np.load(job.image, mmap_mode="r").shape[:2]
-            chosen = Substitution(shape, opened.image_size, job.whole_image["points_stride"])
+            transform = opened.preprocess.transform(shape, opened.image_size)
+            chosen = Substitution(transform, job.whole_image["points_stride"])
             self._substitution = chosen
             opened = dataclasses.replace(
                 opened,

@@ -8,6 +8,7 @@ import numpy as np
 
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.substitution import Substitution
+from samdeploy.preprocess import SAM, SAM2
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +32,8 @@ def substitute(job: Job, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> 
     if not job.substitute or job.whole_image is None:
         return None
     shape = np.load(job.image, mmap_mode="r").shape[:2]
-    chosen = Substitution(shape, 1024, job.whole_image["points_stride"])
+    steps = SAM2 if job.architecture.startswith("sam2") else SAM
+    chosen = Substitution(steps.transform(shape, 1024), job.whole_image["points_stride"])
     asked: list[Any] = []
 
     def note_points(module: Any, arguments: Any, named: dict[str, Any]) -> None:

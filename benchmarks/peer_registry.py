@@ -8,7 +8,9 @@ from typing import ClassVar, Protocol
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.measure import Subject
 from samdeploy.benchmarks.peer_meta import MetaPeer
+from samdeploy.benchmarks.peer_sam2 import Sam2Peer
 from samdeploy.benchmarks.peer_samexporter import SamexporterPeer
+from samdeploy.benchmarks.peer_samexporter_sam2 import SamexporterSam2Peer
 from samdeploy.benchmarks.peer_transformers import TransformersPeer
 from samdeploy.benchmarks.peer_ultralytics import UltralyticsPeer
 
@@ -42,4 +44,6 @@ PEERS: dict[str, type[Peer]] = {
     "ultralytics": UltralyticsPeer,
     "transformers": TransformersPeer,
     "samexporter": SamexporterPeer,
+    "sam2": Sam2Peer,
+    "samexporter-sam2": SamexporterSam2Peer,
 }

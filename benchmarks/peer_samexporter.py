@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +16,23 @@ from samdeploy.benchmarks.measure import NoWholeImageModeError, Pixels, Points
 from samdeploy.benchmarks.stand_in import install_stand_ins
 
 _TYPES = {"sam_b": "vit_b", "sam_l": "vit_l", "sam_h": "vit_h", "mobile_sam": "mobile"}
+
+
+@contextmanager
+def with_threads(threads: int | None) -> Iterator[None]:
+    """Sessions of ONNX Runtime that are opened meanwhile have so many: samexporter opens its
+    sessions itself and has no argument for it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = threads
+    original = onnxruntime.InferenceSession
+    onnxruntime.InferenceSession = partial(original, sess_options=options)
+    try:
+        yield
+    finally:
+        onnxruntime.InferenceSession = original
 
 
 class SamexporterPeer:
@@ -42,27 +62,13 @@ class SamexporterPeer:
         return str(target)
 
     def __init__(self, job: Job) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        if job.threads:
-            options.intra_op_num_threads = job.threads
-        original = onnxruntime.InferenceSession
-
-        def with_threads(*arguments: Any, **named: Any) -> Any:
-            return original(*arguments, sess_options=options, **named)
-
-        # It opens its sessions itself and has no argument for threads.
-        onnxruntime.InferenceSession = with_threads
-        try:
+        paths = [Path(job.model) / f"{role}.onnx" for role in ("encoder", "decoder")]
+        with with_threads(job.threads):
             from samexporter.sam_onnx import SegmentAnythingONNX
 
-            paths = [Path(job.model) / f"{role}.onnx" for role in ("encoder", "decoder")]
             self._model: Any = SegmentAnythingONNX(
                 *map(str, paths), providers=["CPUExecutionProvider"]
             )
-        finally:
-            onnxruntime.InferenceSession = original
         self.artifact_bytes = sum(path.stat().st_size for path in paths)
         self.provider = self._model.encoder_session.get_providers()[0]
 

@@ -63,15 +63,14 @@ def _architecture(checkpoint: Path) -> str:
     Raises:
         InputError: it is of none, so no peer can run it.
     """
-    from samdeploy.models.config import PUBLISHED
-    from samdeploy.models.infer import infer_config
-    from samdeploy.models.load import read_checkpoint
+    from samdeploy.models.families import load_model
 
-    found = infer_config(*read_checkpoint(checkpoint)).architecture
-    if found not in PUBLISHED:
+    found = load_model(checkpoint).facts.architecture
+    known = dict.fromkeys(name for peer in PEERS.values() for name in peer.architectures)
+    if found not in known:
         raise InputError(
             f"'{checkpoint}' is of architecture '{found}', which no peer runs; expected one of "
-            f"{', '.join(PUBLISHED)}."
+            f"{', '.join(known)}."
         )
     return found
 

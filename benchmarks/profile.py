@@ -122,7 +122,7 @@ def profile_whole_image(model: OpenedModel, substitute: bool, points: int) -> li
     wrapped: dict[str, Session] = dict(sessions)
     if substitute:
         settings |= SETTINGS
-        chosen = Substitution(image.shape[:2], model.image_size, points)
+        chosen = Substitution(model.preprocess.transform(image.shape[:2], model.image_size), points)
         chosen.enabled = True
         wrapped = {role: SubstitutedSession(s, role, chosen) for role, s in sessions.items()}
     checked = {role: CheckedSession(session, role) for role, session in wrapped.items()}

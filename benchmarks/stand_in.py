@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from samdeploy.benchmarks.stand_in_steps import float_steps
 from samdeploy.masks.postprocess import nms as our_nms
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _modules() -> dict[str, dict[str, Any]]:
         "torchvision.ops": boxes,
         "torchvision.ops.boxes": boxes,
         "torchvision.io": {},
-        "torchvision.transforms": {"InterpolationMode": InterpolationMode},
+        "torchvision.transforms": {"InterpolationMode": InterpolationMode, **float_steps()},
         "torchvision.transforms.functional": {"resize": resize, "to_pil_image": Image.fromarray},
         "torchvision.transforms.v2": {},
         "torchvision.transforms.v2.functional": {},

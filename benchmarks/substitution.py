@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samdeploy.geometry import resized_size
+from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, MASK_HEAD, SCORER
 from samdeploy.session import Array, Session
 
@@ -38,14 +38,13 @@ class Substitution:
     image.
 
     Args:
-        image_shape: (height, width) of the image.
-        image_size: side ``S`` of the encoder input.
+        transform: how the image lies in the encoder input.
         side: grid points along a side.
     """
 
-    def __init__(self, image_shape: tuple[int, int], image_size: int, side: int) -> None:
+    def __init__(self, transform: Transform, side: int) -> None:
         rng = np.random.default_rng(0)
-        height, width = resized_size(*image_shape, image_size)
+        height, width = transform.input_size
         self._side, self._extent = side, np.array([width, height], np.float64)
         count = (side * side, _OUTPUTS)
         self._iou = rng.uniform(0, 1, count).astype(np.float32)
@@ -53,7 +52,7 @@ class Substitution:
         self._centres = (rng.uniform(0, 1, (*count, 2)) * low).astype(np.float32)
         smallest, largest = np.log(_RADII).tolist()
         shares = np.exp(rng.uniform(smallest, largest, count))
-        self._radii = (shares * image_size / 4).astype(np.float32)
+        self._radii = (shares * transform.image_size / 4).astype(np.float32)
         scores = np.interp(rng.uniform(0, 1, count), _SHARE_BELOW, _STABILITY)
         # (1 - d²/r²) / u is 1 and -1 where d²/r² is 1 - u and 1 + u: areas of that ratio.
         softness = (1 - scores) / (1 + scores)

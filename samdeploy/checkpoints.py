@@ -14,6 +14,8 @@ from samdeploy.text import printable, suggestion
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 _HQ = "https://huggingface.co/lkeab/hq-sam/resolve/main/"
+_SAM2 = "https://dl.fbaipublicfiles.com/segment_anything_2/072824/"
+_SAM2_1 = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,54 @@ KNOWN = {
             "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
             40_728_226,
             "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        ),
+        Checkpoint(
+            "sam2.1_t.pt",
+            _SAM2_1 + "sam2.1_hiera_tiny.pt",
+            156_008_466,
+            "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+        ),
+        Checkpoint(
+            "sam2.1_s.pt",
+            _SAM2_1 + "sam2.1_hiera_small.pt",
+            184_416_285,
+            "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+        ),
+        Checkpoint(
+            "sam2.1_b.pt",
+            _SAM2_1 + "sam2.1_hiera_base_plus.pt",
+            323_606_802,
+            "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+        ),
+        Checkpoint(
+            "sam2.1_l.pt",
+            _SAM2_1 + "sam2.1_hiera_large.pt",
+            898_083_611,
+            "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+        ),
+        Checkpoint(
+            "sam2_t.pt",
+            _SAM2 + "sam2_hiera_tiny.pt",
+            155_906_050,
+            "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
+        ),
+        Checkpoint(
+            "sam2_s.pt",
+            _SAM2 + "sam2_hiera_small.pt",
+            184_309_650,
+            "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
+        ),
+        Checkpoint(
+            "sam2_b.pt",
+            _SAM2 + "sam2_hiera_base_plus.pt",
+            323_493_298,
+            "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
+        ),
+        Checkpoint(
+            "sam2_l.pt",
+            _SAM2 + "sam2_hiera_large.pt",
+            897_952_466,
+            "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
         ),
         Checkpoint(
             "repvit_sam.pt",

@@ -123,6 +123,7 @@ _BUILT_IN = (
         recognises="samdeploy.checkpoint_names:is_sam2",
         preprocess=SAM2,
         always_padded=True,
+        parameters="samdeploy.models.parameters:count_sam2",
         single_mask="samdeploy.masks.single_mask:stable_mask",
         whole_image={"conf_thres": 0.8},
         configurable=True,

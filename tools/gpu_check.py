@@ -230,6 +230,7 @@ def measure(name: str, folder: Path, given: dict[str, str], left: Callable[[], f
     from samdeploy.benchmarks.weights import random_checkpoint
     from samdeploy.checkpoints import TINY, resolve_checkpoint
     from samdeploy.exporting.pipeline import export
+    from samdeploy.geometry import Transform
     from samdeploy.models.load import load_sam
     from samdeploy.scenes import generate_scene
 
@@ -238,7 +239,7 @@ def measure(name: str, folder: Path, given: dict[str, str], left: Callable[[], f
     image = generate_scene(0, size).image
     path = resolve_checkpoint(name) if name == TINY else random_checkpoint(name, folder)
     model = load_sam(path).eval()
-    chosen = Substitution(size, model.config.image_size, points)
+    chosen = Substitution(Transform.fit(size, model.config.image_size), points)
     plain = Plain(model, device, image, chosen, points)
     ways: dict[str, Way] = {
         "plain": {"encode": plain.encode, "click": plain.click, "whole_image": plain.generate}

@@ -9,10 +9,19 @@ import torch
 
 from samdeploy.models.config import SamConfig, encoder_of, merge
 from samdeploy.models.sam import Sam
+from samdeploy.models.sam2 import Sam2
+from samdeploy.models.sam2.config import config_of
 
 
 def count_sam(config: Mapping[str, Any]) -> int:
     """Those of a SAM, from the config in its manifest."""
     with torch.device("meta"):
         model = Sam(merge(SamConfig(encoder_of(config)), config))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_sam2(config: Mapping[str, Any]) -> int:
+    """Those of the image part of a SAM 2."""
+    with torch.device("meta"):
+        model = Sam2(config_of(config))
     return sum(parameter.numel() for parameter in model.parameters())

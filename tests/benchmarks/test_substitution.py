@@ -24,7 +24,7 @@ SHAPE = (1200, 1800)
 
 @pytest.fixture
 def substitution() -> Substitution:
-    return Substitution(SHAPE, 1024, 32)
+    return Substitution(Transform.fit(SHAPE, 1024), 32)
 
 
 def test_every_grid_point_has_its_own_number(substitution: Substitution) -> None:
@@ -77,7 +77,7 @@ def test_edges_are_as_soft_as_a_model_s(substitution: Substitution) -> None:
 def test_both_ways_of_decoding_give_the_same(small_bundle: Path, scene: Scene) -> None:
     """Through the split decoder and the plain one; batches do not matter."""
     opened = open_model(small_bundle)
-    chosen = Substitution(scene.image.shape[:2], opened.image_size, 6)
+    chosen = Substitution(Transform.fit(scene.image.shape[:2], opened.image_size), 6)
     split = {
         role: CheckedSession(SubstitutedSession(session, role, chosen), role)
         for role, session in opened.sessions.items()

@@ -7,10 +7,17 @@ inside.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
-from samdeploy.models.config import MaskDecoderConfig, PromptEncoderConfig, RepVitTrunkConfig
+from samdeploy.models.config import (
+    MaskDecoderConfig,
+    PromptEncoderConfig,
+    RepVitTrunkConfig,
+    section_of,
+    updated,
+)
 
 
 @dataclass(frozen=True)
@@ -169,3 +176,10 @@ PUBLISHED["edgetam"] = Sam2Config(
         RepVitTrunkConfig((48, 96, 192, 384), (2, 2, 14, 2), norm_of_sum=False)
     )
 )
+
+
+def config_of(mapping: Mapping[str, Any]) -> Sam2Config:
+    """The model that :meth:`Sam2Config.to_mapping` told of."""
+    trunk = section_of(section_of(mapping, "image_encoder"), "trunk")
+    kind: TrunkConfig = RepVitTrunkConfig() if "depths" in trunk else HieraConfig()
+    return updated(Sam2Config(image_encoder=ImageEncoderConfig(kind)), mapping)
