@@ -71,14 +71,15 @@ def assert_close(found: NDArray[Any], expected: NDArray[Any], name: str) -> None
     [
         ("onnx", "onnxruntime"),
         pytest.param("openvino", "openvino", marks=pytest.mark.slow),
-        pytest.param("coreml", "mil", marks=pytest.mark.slow),
+        pytest.param("coreml", "mil", marks=[pytest.mark.slow, pytest.mark.overnight]),
     ],
 )
 def test_small(picture: NDArray[np.uint8], tmp_path: Path, format: str, runtime: str) -> None:
     torch.save({"model": seeded_state(FOLDER / "small.json")}, tmp_path / "small.pt")
+    more: dict[str, Any] = {"max_prompts": 8} if format == "coreml" else {}
     folder = export(
         tmp_path / "small.pt", format, output=tmp_path / "bundle", config={"image_size": 256},
-        **{"max_prompts": 8} if format == "coreml" else {},
+        **more,
     )  # fmt: skip
     manifest = Bundle.open(folder).manifest
     assert manifest.verification.passed
@@ -102,6 +103,7 @@ def test_small(picture: NDArray[np.uint8], tmp_path: Path, format: str, runtime:
 
 
 @pytest.mark.full_size
+@pytest.mark.overnight
 def test_published(picture: NDArray[np.uint8], tmp_path: Path) -> None:
     torch.save({"model": seeded_state(FOLDER / "edgetam.json")}, tmp_path / "edgetam.pt")
     folder = export(tmp_path / "edgetam.pt", "onnx", output=tmp_path / "bundle")
