@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -30,6 +31,7 @@ class Engine:
     def __init__(self, model: OpenedModel) -> None:
         self._encoder, self._steps = model.sessions[ENCODER], model.preprocess
         self._always_padded = model.rules.always_padded
+        self._largest_logit = model.rules.largest_logit
         self._decoding = Decoding(model.sessions)
         self.image_size = model.image_size
         self.low_res_side = model.low_res_side
@@ -42,7 +44,9 @@ class Engine:
 
     def encode_prompts(self, prompts: Sequence[Prompt], transform: Transform) -> DecoderPrompts:
         """The decoder's feeds, as the model's family wants them."""
-        return encode_prompts(prompts, transform, self.low_res_side, self._always_padded)
+        batch = encode_prompts(prompts, transform, self.low_res_side, self._always_padded)
+        most = self._largest_logit
+        return replace(batch, mask_input=batch.mask_input.clip(-most, most))
 
     def encode(self, image: NDArray[np.uint8]) -> Embedding:
         """``image`` is RGB uint8 ``[H, W, 3]``."""

@@ -58,6 +58,7 @@ class Family:
             otherwise; what a model has is passed on to the verifier. ``None`` where a family does
             that in its own way.
         always_padded: of prompts, see :func:`samdeploy.prompts.encode_prompts`.
+        largest_logit: of masks that are prompts; larger ones are cut off, as the model was trained.
         single_mask: ``choose(logits, iou) -> indices``, which of a prompt's masks answers when one
             is asked for (:mod:`samdeploy.masks.single_mask`).
         whole_image: whole-image settings that its models recommend, where they differ from SAM's.
@@ -75,6 +76,7 @@ class Family:
     opens: Reference = ""
     preprocess: Preprocess | None = None
     always_padded: bool = False
+    largest_logit: float = float("inf")
     single_mask: Reference = "samdeploy.masks.single_mask:first_mask"
     whole_image: Mapping[str, Any] = field(default_factory=dict)
     configurable: bool = False
@@ -123,6 +125,7 @@ _BUILT_IN = (
         recognises="samdeploy.checkpoint_names:is_sam2",
         preprocess=SAM2,
         always_padded=True,
+        largest_logit=32.0,
         parameters="samdeploy.models.parameters:count_sam2",
         single_mask="samdeploy.masks.single_mask:stable_mask",
         whole_image={"conf_thres": 0.8},

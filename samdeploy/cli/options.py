@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from samdeploy.preprocess import NAMED
+
 
 def option(*names: str, help: str) -> Any:
     return typer.Option(*(f"--{name}" for name in names), help=help)
@@ -23,6 +25,10 @@ Device = Annotated[str, option("device", help="auto, cpu, cuda, ...")]
 Runtime = Annotated[str | None, option("runtime", help="default: what the bundle was made for")]
 Imgsz = Annotated[int | None, option("imgsz", help="input side in pixels (checkpoints only)")]
 Config = Annotated[str | None, option("config", help="JSON with architecture details")]
+Preprocess = Annotated[
+    str | None,
+    option("preprocess", help=f"how the model sees images: {', '.join(NAMED)}, or JSON"),
+]
 Tolerance = Annotated[float | None, option("tolerance", help="smallest mean mask IoU")]
 Trust = Annotated[
     bool, flag("trust", help="load an Ultralytics checkpoint, which executes code of the file")

@@ -155,6 +155,17 @@ def test_official_whole_image_lists(sam: SAM, picture_of_two: NDArray[np.uint8],
         np.testing.assert_allclose(found.scores, ratings, atol=1e-4)
 
 
+def test_logits_that_are_prompts_again_are_cut_off(
+    sam: SAM, picture_of_two: NDArray[np.uint8]
+) -> None:
+    logits = np.where(np.arange(64) < 32, 32, -32) * np.ones((64, 1), np.float32)
+    one, other = (
+        sam.predict(picture_of_two, points=[[96, 88]], masks=[factor * logits], channel_order="rgb")
+        for factor in (np.float32(1), np.float32(5))
+    )
+    np.testing.assert_array_equal(one.low_res_logits, other.low_res_logits)
+
+
 def test_its_own_recommendations(sam: SAM) -> None:
     facts = sam.info(verbose=False)
     assert facts["whole_image"] == {"conf_thres": 0.8}
