@@ -104,6 +104,7 @@ def test_the_documentation_says_what_was_measured() -> None:
         ("while followed", f"{found['iou_followed']:.2f}"),
         ("lost although it is there", f"{found['lost_though_there']} of {found['there']}"),
         ("of something else", f"{found['wrong_object']} of {found['there']}"),
+        ("processor time", f"{found['cpu_ms_per_frame']:.0f} ms"),
         ("although it is gone", f"{found['followed_though_gone']} of {found['gone']}"),
     ):
         assert re.search(rf"^\|[^|]*{words}[^|]*\| {re.escape(value)} \|", PAGE, re.M), words
