@@ -31,9 +31,8 @@ def random_model(name: str) -> Sam | Sam2:
     import torch
 
     makers = _makers()
-    own = name.removesuffix(".pt")
-    official = KNOWN[name].file_name.removesuffix(".pt") if name in KNOWN else own
-    make = makers.get(own) or makers.get(official)
+    official = KNOWN[name].file_name if name in KNOWN else name
+    make = makers.get(_stem(name)) or makers.get(_stem(official))
     if make is None:
         raise InputError(
             f"model '{name}' with weights=random; expected one of "
@@ -50,13 +49,21 @@ def random_model(name: str) -> Sam | Sam2:
 def _makers() -> dict[str, Callable[[], Sam | Sam2]]:
     """By the name of an architecture."""
     from samdeploy.models.config import PUBLISHED
+    from samdeploy.models.hq import HqSam
+    from samdeploy.models.hq.config import PUBLISHED as PUBLISHED_HQ
     from samdeploy.models.sam import Sam
     from samdeploy.models.sam2 import Sam2
     from samdeploy.models.sam2.config import PUBLISHED as PUBLISHED_SAM2
 
-    return {name: partial(Sam, config) for name, config in PUBLISHED.items()} | {
-        name: partial(Sam2, config) for name, config in PUBLISHED_SAM2.items()
+    return {
+        **{name: partial(Sam, config) for name, config in PUBLISHED.items()},
+        **{name: partial(HqSam, config) for name, config in PUBLISHED_HQ.items()},
+        **{name: partial(Sam2, config) for name, config in PUBLISHED_SAM2.items()},
     }
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".pth").removesuffix(".pt")
 
 
 def random_checkpoint(name: str, folder: Path) -> Path:
@@ -66,7 +73,7 @@ def random_checkpoint(name: str, folder: Path) -> Path:
     from samdeploy.models.sam2 import Sam2
     from samdeploy.models.sam2.names import published_name
 
-    path = folder / f"{name.removesuffix('.pt')}.pt"
+    path = folder / f"{_stem(name)}.pt"
     model = random_model(name)
     state = model.state_dict()
     if isinstance(model, Sam2):

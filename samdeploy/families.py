@@ -138,6 +138,7 @@ _BUILT_IN = (
         loader="samdeploy.models.hq.load:load",
         verifier="samdeploy.exporting.verify_sam:verify_sessions",
         recognises="samdeploy.checkpoint_names:is_hq_sam",
+        parameters="samdeploy.models.parameters:count_hq",
         preprocess=SAM,
         whole_image={"best_only": True},
         configurable=True,

@@ -17,7 +17,7 @@ ALL_ROLES = (*ROLES, PREPARE, SCORER, MASK_HEAD)
 
 #: What each tensor holds.
 MEANING = {
-    "image": "RGB in 0-255, longer side resized to S, padded right and bottom with the pixel mean",
+    "image": "RGB in 0-255, brought to S x S as 'preprocess' in bundle.json says",
     "image_embeddings": "features of the image at a sixteenth of the input",
     "point_coords": "(x, y) in encoder-input pixels",
     "point_labels": "1 foreground, 0 background, 2 and 3 box corners, -1 SAM's padding point "

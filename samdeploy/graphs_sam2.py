@@ -63,7 +63,7 @@ def _check(found: Mapping[str, Specs], image_size: int, channels: int, source: o
 SAM2_CONTRACT = Contract(
     graphs=SAM_CONTRACT.graphs,
     tensors=sam2_specs(64, 8),
-    meanings={**MEANING, **_MEANING, "image": "RGB in 0-255, resized to S x S"},
+    meanings={**MEANING, **_MEANING},
     per_call=SAM_CONTRACT.per_call,
     implied=SAM_CONTRACT.implied,
     check=_check,

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from samdeploy.models.config import SamConfig, encoder_of, merge
+from samdeploy.models.hq.config import HqConfig
+from samdeploy.models.hq.hq_sam import HqSam
 from samdeploy.models.sam import Sam
 from samdeploy.models.sam2 import Sam2
 from samdeploy.models.sam2.config import config_of
@@ -17,6 +19,13 @@ def count_sam(config: Mapping[str, Any]) -> int:
     """Those of a SAM, from the config in its manifest."""
     with torch.device("meta"):
         model = Sam(merge(SamConfig(encoder_of(config)), config))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_hq(config: Mapping[str, Any]) -> int:
+    """Those of an HQ-SAM."""
+    with torch.device("meta"):
+        model = HqSam(merge(HqConfig(encoder_of(config)), config))
     return sum(parameter.numel() for parameter in model.parameters())
 
 
