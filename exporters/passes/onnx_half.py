@@ -28,6 +28,8 @@ _FLOAT32_BESIDE: dict[int, Set[str]] = {
 _ANGLES = frozenset({"Sin", "Cos"})
 #: ...and so does arithmetic directly on an input, such as normalising pixels.
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
+#: Inputs that the standard knows in float32 alone, by their places: the factors of a resize.
+_FLOAT32_INPUTS = {"Resize": (1, 2)}
 
 
 def to_half(model: onnx.ModelProto, short: int = TensorProto.FLOAT16) -> onnx.ModelProto:
@@ -76,7 +78,8 @@ class _Writer:
         short = kind == self._short
         for place, name in enumerate(node.input):
             if name in self._floats:
-                node.input[place] = self._in_type(name, kind)
+                fixed = place in _FLOAT32_INPUTS.get(node.op_type, ())
+                node.input[place] = self._in_type(name, TensorProto.FLOAT if fixed else kind)
         for place, name in enumerate(node.output):
             if name in self._floats:
                 # The name of an output of the graph is that of its float32 form.
