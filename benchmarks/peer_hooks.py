@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.measure import Pixels
 from samdeploy.benchmarks.substitution import Substitution
 from samdeploy.preprocess import SAM, SAM2
 
@@ -20,6 +22,26 @@ def as_prompts(points: Any) -> tuple[Tensor, Tensor]:
 
     coordinates = torch.as_tensor(np.asarray(points), dtype=torch.float32)[:, None]
     return coordinates, torch.ones(coordinates.shape[:2], dtype=torch.int)
+
+
+def all_masks(
+    make_generator: Callable[..., Any],
+    substitution: Substitution | None,
+    image: Pixels,
+    settings: Mapping[str, Any],
+) -> int:
+    """The number of masks that one of Meta's automatic mask generators finds."""
+    names = {"points_stride": "points_per_side", "conf_thres": "pred_iou_thresh"}
+    chosen = {names.get(name, name): value for name, value in settings.items()}
+    # Run lengths: pictures of all masks at once would cost it time and memory.
+    generator = make_generator(points_per_batch=64, output_mode="uncompressed_rle", **chosen)
+    if substitution:
+        substitution.enabled = True
+    try:
+        return len(generator.generate(image))
+    finally:
+        if substitution:
+            substitution.enabled = False
 
 
 def substitute(job: Job, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> Substitution | None:

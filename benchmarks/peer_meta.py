@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.measure import Pixels, Points
-from samdeploy.benchmarks.peer_hooks import as_prompts, substitute
+from samdeploy.benchmarks.peer_hooks import all_masks, as_prompts, substitute
 from samdeploy.benchmarks.stand_in import install_stand_ins
 
 _TYPES = {"sam_b": "vit_b", "sam_l": "vit_l", "sam_h": "vit_h", "mobile_sam": "vit_t"}
@@ -50,7 +51,7 @@ class MetaPeer:
         # MobileSAM's builder freezes its attention biases before the weights are there.
         self._model = model.train().eval()
         self._predictor = library.SamPredictor(self._model)
-        self._generator = library.SamAutomaticMaskGenerator
+        self._make_generator = partial(library.SamAutomaticMaskGenerator, self._model)
         self._substitution = substitute(job, model.prompt_encoder, model.mask_decoder)
         self._torch = torch
         self.provider = f"torch {torch.__version__}"
@@ -82,16 +83,4 @@ class MetaPeer:
         return mask
 
     def generate(self, image: Pixels, settings: dict[str, Any]) -> int:
-        names = {"points_stride": "points_per_side", "conf_thres": "pred_iou_thresh"}
-        chosen = {names.get(name, name): value for name, value in settings.items()}
-        # Run lengths: pictures of all masks at once would cost it time and memory.
-        generator = self._generator(
-            self._model, points_per_batch=64, output_mode="uncompressed_rle", **chosen
-        )
-        if self._substitution:
-            self._substitution.enabled = True
-        try:
-            return len(generator.generate(image))
-        finally:
-            if self._substitution:
-                self._substitution.enabled = False
+        return all_masks(self._make_generator, self._substitution, image, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.measure import Pixels, Points
-from samdeploy.benchmarks.peer_hooks import as_prompts, substitute
+from samdeploy.benchmarks.peer_hooks import all_masks, as_prompts, substitute
 from samdeploy.benchmarks.stand_in import install_stand_ins
 
 _SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
@@ -60,7 +61,7 @@ class Sam2Peer:
 
         if job.threads:
             torch.set_num_threads(job.threads)
-        self._model, self._generator = model, SAM2AutomaticMaskGenerator
+        self._make_generator = partial(SAM2AutomaticMaskGenerator, model)
         self._predictor = SAM2ImagePredictor(model)
         self._substitution = substitute(job, model.sam_prompt_encoder, model.sam_mask_decoder)
         self._torch = torch
@@ -90,17 +91,5 @@ class Sam2Peer:
         return np.asarray(masks[0] > 0)
 
     def generate(self, image: Pixels, settings: dict[str, Any]) -> int:
-        names = {"points_stride": "points_per_side", "conf_thres": "pred_iou_thresh"}
-        chosen = {names.get(name, name): value for name, value in settings.items()}
-        # Run lengths: pictures of all masks at once would cost it time and memory.
-        generator = self._generator(
-            self._model, points_per_batch=64, output_mode="uncompressed_rle", **chosen
-        )
-        if self._substitution:
-            self._substitution.enabled = True
-        try:
-            with self._torch.inference_mode():
-                return len(generator.generate(image))
-        finally:
-            if self._substitution:
-                self._substitution.enabled = False
+        with self._torch.inference_mode():
+            return all_masks(self._make_generator, self._substitution, image, settings)

@@ -14,6 +14,8 @@ from samdeploy.session import Array
 _FEWEST = 1024
 #: Smaller tables are not worth three operators.
 _SMALLEST_TABLE = 1 << 12
+#: Of a window of 4 x 4. What is smaller is a convolution, whose columns take minutes to compare.
+_FEWEST_PLACES = 16
 _MOST_COLUMNS = 256  # what a byte can tell apart
 
 
@@ -49,7 +51,8 @@ def columns_and_index(
     ``N`` places: a few hundred different columns, spelled out 38,000 times. In a traced model these
     tables are a fifth of the encoder and more.
     """
-    table = len(shape) >= 3 and shape[-1] == shape[-2] and prod(shape) >= _SMALLEST_TABLE
+    square = len(shape) >= 3 and shape[-1] == shape[-2] >= _FEWEST_PLACES
+    table = square and prod(shape) >= _SMALLEST_TABLE
     if not table:
         return None
     values = read().reshape(-1, shape[-1] ** 2)

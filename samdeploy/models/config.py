@@ -124,6 +124,11 @@ class SamConfig:
         return self.image_encoder.img_size
 
     @property
+    def channels(self) -> int:
+        """Width ``C`` of the image embedding."""
+        return self.image_encoder.out_chans
+
+    @property
     def grid(self) -> int:
         """Side of the image embedding: ``S / 16``."""
         return self.image_size // 16

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,19 +15,24 @@ from samdeploy.errors import CheckpointError, InputError
 from samdeploy.models.checkpoint_file import file_size, read_content, refusing
 from samdeploy.models.config import ConfigT, SamConfig
 from samdeploy.models.conv_norm import merge_branches
-from samdeploy.models.graph_modules import graph_modules
+from samdeploy.models.graph_modules import Splittable, graph_modules
 from samdeploy.models.infer import infer_config, stored_image_size
 from samdeploy.models.limits import check_names
-from samdeploy.models.loaded import LoadedModel, ModelFacts
+from samdeploy.models.loaded import GraphModule, LoadedModel, ModelFacts
 from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
-from samdeploy.models.sensitivity import encoder_layers, sensitivity
+from samdeploy.models.sensitivity import EncodingModel, encoder_layers, sensitivity
 from samdeploy.models.state_names import find_state
 from samdeploy.preprocess import SAM, Preprocess, chosen_preprocess
 from samdeploy.text import shown
 from samdeploy.whole_image.settings import WholeImageSettings
 
 _SamT = TypeVar("_SamT", bound=Sam)
+
+
+class Loadable(Splittable, EncodingModel, Protocol):
+    """A model that can be exported."""
+
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 #: Of batch norms in training; inference does not read it.
@@ -49,19 +54,24 @@ def load(
     """The graphs of a checkpoint and what a manifest says of it; see :func:`load_sam`, which needs
     no ``trust``."""
     sam = load_sam(path, config=config, imgsz=imgsz)
+    merge_branches(sam.image_encoder)  # layers are named as in the graphs, and rounded there
+    return loaded("sam", sam, graph_modules(sam), path)
+
+
+def loaded(
+    family: str, sam: Loadable, graphs: Mapping[str, GraphModule], path: Path
+) -> LoadedModel:
+    """What there is to know of ``sam``, which was read from ``path``."""
     facts = ModelFacts(
-        family="sam",
+        family=family,
         architecture=sam.config.architecture,
         image_size=sam.config.image_size,
-        embedding_channels=sam.config.image_encoder.out_chans,
+        embedding_channels=sam.config.channels,
         config=sam.config.to_mapping(),
         whole_image=read_whole_image(path),
         preprocess=sam.preprocess,
     )
-    # Layers are named as in the graphs, and rounded there.
-    merge_branches(sam.image_encoder)
-    layers = tuple(encoder_layers(sam))
-    return LoadedModel(facts, graph_modules(sam), layers, partial(sensitivity, sam))
+    return LoadedModel(facts, graphs, tuple(encoder_layers(sam)), partial(sensitivity, sam))
 
 
 def load_sam(

@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from samdeploy.bundle import Bundle
+from samdeploy.exporting.pipeline import export
+from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.masks.single_mask import stable_mask
 from samdeploy.models.sam2 import Sam2Decoder, Sam2Encoder, load_sam2
 from samdeploy.models.sam2.restructured import Sam2MaskHead, Sam2Prepare, Sam2Scorer
+from samdeploy.opening import open_graphs
+from samdeploy.session import RuntimeOptions
 
 pytestmark = pytest.mark.full_size
 
@@ -85,12 +90,18 @@ def assert_close(found: Tensor, expected: NDArray[Any]) -> None:
     assert np.abs(found.numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def test_the_official_outputs(golden: Path, tmp_path: Path) -> None:
-    folder = golden / "sam2"
-    listed = json.loads((folder / "checkpoints" / f"{NAME}.json").read_text())["keys"]
+@pytest.fixture
+def checkpoint(golden: Path, tmp_path: Path) -> Path:
+    """With the part for video, as it is published."""
+    listed = json.loads((golden / "sam2" / "checkpoints" / f"{NAME}.json").read_text())["keys"]
     state = {key: weight(key, shape) for key, (shape, _) in listed.items()}
     torch.save({"model": state}, tmp_path / f"{NAME}.pt")
-    sam = load_sam2(tmp_path / f"{NAME}.pt")
+    return tmp_path / f"{NAME}.pt"
+
+
+def test_the_official_outputs(golden: Path, checkpoint: Path) -> None:
+    folder = golden / "sam2"
+    sam = load_sam2(checkpoint)
     assert sam.config.architecture == NAME
     with np.load(folder / "full_seeded" / f"{NAME}.npz") as stored:
         expected = dict(stored)
@@ -119,3 +130,40 @@ def test_the_official_outputs(golden: Path, tmp_path: Path) -> None:
                 assert_close(objects, score.numpy())
                 masks = Sam2MaskHead(sam)(features, fine, middle, *wanted)
                 assert_close(masks, logits.numpy())
+
+
+@pytest.mark.overnight
+@pytest.mark.parametrize(
+    ("format", "runtime"), [("onnx", "onnxruntime"), ("openvino", "openvino"), ("coreml", "mil")]
+)
+def test_exported(
+    golden: Path, checkpoint: Path, tmp_path: Path, format: str, runtime: str
+) -> None:
+    folder = golden / "sam2"
+    bundle = Bundle.open(export(checkpoint, format, output=tmp_path / "bundle"))
+    assert bundle.manifest.verification.passed
+    options = RuntimeOptions(precision="fp32")
+    sessions, _ = open_graphs(bundle.graphs(), runtime, "cpu", options, bundle.specs())
+    with np.load(folder / "full_seeded" / f"{NAME}.npz") as stored:
+        expected = dict(stored)
+    recipe = json.loads((folder / "full_seeded" / "recipe.json").read_text())
+    image = stretched(folder / "sam2_small" / "image.png", 1024).numpy()
+    features = sessions[ENCODER].run({"image": image})
+    for found, name in (
+        (features["image_embeddings"][:, :, ::8, ::8], "image_embed_s8"),
+        (features["high_res_feats_0"][..., ::16, ::16], "high_res_feat_0_s16"),
+        (features["high_res_feats_1"][..., ::16, ::16], "high_res_feat_1_s16"),
+    ):
+        assert_close(torch.from_numpy(found), expected[name])
+    names = ("point_coords", "point_labels", "mask_input", "has_mask_input")
+    for prompt in recipe["prompts"]:
+        name = prompt["name"]
+        feeds = zip(names, (each.numpy() for each in prompt_inputs(prompt)), strict=True)
+        answer = {key: torch.from_numpy(value) for key, value in
+                  sessions[DECODER].run({**features, **dict(feeds)}).items()}  # fmt: skip
+        logits = answer["low_res_masks"][..., ::8, ::8]
+        assert_close(logits, expected[f"{name}/low_res_logits_stride8"])
+        assert_close(answer["iou_predictions"], expected[f"{name}/iou_predictions"])
+        assert_close(answer["object_score_logits"], expected[f"{name}/object_score_logits"])
+    for session in sessions.values():
+        session.close()

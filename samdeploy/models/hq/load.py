@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from samdeploy.models.hq.graph_modules import graph_modules
 from samdeploy.models.hq.hq_sam import HqSam
 from samdeploy.models.infer import StateDict, told_by_shapes
 from samdeploy.models.limits import check_conditions, check_config
-from samdeploy.models.load import load_as, read_whole_image
-from samdeploy.models.loaded import LoadedModel, ModelFacts
-from samdeploy.models.sensitivity import encoder_layers, sensitivity
+from samdeploy.models.load import load_as, loaded
+from samdeploy.models.loaded import LoadedModel
 
 
 def load(
@@ -28,17 +26,7 @@ def load(
     """The graphs of a checkpoint and what a manifest says of it; see :func:`load_hq_sam`, which
     needs no ``trust``."""
     sam = load_hq_sam(path, config=config, imgsz=imgsz)
-    facts = ModelFacts(
-        family="sam_hq",
-        architecture=sam.config.architecture,
-        image_size=sam.config.image_size,
-        embedding_channels=sam.config.image_encoder.out_chans,
-        config=sam.config.to_mapping(),
-        whole_image=read_whole_image(path),
-        preprocess=sam.preprocess,
-    )
-    layers = tuple(encoder_layers(sam))
-    return LoadedModel(facts, graph_modules(sam), layers, partial(sensitivity, sam))
+    return loaded("sam_hq", sam, graph_modules(sam), path)
 
 
 def load_hq_sam(

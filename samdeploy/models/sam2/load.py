@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ from torch import Tensor
 from samdeploy.errors import InputError
 from samdeploy.models.checkpoint_file import refusing
 from samdeploy.models.conv_norm import fold_norms
-from samdeploy.models.load import check_keys, read_checkpoint, read_config, read_whole_image
-from samdeploy.models.loaded import LoadedModel, ModelFacts
+from samdeploy.models.load import check_keys, loaded, read_checkpoint, read_config
+from samdeploy.models.loaded import LoadedModel
 from samdeploy.models.sam2.config import Sam2Config
 from samdeploy.models.sam2.graph_modules import graph_modules
 from samdeploy.models.sam2.infer import infer_sam2_config
 from samdeploy.models.sam2.names import image_keys, published_name
 from samdeploy.models.sam2.sam2 import Sam2
-from samdeploy.models.sensitivity import encoder_layers, sensitivity
 from samdeploy.preprocess import SAM2, Preprocess, chosen_preprocess
 from samdeploy.session import MOST_IMGSZ
 
@@ -39,17 +37,7 @@ def load(
     no ``trust``."""
     sam = load_sam2(path, config=config, imgsz=imgsz)
     fold_norms(sam.image_encoder)  # EdgeTAM's; layers are named as in the graphs
-    facts = ModelFacts(
-        family="sam2",
-        architecture=sam.config.architecture,
-        image_size=sam.config.image_size,
-        embedding_channels=sam.config.channels,
-        config=sam.config.to_mapping(),
-        whole_image=read_whole_image(path),
-        preprocess=sam.preprocess,
-    )
-    layers = tuple(encoder_layers(sam))
-    return LoadedModel(facts, graph_modules(sam), layers, partial(sensitivity, sam))
+    return loaded("sam2", sam, graph_modules(sam), path)
 
 
 def load_sam2(
