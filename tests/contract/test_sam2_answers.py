@@ -51,7 +51,7 @@ def outputs() -> dict[str, Array]:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.overnight if name == "mil" else ())
+        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.overnight] if name == "mil" else ())
         for name in BACKENDS
     ],
 )
