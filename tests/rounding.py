@@ -138,7 +138,9 @@ def bf16_runtime(patch: pytest.MonkeyPatch, name: str, able: bool = True) -> Any
     def find(group: str, wanted: str, what: str) -> Any:
         point = point_of(group, wanted, what)
         ours = (group, wanted) == (registry.RUNTIMES, name)
-        return SimpleNamespace(name=name, dist=point.dist, load=lambda: chosen) if ours else point
+        if not ours:
+            return point
+        return SimpleNamespace(name=name, dist=point.dist, extras=point.extras, load=lambda: chosen)
 
     patch.setattr(registry, "_point", find)
     return chosen

@@ -62,6 +62,7 @@ def test_every_setting_of_the_whole_image(done: Callable[..., Any], images: Path
         "stability_score_offset": 0.5, "nms_thresh": 0.6, "crop_n_layers": 1,
         "crop_nms_thresh": 0.6, "crop_overlap_ratio": 0.3, "crop_downscale_factor": 2,
         "min_mask_region_area": 3, "point_grids": None, "exact": False, "mode": "adaptive",
+        "best_only": False, "multimask_output": True, "use_m2m": False,
     }  # fmt: skip
     grids = ("point_grids=[[[0.5,0.5],[0.2,0.7]]]", "exact=True", "conf_thres=0")
     found = done(*arguments, *grids, "output_dir=o", "stability_score_thresh=0").json

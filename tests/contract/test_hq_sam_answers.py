@@ -27,6 +27,7 @@ pytestmark = pytest.mark.exporting
 
 #: Runtime, and the format that it opens.
 BACKENDS = {"torch": "", "onnxruntime": "onnx", "openvino": "openvino", "mil": "coreml"}
+_MARKS = {"openvino": [pytest.mark.slow], "mil": [pytest.mark.slow, pytest.mark.overnight]}
 #: A point with the label of padding is no prompt of the public interface.
 ASKED = [prompt for prompt in PROMPTS if prompt["name"] != "label_minus1"]
 SIZE = (180, 240)
@@ -56,9 +57,7 @@ def bundle(export_once: ExportOnce, checkpoint: Path) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.slow if name == "mil" else ()) for name in BACKENDS
-    ],
+    params=[pytest.param(name, marks=_MARKS.get(name, ())) for name in BACKENDS],
 )
 def sam(request: pytest.FixtureRequest, export_once: ExportOnce, checkpoint: Path) -> Iterator[SAM]:
     form, config = BACKENDS[request.param], config_of("small_vit")

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.exporting
 GOLDEN = Path(__file__).parents[1] / "golden" / "sam2"
 #: Runtime, and the format that it opens.
 BACKENDS = {"torch": "", "onnxruntime": "onnx", "openvino": "openvino", "mil": "coreml"}
+_MARKS = {"openvino": [pytest.mark.slow], "mil": [pytest.mark.slow, pytest.mark.overnight]}
 #: Points with the labels of a box, of padding, and outside the image are not prompts of the public
 #: interface.
 NOT_PROMPTS = ("label_2_3", "label_minus1", "outside_points")
@@ -50,10 +51,7 @@ def outputs() -> dict[str, Array]:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.overnight] if name == "mil" else ())
-        for name in BACKENDS
-    ],
+    params=[pytest.param(name, marks=_MARKS.get(name, ())) for name in BACKENDS],
 )
 def sam(
     request: pytest.FixtureRequest,
