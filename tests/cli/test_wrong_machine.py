@@ -102,6 +102,11 @@ def test_predict_refuses_them_too(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.slow
 class TestCoreMl:
+    @pytest.fixture
+    def small_coreml_bundle(self, small_coreml_bundle: Path, tmp_path: Path) -> Path:
+        """Its own: coremltools touches a package that it reads, perhaps in another process."""
+        return Path(shutil.copytree(small_coreml_bundle, tmp_path / "packages"))
+
     def test_away_from_macos(self, refused: Callable[..., None], small_coreml_bundle: Path) -> None:
         refused("info", f"model={small_coreml_bundle}", match="macOS only.*runtime=mil")
 
