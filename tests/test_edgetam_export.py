@@ -69,8 +69,8 @@ def assert_close(found: NDArray[Any], expected: NDArray[Any], name: str) -> None
 @pytest.mark.parametrize(
     ("format", "runtime"),
     [
-        ("onnx", "onnxruntime"),
-        pytest.param("openvino", "openvino", marks=pytest.mark.slow),
+        pytest.param("onnx", "onnxruntime", marks=pytest.mark.slow),
+        pytest.param("openvino", "openvino", marks=[pytest.mark.slow, pytest.mark.overnight]),
         pytest.param("coreml", "mil", marks=[pytest.mark.slow, pytest.mark.overnight]),
     ],
 )

@@ -46,8 +46,8 @@ def all_four(
 @pytest.mark.parametrize(
     ("format", "runtime"),
     [
-        ("onnx", "onnxruntime"),
-        pytest.param("openvino", "openvino", marks=pytest.mark.slow),
+        pytest.param("onnx", "onnxruntime", marks=pytest.mark.slow),
+        pytest.param("openvino", "openvino", marks=[pytest.mark.slow, pytest.mark.overnight]),
         pytest.param("coreml", "mil", marks=[pytest.mark.slow, pytest.mark.overnight]),
     ],
 )

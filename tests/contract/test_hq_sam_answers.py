@@ -27,7 +27,10 @@ pytestmark = pytest.mark.exporting
 
 #: Runtime, and the format that it opens.
 BACKENDS = {"torch": "", "onnxruntime": "onnx", "openvino": "openvino", "mil": "coreml"}
-_MARKS = {"openvino": [pytest.mark.slow], "mil": [pytest.mark.slow, pytest.mark.overnight]}
+_MARKS = {
+    "openvino": [pytest.mark.slow, pytest.mark.overnight],
+    "mil": [pytest.mark.slow, pytest.mark.overnight],
+}
 #: A point with the label of padding is no prompt of the public interface.
 ASKED = [prompt for prompt in PROMPTS if prompt["name"] != "label_minus1"]
 SIZE = (180, 240)
@@ -142,7 +145,7 @@ def test_official_prompts(
     assert_same_masks(several_masks, expected[f"{name}/multi_bits"])
 
 
-@pytest.mark.parametrize("name", ["base", "crops"])
+@pytest.mark.parametrize("name", ["base", pytest.param("crops", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exact", [False, True])
 def test_official_whole_image_lists(
     sam: SAM, photo: NDArray[np.uint8], name: str, exact: bool

@@ -18,7 +18,7 @@ from samdeploy.models.load import load_sam
 from samdeploy.preprocess import MEDSAM
 from samdeploy.session import RuntimeOptions
 
-pytestmark = pytest.mark.exporting
+pytestmark = [pytest.mark.exporting, pytest.mark.slow]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

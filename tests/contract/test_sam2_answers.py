@@ -138,7 +138,16 @@ def test_both_ways_of_choosing_are_there() -> None:
     assert 0 in chosen and set(chosen) - {0}
 
 
-@pytest.mark.parametrize("name", ["base", "crops", "m2m", "m2m_single_offset_half", "single_mask"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base",
+        "m2m",
+        pytest.param("crops", marks=pytest.mark.slow),
+        pytest.param("m2m_single_offset_half", marks=pytest.mark.slow),
+        pytest.param("single_mask", marks=pytest.mark.slow),
+    ],
+)
 def test_official_whole_image_lists(sam: SAM, picture_of_two: NDArray[np.uint8], name: str) -> None:
     stored = json.loads((GOLDEN / "amg" / "settings.json").read_text())["settings"][name]
     given = {k: v for k, v in stored["settings"].items() if v is not None}
