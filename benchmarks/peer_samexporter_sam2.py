@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.benchmarks.jobs import Job
-from samdeploy.benchmarks.measure import NoWholeImageModeError, Pixels, Points
 from samdeploy.benchmarks.peer_sam2 import CONFIGS, build
-from samdeploy.benchmarks.peer_samexporter import with_threads
+from samdeploy.benchmarks.peer_samexporter import SamexporterPeer, with_threads
 
 
-class SamexporterSam2Peer:
+class SamexporterSam2Peer(SamexporterPeer):
     """Its decoder was traced with one prompt, so several are several calls."""
 
     title: ClassVar[str] = "samexporter (SAM 2)"
@@ -66,12 +65,6 @@ class SamexporterSam2Peer:
         self.artifact_bytes = sum(path.stat().st_size for path in paths)
         self.provider = self._model.encoder.session.get_providers()[0]
 
-    def encode(self, image: Pixels) -> None:
-        self._embedding = self._model.encode(np.ascontiguousarray(image[..., ::-1]))
-
-    def decode(self, points: Points) -> NDArray[np.float32]:
-        return np.concatenate([self._low_res(point) for point in points])
-
     def _low_res(self, point: NDArray[np.float64]) -> NDArray[np.float32]:
         embedding, decoder = self._embedding, self._model.decoder
         decoder.set_image_size(embedding["original_size"])
@@ -84,11 +77,3 @@ class SamexporterSam2Peer:
         )
         found: NDArray[np.float32] = decoder.infer(feeds)[0]
         return found
-
-    def click(self, point: Points) -> NDArray[np.bool_]:
-        mark = {"type": "point", "data": point[0].tolist(), "label": 1}
-        masks = self._model.predict_masks(self._embedding, [mark])
-        return np.asarray(masks[0, 0] > 0)
-
-    def generate(self, image: Pixels, settings: dict[str, Any]) -> int:
-        raise NoWholeImageModeError
