@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -46,6 +47,8 @@ class Engine:
         """The decoder's feeds, as the model's family wants them."""
         batch = encode_prompts(prompts, transform, self.low_res_side, self._always_padded)
         most = self._largest_logit
+        if not batch.has_mask_input.any() or math.isinf(most):
+            return batch
         return replace(batch, mask_input=batch.mask_input.clip(-most, most))
 
     def encode(self, image: NDArray[np.uint8]) -> Embedding:

@@ -4,7 +4,7 @@ width), and gives float32 ``[height, width, 3]`` in 0-255, not rounded."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeAlias
 
 import cv2
@@ -54,6 +54,7 @@ def _spline(image: NDArray[np.uint8], size: Size) -> Floats:
     return out.clip(image.min(), image.max())
 
 
+@lru_cache(maxsize=4)  # images of a folder are often of one size
 def _spline_matrix(length: int, new_length: int) -> NDArray[np.float64]:
     """``[new_length, length]`` of :func:`_spline` along one axis, which is mirrored at its ends."""
     centres = (np.arange(new_length) + 0.5) * (length / new_length) - 0.5
