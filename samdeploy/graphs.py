@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from samdeploy.contracts import Contract, Specs
 from samdeploy.errors import BundleError
@@ -119,11 +120,19 @@ def _implied(sizes: Mapping[str, int]) -> dict[str, int]:
     return {"height": 4 * sizes["rows"], "width": 4 * sizes["columns"]}
 
 
-SAM_CONTRACT = Contract(
-    graphs=(ROLES, ALL_ROLES),
-    tensors=graph_specs(64, 8),
-    meanings=MEANING,
-    per_call=("prompts", "points", "values"),
-    implied=_implied,
-    check=check_specs,
-)
+def contract_like_sam(
+    specs_of: Callable[..., dict[str, Specs]], meanings: Mapping[str, str]
+) -> Contract:
+    """The contract of a family with a decoder like SAM's: ``specs_of`` is its
+    :func:`graph_specs`, ``meanings`` are those of the tensors that SAM does not have."""
+    return Contract(
+        graphs=(ROLES, ALL_ROLES),
+        tensors=specs_of(64, 8),
+        meanings={**MEANING, **meanings},
+        per_call=("prompts", "points", "values"),
+        implied=_implied,
+        check=partial(check_specs, specs_of=specs_of),
+    )
+
+
+SAM_CONTRACT = contract_like_sam(graph_specs, {})

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from samdeploy.contracts import Contract, Specs
+from samdeploy.contracts import Specs
 from samdeploy.graphs import (
     DECODER,
     ENCODER,
     MASK_HEAD,
-    MEANING,
     PREPARE,
-    SAM_CONTRACT,
     SCORER,
-    check_specs,
+    contract_like_sam,
     graph_specs,
 )
 from samdeploy.session import TensorSpec
@@ -48,15 +44,4 @@ def hq_specs(
     }
 
 
-def _check(found: Mapping[str, Specs], image_size: int, channels: int, source: object) -> None:
-    check_specs(found, image_size, channels, source, hq_specs)
-
-
-HQ_CONTRACT = Contract(
-    graphs=SAM_CONTRACT.graphs,
-    tensors=hq_specs(64, 8),
-    meanings={**MEANING, **_MEANING},
-    per_call=SAM_CONTRACT.per_call,
-    implied=SAM_CONTRACT.implied,
-    check=_check,
-)
+HQ_CONTRACT = contract_like_sam(hq_specs, _MEANING)

@@ -3,18 +3,14 @@ there at all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from samdeploy.contracts import Contract, Specs
+from samdeploy.contracts import Specs
 from samdeploy.graphs import (
     DECODER,
     ENCODER,
     MASK_HEAD,
-    MEANING,
     PREPARE,
-    SAM_CONTRACT,
     SCORER,
-    check_specs,
+    contract_like_sam,
     graph_specs,
 )
 from samdeploy.session import TensorSpec
@@ -56,15 +52,4 @@ def sam2_specs(
     }
 
 
-def _check(found: Mapping[str, Specs], image_size: int, channels: int, source: object) -> None:
-    check_specs(found, image_size, channels, source, sam2_specs)
-
-
-SAM2_CONTRACT = Contract(
-    graphs=SAM_CONTRACT.graphs,
-    tensors=sam2_specs(64, 8),
-    meanings={**MEANING, **_MEANING},
-    per_call=SAM_CONTRACT.per_call,
-    implied=SAM_CONTRACT.implied,
-    check=_check,
-)
+SAM2_CONTRACT = contract_like_sam(sam2_specs, _MEANING)
