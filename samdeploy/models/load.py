@@ -23,7 +23,7 @@ from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
 from samdeploy.models.sensitivity import EncodingModel, encoder_layers, sensitivity
 from samdeploy.models.state_names import find_state
-from samdeploy.preprocess import SAM, Preprocess, chosen_preprocess
+from samdeploy.preprocess import NAMED, SAM, Preprocess, chosen_preprocess
 from samdeploy.text import shown
 from samdeploy.whole_image.settings import WholeImageSettings
 
@@ -160,7 +160,7 @@ def read_checkpoint(
             )
         for key, value in state.items():
             _check_numbers(key, value)
-        combined = combine(_stored_config(content), config or {})
+        combined = combine(_stored_config(path, content), config or {})
         steps = chosen_preprocess(combined.get("preprocess"), own)
         _check_pixels({name: state.pop(name) for name in _PIXELS if name in state}, steps)
         return state, combined
@@ -171,13 +171,20 @@ def read_preprocess(
 ) -> Preprocess:
     """How a checkpoint's model sees images: as ``config`` says, or the file, or else as ``own``."""
     content = read_content(path, weights=False)
-    combined = combine(_stored_config(content), read_config(config))
+    combined = combine(_stored_config(path, content), read_config(config))
     return chosen_preprocess(combined.get("preprocess"), own)
 
 
-def _stored_config(content: Any) -> dict[str, Any]:
+def _stored_config(path: Path, content: Any) -> dict[str, Any]:
+    """A caller may name a file of preprocessing steps; what a file holds may not."""
     stored = content.get("config") if isinstance(content, Mapping) else None
-    return dict(stored) if isinstance(stored, Mapping) else {}
+    config = dict(stored) if isinstance(stored, Mapping) else {}
+    steps = config.get("preprocess", {})
+    if not isinstance(steps, Mapping) and steps not in [*NAMED]:
+        raise CheckpointError(
+            f"'{path}' stores preprocess={shown(steps)}; expected {', '.join(NAMED)} or a mapping."
+        )
+    return config
 
 
 def read_whole_image(path: Path) -> dict[str, Any]:

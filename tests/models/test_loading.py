@@ -17,7 +17,14 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 from samdeploy.errors import CheckpointError, InputError
 from samdeploy.models.families import load_model
-from samdeploy.models.load import load_sam, read_checkpoint, read_config, read_whole_image
+from samdeploy.models.load import (
+    load_sam,
+    read_checkpoint,
+    read_config,
+    read_preprocess,
+    read_whole_image,
+)
+from samdeploy.preprocess import MEDSAM, SAM
 
 State = dict[str, Tensor]
 
@@ -306,6 +313,20 @@ def test_pixel_statistics_that_are_asked_for(
     assert sam.preprocess.mean == (0, 0, 0)
     with pytest.raises(InputError, match="medsam"):
         load_sam(tmp_path / "pixels.pt", config={**config, "preprocess": "medsan"})
+
+
+@pytest.mark.parametrize("steps", ["steps.json", 7, ["sam"]])
+def test_a_checkpoint_names_no_file_of_steps(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: object
+) -> None:
+    (tmp_path / "steps.json").write_text('{"resize": "square"}')
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": state, "config": {"preprocess": steps}}, "own.pt")
+    for read in (read_checkpoint, lambda path: read_preprocess(path, None, SAM)):
+        with pytest.raises(CheckpointError, match=r"stores preprocess=.*; expected sam, sam2"):
+            read(Path("own.pt"))
+    torch.save({"model": state, "config": {"preprocess": "medsam"}}, "named.pt")
+    assert read_preprocess(Path("named.pt"), None, SAM) == MEDSAM
 
 
 @pytest.mark.parametrize(
