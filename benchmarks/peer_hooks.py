@@ -10,7 +10,7 @@ import numpy as np
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.measure import Pixels
 from samdeploy.benchmarks.substitution import Substitution
-from samdeploy.preprocess import SAM, SAM2
+from samdeploy.preprocess import SAM2_STEPS, SAM_STEPS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,7 +54,7 @@ def substitute(job: Job, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> 
     if not job.substitute or job.whole_image is None:
         return None
     shape = np.load(job.image, mmap_mode="r").shape[:2]
-    steps = SAM2 if job.architecture.startswith("sam2") else SAM
+    steps = SAM2_STEPS if job.architecture.startswith("sam2") else SAM_STEPS
     chosen = Substitution(steps.transform(shape, 1024), job.whole_image["points_stride"])
     asked: list[Any] = []
 

@@ -21,7 +21,7 @@ from samdeploy.graphs import SAM_CONTRACT
 from samdeploy.graphs_hq import HQ_CONTRACT
 from samdeploy.graphs_sam2 import SAM2_CONTRACT
 from samdeploy.libraries import added
-from samdeploy.preprocess import SAM, SAM2, Preprocess
+from samdeploy.preprocess import SAM2_STEPS, SAM_STEPS, Preprocess
 from samdeploy.session import TensorSpec
 from samdeploy.yolo.graphs import FASTSAM_CONTRACT, YOLO_CONTRACT
 
@@ -123,7 +123,7 @@ _BUILT_IN = (
         loader="samdeploy.models.sam2.load:load",
         verifier="samdeploy.exporting.verify_sam:verify_sam2",
         recognises="samdeploy.checkpoint_names:is_sam2",
-        preprocess=SAM2,
+        preprocess=SAM2_STEPS,
         always_padded=True,
         largest_logit=32.0,
         parameters="samdeploy.models.parameters:count_sam2",
@@ -139,7 +139,7 @@ _BUILT_IN = (
         verifier="samdeploy.exporting.verify_sam:verify_sessions",
         recognises="samdeploy.checkpoint_names:is_hq_sam",
         parameters="samdeploy.models.parameters:count_hq",
-        preprocess=SAM,
+        preprocess=SAM_STEPS,
         whole_image={"best_only": True},
         configurable=True,
     ),
@@ -149,7 +149,7 @@ _BUILT_IN = (
         model="samdeploy:SAM",
         loader="samdeploy.models.load:load",
         verifier="samdeploy.exporting.verify_sam:verify_sessions",
-        preprocess=SAM,
+        preprocess=SAM_STEPS,
         configurable=True,
         parameters="samdeploy.models.parameters:count_sam",
     ),

@@ -19,7 +19,7 @@ from samdeploy.families import Family, families, family_named, family_of_checkpo
 from samdeploy.graphs import DECODER, ENCODER
 from samdeploy.options import changed, from_given
 from samdeploy.precision import ARITHMETIC, FP32
-from samdeploy.preprocess import SAM, Preprocess
+from samdeploy.preprocess import SAM_STEPS, Preprocess
 from samdeploy.registry import (
     CHECKPOINT,
     NOTHING,
@@ -74,7 +74,7 @@ class OpenedModel:
     def preprocess(self) -> Preprocess:
         """How an image becomes encoder input."""
         recorded = None if self.bundle is None else self.bundle.manifest.preprocess
-        return self.steps or recorded or self.rules.preprocess or SAM
+        return self.steps or recorded or self.rules.preprocess or SAM_STEPS
 
     @property
     def image_size(self) -> int:
@@ -187,7 +187,7 @@ def open_model(
         from samdeploy.models.load import read_preprocess, read_whole_image
 
         recommended |= read_whole_image(path)
-        steps = read_preprocess(path, options.config, family.preprocess or SAM)
+        steps = read_preprocess(path, options.config, family.preprocess or SAM_STEPS)
     streams = options.streams or 1
     return OpenedModel(
         sessions, path, name, used, bundle, recommended, tuning, streams, precision, family.name,

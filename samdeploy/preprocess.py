@@ -64,11 +64,11 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return mapping
 
 
-SAM = Preprocess()
+SAM_STEPS = Preprocess()
 #: Nothing is rounded (arXiv:2408.00714 and its reference implementation).
-SAM2 = Preprocess(resize="square", rounding="none")
+SAM2_STEPS = Preprocess(resize="square", rounding="none")
 #: Values in 0-1 and no statistics (arXiv:2304.12306 and its reference implementation).
-MEDSAM = Preprocess(
+MEDSAM_STEPS = Preprocess(
     resize="square",
     resampling="spline",
     rounding="down",
@@ -77,7 +77,7 @@ MEDSAM = Preprocess(
     std=(255.0, 255.0, 255.0),
 )
 #: By the name that people ask for.
-NAMED = {"sam": SAM, "sam2": SAM2, "medsam": MEDSAM}
+NAMED = {"sam": SAM_STEPS, "sam2": SAM2_STEPS, "medsam": MEDSAM_STEPS}
 
 
 def chosen_preprocess(
@@ -110,7 +110,7 @@ def chosen_preprocess(
 
 
 def preprocess(
-    image: NDArray[np.uint8], image_size: int, steps: Preprocess = SAM
+    image: NDArray[np.uint8], image_size: int, steps: Preprocess = SAM_STEPS
 ) -> tuple[NDArray[np.float32], Transform]:
     """RGB uint8 ``[H, W, 3]`` -> float32 ``[1, 3, S, S]`` in 0-255, and the transform used.
 

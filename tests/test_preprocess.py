@@ -15,7 +15,14 @@ from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 from samdeploy.errors import InputError
 from samdeploy.geometry import interpolation_matrix, resize_masks
 from samdeploy.images import load_image
-from samdeploy.preprocess import MEDSAM, SAM, SAM2, Preprocess, chosen_preprocess, preprocess
+from samdeploy.preprocess import (
+    MEDSAM_STEPS,
+    SAM2_STEPS,
+    SAM_STEPS,
+    Preprocess,
+    chosen_preprocess,
+    preprocess,
+)
 from samdeploy.resampling import RESAMPLINGS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -85,7 +92,7 @@ class TestSam2:
     def test_input(self, name: str) -> None:
         case = self.STORED["cases"][name]
         image = load_image(GOLDEN / "sam2" / "preprocess" / case["file"])
-        pixels, transform = preprocess(image, 1024, SAM2)
+        pixels, transform = preprocess(image, 1024, SAM2_STEPS)
         assert transform.input_size == (1024, 1024)
         result = normalised(pixels[0])
         with np.load(GOLDEN / "sam2" / "preprocess" / "arrays.npz") as arrays:
@@ -99,7 +106,7 @@ class TestSam2:
     @pytest.mark.parametrize("name", STORED["cases"])
     def test_points_and_boxes(self, name: str) -> None:
         case = self.STORED["cases"][name]
-        transform = SAM2.transform(tuple(case["original_size_hw"]), 1024)
+        transform = SAM2_STEPS.transform(tuple(case["original_size_hw"]), 1024)
         coords = case["coords"]
         found = transform.points_to_input(np.array(coords["input_xy"]))
         np.testing.assert_allclose(found, coords["transform_coords_f32"], rtol=1e-6)
@@ -108,7 +115,7 @@ class TestSam2:
     def test_masks(self, name: str) -> None:
         case = self.STORED["cases"][name]
         height, width = case["original_size_hw"]
-        transform = SAM2.transform((height, width), 1024)
+        transform = SAM2_STEPS.transform((height, width), 1024)
         with np.load(GOLDEN / "sam2" / "preprocess" / "arrays.npz") as arrays:
             logits = arrays["postprocess/low_res_logits"].reshape(1, 256, 256)
             bits = arrays[f"{name}/mask_bits"]
@@ -117,7 +124,7 @@ class TestSam2:
 
     def test_logits_go_to_the_image_in_one_step(self) -> None:
         logits = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
-        transform = SAM2.transform((90, 130), 256)
+        transform = SAM2_STEPS.transform((90, 130), 256)
         rows, columns = interpolation_matrix(64, 90), interpolation_matrix(64, 130)
         expected = rows @ logits @ columns.T
         found = resize_masks(logits, transform)
@@ -134,7 +141,7 @@ class TestMedSam:
 
     @pytest.mark.parametrize("side", [256, 1024])
     def test_official_steps(self, dark: NDArray[np.uint8], side: int) -> None:
-        pixels, _ = preprocess(dark, side, MEDSAM)
+        pixels, _ = preprocess(dark, side, MEDSAM_STEPS)
         with np.load(GOLDEN / "medsam" / "preprocess.npz") as stored:
             low, high = stored[f"{side}/range"].astype(float)
             sums, resized = stored[f"{side}/sums"], stored[f"{side}/resized"]
@@ -174,7 +181,7 @@ def test_min_max_of_an_even_image_is_zero() -> None:
 
 @pytest.mark.parametrize("rounding", ["nearest", "down", "none"])
 def test_rounding(rounding: str, photo: NDArray[np.uint8]) -> None:
-    steps = chosen_preprocess({"rounding": rounding, "resampling": "area"}, SAM)
+    steps = chosen_preprocess({"rounding": rounding, "resampling": "area"}, SAM_STEPS)
     pixels = preprocess(photo, 128, steps)[0][0, :, :96]
     exact = RESAMPLINGS["area"](photo, (96, 128)).transpose(2, 0, 1)
     change = {"nearest": np.rint, "down": np.floor, "none": np.asarray}[rounding]
@@ -185,11 +192,11 @@ def test_rounding(rounding: str, photo: NDArray[np.uint8]) -> None:
 class TestChoosing:
     def test_forms(self, tmp_path: Path) -> None:
         (tmp_path / "own.json").write_text('{"resize": "square"}')
-        assert chosen_preprocess(None, SAM2) is SAM2
-        assert chosen_preprocess("medsam", SAM) is MEDSAM
-        assert chosen_preprocess(MEDSAM.to_mapping(), SAM) == MEDSAM
-        assert chosen_preprocess(tmp_path / "own.json", SAM) == Preprocess(resize="square")
-        assert chosen_preprocess({"std": [1, 2, 3]}, SAM2).resize == "square"
+        assert chosen_preprocess(None, SAM2_STEPS) is SAM2_STEPS
+        assert chosen_preprocess("medsam", SAM_STEPS) is MEDSAM_STEPS
+        assert chosen_preprocess(MEDSAM_STEPS.to_mapping(), SAM_STEPS) == MEDSAM_STEPS
+        assert chosen_preprocess(tmp_path / "own.json", SAM_STEPS) == Preprocess(resize="square")
+        assert chosen_preprocess({"std": [1, 2, 3]}, SAM2_STEPS).resize == "square"
 
     @pytest.mark.parametrize(
         ("given", "says"),
@@ -206,4 +213,4 @@ class TestChoosing:
     )
     def test_what_cannot_be(self, given: Any, says: str) -> None:
         with pytest.raises(InputError, match=says):
-            chosen_preprocess(given, SAM)
+            chosen_preprocess(given, SAM_STEPS)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.images import load_image
-from samdeploy.preprocess import SAM, Preprocess, preprocess
+from samdeploy.preprocess import SAM_STEPS, Preprocess, preprocess
 from samdeploy.scenes import generate_scene
 from samdeploy.session import Array
 from samdeploy.sources import is_video, list_sources
@@ -20,7 +20,9 @@ _FIRST_SEED = 10_000
 _SIZES = ((240, 320), (320, 240), (256, 256))
 
 
-def calibration_inputs(data: str, image_size: int, steps: Preprocess = SAM) -> Iterator[Array]:
+def calibration_inputs(
+    data: str, image_size: int, steps: Preprocess = SAM_STEPS
+) -> Iterator[Array]:
     """float32 ``[1, 3, S, S]`` from the images of a folder or glob pattern, through the same
     preprocessing as any image of the model; generated scenes where ``data`` is empty.
 

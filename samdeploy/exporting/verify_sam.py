@@ -26,7 +26,7 @@ from samdeploy.exporting.verify_whole_image import masks_kept
 from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES, SCORER
 from samdeploy.precision import FP32
-from samdeploy.preprocess import SAM, Preprocess
+from samdeploy.preprocess import SAM_STEPS, Preprocess
 from samdeploy.preprocess import preprocess as encoder_input
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.scenes import Scene, generate_scene
@@ -50,7 +50,7 @@ def verify_sessions(
     seed: int = 0,
     whole_image: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
-    preprocess: Preprocess = SAM,
+    preprocess: Preprocess = SAM_STEPS,
     always_padded: bool = False,
 ) -> VerificationRecord:
     """Compare ``candidate`` with ``reference``; a difference does not raise, see

@@ -23,7 +23,7 @@ from samdeploy.models.resize import resize_positions
 from samdeploy.models.sam import Sam
 from samdeploy.models.sensitivity import EncodingModel, encoder_layers, sensitivity
 from samdeploy.models.state_names import find_state
-from samdeploy.preprocess import NAMED, SAM, Preprocess, chosen_preprocess
+from samdeploy.preprocess import NAMED, SAM_STEPS, Preprocess, chosen_preprocess
 from samdeploy.text import shown
 from samdeploy.whole_image.settings import WholeImageSettings
 
@@ -106,7 +106,7 @@ def load_as(
     given = read_config(config)
     check_names(given)
     state, combined = read_checkpoint(path, given)
-    preprocess = chosen_preprocess(combined.get("preprocess"), SAM)
+    preprocess = chosen_preprocess(combined.get("preprocess"), SAM_STEPS)
     with refusing(path):
         found = infer(state, combined)
         wanted = found.image_size if imgsz is None else imgsz
@@ -116,7 +116,9 @@ def load_as(
         return build_as(model, found, state, preprocess)
 
 
-def build_sam(config: SamConfig, state: Mapping[str, Tensor], preprocess: Preprocess = SAM) -> Sam:
+def build_sam(
+    config: SamConfig, state: Mapping[str, Tensor], preprocess: Preprocess = SAM_STEPS
+) -> Sam:
     """A :class:`Sam` holding ``state``; every key must be there with its shape, and no other."""
     return build_as(Sam, config, state, preprocess)
 
@@ -125,7 +127,7 @@ def build_as(
     model: Callable[[ConfigT, Preprocess], _SamT],
     config: ConfigT,
     state: Mapping[str, Tensor],
-    preprocess: Preprocess = SAM,
+    preprocess: Preprocess = SAM_STEPS,
 ) -> _SamT:
     """A ``model``, see :func:`build_sam`."""
     with torch.device("meta"):
@@ -137,7 +139,7 @@ def build_as(
 
 
 def read_checkpoint(
-    path: Path, config: Mapping[str, Any] | None = None, own: Preprocess = SAM
+    path: Path, config: Mapping[str, Any] | None = None, own: Preprocess = SAM_STEPS
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state dict in a file, and the configuration stored beside it (empty if there is none),
     with what ``config`` says in its place. ``own`` is how models of its family see images.

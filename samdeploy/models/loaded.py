@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samdeploy.preprocess import SAM, Preprocess
+from samdeploy.preprocess import SAM_STEPS, Preprocess
 from samdeploy.session import TensorSpec
 
 
@@ -24,7 +24,7 @@ class GraphModule:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     numbers: Callable[[int, int], dict[str, int]] = lambda prompts, points: {}
-    preprocess: Preprocess = SAM
+    preprocess: Preprocess = SAM_STEPS
 
     @property
     def image_size(self) -> int:

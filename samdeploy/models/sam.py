@@ -10,7 +10,7 @@ from samdeploy.models.prompt_encoder import PromptEncoder
 from samdeploy.models.repvit import RepViT
 from samdeploy.models.tiny_vit import TinyViT
 from samdeploy.models.vit import ImageEncoderViT
-from samdeploy.preprocess import SAM, Preprocess
+from samdeploy.preprocess import SAM_STEPS, Preprocess
 
 # Added to the attention scores of absent tokens: its exponential is exactly 0 beside any real
 # score, and it still fits float16.
@@ -20,7 +20,7 @@ ABSENT_BIAS = -3.0e4
 class Sam(nn.Module):
     """Segment Anything; ``state_dict`` compatible with the published checkpoints."""
 
-    def __init__(self, config: SamConfig, preprocess: Preprocess = SAM) -> None:
+    def __init__(self, config: SamConfig, preprocess: Preprocess = SAM_STEPS) -> None:
         super().__init__()
         self.config, self.preprocess = config, preprocess
         self.image_encoder = self.make_image_encoder()

@@ -15,7 +15,7 @@ from samdeploy import SAM, export
 from samdeploy.bundle import Bundle
 from samdeploy.exporting.verify import verify_bundle
 from samdeploy.models.load import load_sam
-from samdeploy.preprocess import MEDSAM
+from samdeploy.preprocess import MEDSAM_STEPS
 from samdeploy.session import RuntimeOptions
 
 pytestmark = [pytest.mark.exporting, pytest.mark.slow]
@@ -66,7 +66,7 @@ def test_a_bundle(
     bundle: Path, dark: NDArray[np.uint8], small_checkpoint: Path, small_config: Path
 ) -> None:
     manifest = Bundle.open(bundle).manifest
-    assert manifest.preprocess == MEDSAM and "preprocess" not in manifest.config
+    assert manifest.preprocess == MEDSAM_STEPS and "preprocess" not in manifest.config
     assert manifest.verification.mask_iou_mean > 0.9
     expected = official_embedding(small_checkpoint, small_config)
     with SAM(bundle) as sam:

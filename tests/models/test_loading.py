@@ -24,7 +24,7 @@ from samdeploy.models.load import (
     read_preprocess,
     read_whole_image,
 )
-from samdeploy.preprocess import MEDSAM, SAM
+from samdeploy.preprocess import MEDSAM_STEPS, SAM_STEPS
 
 State = dict[str, Tensor]
 
@@ -322,11 +322,11 @@ def test_a_checkpoint_names_no_file_of_steps(
     (tmp_path / "steps.json").write_text('{"resize": "square"}')
     monkeypatch.chdir(tmp_path)
     torch.save({"model": state, "config": {"preprocess": steps}}, "own.pt")
-    for read in (read_checkpoint, lambda path: read_preprocess(path, None, SAM)):
+    for read in (read_checkpoint, lambda path: read_preprocess(path, None, SAM_STEPS)):
         with pytest.raises(CheckpointError, match=r"stores preprocess=.*; expected sam, sam2"):
             read(Path("own.pt"))
     torch.save({"model": state, "config": {"preprocess": "medsam"}}, "named.pt")
-    assert read_preprocess(Path("named.pt"), None, SAM) == MEDSAM
+    assert read_preprocess(Path("named.pt"), None, SAM_STEPS) == MEDSAM_STEPS
 
 
 @pytest.mark.parametrize(

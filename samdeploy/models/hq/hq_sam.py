@@ -7,7 +7,7 @@ from samdeploy.models.hq.config import HqConfig
 from samdeploy.models.hq.encoders import HqTinyViT, HqVit
 from samdeploy.models.hq.mask_decoder import HqMaskDecoder
 from samdeploy.models.sam import Sam
-from samdeploy.preprocess import SAM, Preprocess
+from samdeploy.preprocess import SAM_STEPS, Preprocess
 
 
 class HqSam(Sam):
@@ -16,7 +16,7 @@ class HqSam(Sam):
     config: HqConfig
     mask_decoder: HqMaskDecoder
 
-    def __init__(self, config: HqConfig, preprocess: Preprocess = SAM) -> None:
+    def __init__(self, config: HqConfig, preprocess: Preprocess = SAM_STEPS) -> None:
         super().__init__(config, preprocess)
 
     def make_image_encoder(self) -> nn.Module:

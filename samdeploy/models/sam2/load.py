@@ -20,7 +20,7 @@ from samdeploy.models.sam2.graph_modules import graph_modules
 from samdeploy.models.sam2.infer import infer_sam2_config
 from samdeploy.models.sam2.names import image_keys, published_name
 from samdeploy.models.sam2.sam2 import Sam2
-from samdeploy.preprocess import SAM2, Preprocess, chosen_preprocess
+from samdeploy.preprocess import SAM2_STEPS, Preprocess, chosen_preprocess
 from samdeploy.session import MOST_IMGSZ
 
 _SECTIONS = frozenset(field.name for field in fields(Sam2Config))
@@ -57,8 +57,8 @@ def load_sam2(
         InputError: no encoder can have an input of ``imgsz`` pixels.
     """
     path = Path(path)
-    state, combined = read_checkpoint(path, read_config(config), SAM2)
-    preprocess = chosen_preprocess(combined.get("preprocess"), SAM2)
+    state, combined = read_checkpoint(path, read_config(config), SAM2_STEPS)
+    preprocess = chosen_preprocess(combined.get("preprocess"), SAM2_STEPS)
     given = {name: value for name, value in combined.items() if name in _SECTIONS}
     with refusing(path):
         found = infer_sam2_config(state, given)
@@ -73,7 +73,7 @@ def load_sam2(
 
 
 def build_sam2(
-    config: Sam2Config, state: Mapping[str, Tensor], preprocess: Preprocess = SAM2
+    config: Sam2Config, state: Mapping[str, Tensor], preprocess: Preprocess = SAM2_STEPS
 ) -> Sam2:
     """A :class:`Sam2` holding ``state``, in published names: every key of the image part must be
     there with its shape, and no other."""

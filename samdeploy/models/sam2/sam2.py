@@ -12,7 +12,7 @@ from samdeploy.models.sam2.config import HieraConfig, ImageEncoderConfig, Sam2Co
 from samdeploy.models.sam2.hiera import Hiera
 from samdeploy.models.sam2.mask_decoder import Sam2MaskDecoder
 from samdeploy.models.sam2.neck import Neck, composed
-from samdeploy.preprocess import SAM2, Preprocess
+from samdeploy.preprocess import SAM2_STEPS, Preprocess
 
 
 class ImageEncoder(nn.Module):
@@ -31,7 +31,7 @@ class Sam2(nn.Module):
     """Segment Anything 2 or 2.1 (arXiv:2408.00714), or EdgeTAM (arXiv:2501.07256), without its
     memory."""
 
-    def __init__(self, config: Sam2Config, preprocess: Preprocess = SAM2) -> None:
+    def __init__(self, config: Sam2Config, preprocess: Preprocess = SAM2_STEPS) -> None:
         super().__init__()
         self.config, self.preprocess = config, preprocess
         dim = config.channels
