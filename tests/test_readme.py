@@ -76,6 +76,7 @@ def test_commands(folder: Path) -> None:
     assert (folder / "coco" / "annotations.json").is_file()
 
 
+@pytest.mark.slow
 def test_python(folder: Path) -> None:
     code = "\n".join(blocks("python"))
     assert "samdeploy.export" in code

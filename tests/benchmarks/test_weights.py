@@ -19,11 +19,11 @@ from samdeploy.models.sam2.config import PUBLISHED as PUBLISHED_SAM2
     ("name", "family", "architecture"),
     [
         ("mobile_sam.pt", "sam", "mobile_sam"),
-        ("repvit_sam.pt", "sam", "repvit_sam"),
+        pytest.param("repvit_sam.pt", "sam", "repvit_sam", marks=pytest.mark.slow),
         ("sam2.1_t.pt", "sam2", "sam2.1_hiera_tiny"),
-        ("sam2.1_hiera_small", "sam2", "sam2.1_hiera_small"),
+        pytest.param("sam2.1_hiera_small", "sam2", "sam2.1_hiera_small", marks=pytest.mark.slow),
         ("edgetam.pt", "sam2", "edgetam"),
-        ("sam_hq_vit_tiny.pth", "sam_hq", "sam_hq_vit_tiny"),
+        pytest.param("sam_hq_vit_tiny.pth", "sam_hq", "sam_hq_vit_tiny", marks=pytest.mark.slow),
     ],
 )
 def test_checkpoints(name: str, family: str, architecture: str, tmp_path: Path) -> None:
@@ -41,6 +41,7 @@ def test_an_architecture_that_nobody_published(tmp_path: Path) -> None:
         random_checkpoint("sam3.pt", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "published"),
     [("sam", PUBLISHED), ("sam2", PUBLISHED_SAM2), ("sam_hq", PUBLISHED_HQ)],

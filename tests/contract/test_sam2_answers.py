@@ -142,7 +142,7 @@ def test_both_ways_of_choosing_are_there() -> None:
     "name",
     [
         "base",
-        "m2m",
+        pytest.param("m2m", marks=pytest.mark.slow),
         pytest.param("crops", marks=pytest.mark.slow),
         pytest.param("m2m_single_offset_half", marks=pytest.mark.slow),
         pytest.param("single_mask", marks=pytest.mark.slow),

@@ -124,6 +124,7 @@ def test_onnx(graphs: dict[str, Graph], tmp_path: Path, role: str) -> None:
             assert_close(session.run(None, feeds), module(*each.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_torch_export(graphs: dict[str, Graph], role: str) -> None:
     module, inputs, _ = graphs[role]
