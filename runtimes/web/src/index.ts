@@ -1,0 +1,15 @@
+export type { Embedding } from "./embedding.js";
+export { BundleError, DeviceError, InputError, SamDeployError } from "./errors.js";
+export type { GenerateOptions } from "./generate.js";
+export type { Box, Point, Size } from "./geometry.js";
+export type { Ort } from "./graph.js";
+export type { Drawable, ImageSource, RgbaImage } from "./image.js";
+export { Mask, type MaskData } from "./mask.js";
+export type { Device, OpenOptions } from "./opening.js";
+export { polygonArea, type Polygon, type Ring } from "./polygons.js";
+export type { Prompt, Prompts } from "./prompts.js";
+export type { CocoRle } from "./rle.js";
+export { Sam } from "./sam.js";
+export type { Info, PredictOptions, Segmenter } from "./segmenter.js";
+export type { WholeImageSettings } from "./settings.js";
+export type { Reader, Source } from "./source.js";

@@ -1,0 +1,159 @@
+import type * as OrtTypes from "onnxruntime-common";
+import { Bundle, type CheckedFile, type FetchOptions } from "./bundle.js";
+import { Engine } from "./engine.js";
+import { DeviceError, InputError, reason, SamDeployError } from "./errors.js";
+import type { Role } from "./families.js";
+import { prove } from "./golden.js";
+import { Graph, type Ort } from "./graph.js";
+import type { GraphRecord } from "./manifest.js";
+import type { Source } from "./source.js";
+
+/** What computes: an execution provider of ONNX Runtime, for all graphs, or one for the encoder and one for the others. */
+export type Device = string | { readonly encoder: string; readonly decoder: string };
+
+export interface OpenOptions extends FetchOptions {
+  /** `onnxruntime-web`, `onnxruntime-node` or `onnxruntime-react-native`. */
+  ort: Ort;
+  /** The processor unless told: `wasm` in a browser, `cpu` elsewhere. */
+  device?: Device;
+  /** Let the processor compute where the device does not work or gives wrong answers; `notice` says so then. */
+  allowFallback?: boolean;
+  /** Take a device other than the processor also where the bundle holds no answer to prove it by. */
+  unproved?: boolean;
+  /** Threads of the processor; with `wasm` a page needs cross-origin isolation for more than one. */
+  threads?: number;
+}
+
+/** An engine, what computes for it, and what had to be said about that. */
+export interface Opened {
+  readonly engine: Engine;
+  readonly device: string;
+  /** Whether the device has given the bundle's own answer. */
+  readonly proved: boolean;
+  readonly notice: string | undefined;
+}
+
+type Devices = { readonly encoder: string; readonly decoder: string };
+
+/** They are compared with Python's by tests; any other device is proved when it is opened. */
+const processors = ["wasm", "cpu"];
+
+export async function openEngine(source: Source, options: OpenOptions): Promise<Opened> {
+  if (!options?.ort?.InferenceSession) {
+    throw new InputError("no ort given; pass the module onnxruntime-web, onnxruntime-node or onnxruntime-react-native.");
+  }
+  const processor = processorOf(options.ort);
+  const devices = devicesOf(options.device ?? processor);
+  setThreads(options);
+  const bundle = await Bundle.open(source, options);
+  const files = new Files(bundle);
+  try {
+    return await openOn(devices, bundle, files, options);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    const elsewhere = !processors.includes(devices.encoder) || !processors.includes(devices.decoder);
+    if (!(error instanceof DeviceError && elsewhere && options.allowFallback)) throw error;
+    const opened = await openOn(devicesOf(processor), bundle, files, options);
+    return { ...opened, notice: `${processor} computes, because ${error.message}` };
+  }
+}
+
+/** Files of graphs, each read and checked once, however many devices are tried. */
+class Files {
+  private readonly known = new Map<Role, CheckedFile[]>();
+  constructor(private readonly bundle: Bundle) {}
+
+  async of(record: GraphRecord): Promise<CheckedFile[]> {
+    const files = this.known.get(record.role) ?? (await this.bundle.files(record));
+    this.known.set(record.role, files);
+    return files;
+  }
+}
+
+async function openOn(devices: Devices, bundle: Bundle, files: Files, options: OpenOptions): Promise<Opened> {
+  const { manifest } = bundle;
+  const { golden } = manifest;
+  const shown = shownDevices(devices);
+  const trusted = processors.includes(devices.encoder) && processors.includes(devices.decoder);
+  if (!trusted && !golden && !options.unproved) {
+    throw new DeviceError(
+      `${shown} is not used, because the bundle holds no golden answer to prove it by; export it again, or pass unproved: true.`,
+    );
+  }
+  for (const device of new Set(Object.values(devices))) await checkThere(device);
+  const graphs = new Map<Role, Graph>();
+  try {
+    for (const record of manifest.graphs.values()) {
+      const device = record.role === "encoder" ? devices.encoder : devices.decoder;
+      const checked = await files.of(record);
+      graphs.set(record.role, await openGraph(record, checked, device, options));
+      options.signal?.throwIfAborted();
+    }
+    checkThreads(options);
+    const engine = new Engine(graphs, manifest);
+    if (!trusted && golden) await prove(engine, golden, shown);
+    return { engine, device: shown, proved: !trusted && golden !== undefined, notice: undefined };
+  } catch (error) {
+    for (const graph of graphs.values()) await graph.close();
+    throw error;
+  }
+}
+
+async function openGraph(record: GraphRecord, files: readonly CheckedFile[], device: string, options: OpenOptions): Promise<Graph> {
+  const session: OrtTypes.InferenceSession.SessionOptions = { executionProviders: [device] };
+  if (options.threads !== undefined && device === "cpu") session.intraOpNumThreads = options.threads;
+  try {
+    return await Graph.open(options.ort, record, files, device, session);
+  } catch (error) {
+    if (error instanceof SamDeployError) throw error;
+    throw new DeviceError(`${device} cannot open the ${record.role} graph (${reason(error)}); choose another device.`);
+  }
+}
+
+/** Whether there is an adapter at all: ONNX Runtime's own message does not tell. */
+async function checkThere(device: string): Promise<void> {
+  if (device !== "webgpu" || typeof navigator === "undefined") return;
+  const gpu = (navigator as { gpu?: { requestAdapter(): Promise<unknown> } }).gpu;
+  if (!gpu) throw new DeviceError("WebGPU is not there in this browser, or the page is not on https or localhost; use wasm.");
+  if (!(await gpu.requestAdapter().catch(() => null))) {
+    throw new DeviceError("WebGPU finds no graphics adapter on this computer; use wasm.");
+  }
+}
+
+function processorOf(ort: Ort): string {
+  return ort.env?.versions?.web ? "wasm" : "cpu";
+}
+
+function devicesOf(device: Device): Devices {
+  const devices = typeof device === "string" ? { encoder: device, decoder: device } : device;
+  if (![devices?.encoder, devices?.decoder].every((name) => typeof name === "string" && name)) {
+    throw new InputError(`device ${JSON.stringify(device)}; expected a name such as wasm, webgpu or cpu, or one for encoder and decoder each.`);
+  }
+  return devices;
+}
+
+function shownDevices({ encoder, decoder }: Devices): string {
+  return encoder === decoder ? encoder : `${encoder} (encoder) and ${decoder} (decoder)`;
+}
+
+/** The threads of WASM are those of the whole module, and are set before its first session. */
+function setThreads({ ort, threads }: OpenOptions): void {
+  if (threads === undefined) return;
+  if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
+    throw new InputError(`threads=${threads}; expected a whole number from 1 to 1024.`);
+  }
+  if (processorOf(ort) !== "wasm") return;
+  if (threads > 1 && (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === false) {
+    throw new InputError(
+      `threads=${threads} in a page that is not cross-origin isolated; serve it with the headers ` +
+        "Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, or pass threads: 1.",
+    );
+  }
+  ort.env.wasm.numThreads = threads;
+}
+
+function checkThreads({ ort, threads }: OpenOptions): void {
+  const found = ort.env?.wasm?.numThreads;
+  if (threads === undefined || processorOf(ort) !== "wasm" || found === threads) return;
+  throw new DeviceError(`threads=${threads}, but WASM runs with ${found}; open this model before any other, or leave threads out.`);
+}
