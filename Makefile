@@ -12,8 +12,11 @@ READY := $(VENV)/.ready
 DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/.ready
 DOCS := mkdocs-material 'mkdocstrings[python]' ruff
+WEB := runtimes/web
+WEB_READY := $(WEB)/node_modules/.ready
+CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo quick test test-full test-overnight lint types wheel dist docs clean
+.PHONY: demo quick test test-full test-overnight lint types wheel dist docs web web-test clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -58,6 +61,26 @@ dist: $(READY)
 docs: $(DOCS_READY)
 	PATH="$(CURDIR)/$(DOCS_VENV)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 
+# The TypeScript runtime as its package has it, in runtimes/web/dist.
+web: $(WEB_READY)
+	cd $(WEB) && npm run --silent build
+
+# Its types, and its answers beside Python's: in Node, and in Chromium on WASM and on WebGPU in software.
+web-test: web $(CHROMIUM) $(READY)
+	cd $(WEB) && npm run --silent types
+	PYTHONPATH=tests $(BIN)/python tools/web_cases.py build/web
+	cd $(WEB) && CHROMIUM=$(CHROMIUM) npm test
+
+# Only the processor's library is needed; the other downloads of onnxruntime-node are GPU libraries.
+$(WEB_READY): $(WEB)/package.json $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed; install Node 20 or newer (nodejs.org)."; exit 1; }
+	cd $(WEB) && npm ci --no-audit --no-fund --onnxruntime-node-install=skip
+	touch $@
+
+$(CHROMIUM):
+	@test "$$(id -u)" = 0 || { echo "no browser at $@; install Debian's chromium, or say CHROMIUM=path"; exit 1; }
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium
+
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
@@ -71,4 +94,4 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	touch $(DOCS_READY)
 
 clean:
-	rm -rf build dist runs $(VENV) $(DOCS_VENV)
+	rm -rf build dist runs $(VENV) $(DOCS_VENV) $(WEB)/node_modules $(WEB)/dist

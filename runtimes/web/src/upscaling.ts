@@ -34,7 +34,7 @@ export class Upscaler {
   private readonly rimError: number;
   private readonly side: number;
 
-  constructor(private readonly transform: Transform) {
+  constructor(transform: Transform) {
     this.side = transform.imageSize / cellSide;
     const [rows, columns] = [0, 1].map((axis) => new Axis(toImage(transform, axis as 0 | 1))) as [Axis, Axis];
     [this.rows, this.columns] = [rows, columns];
