@@ -12,6 +12,7 @@ from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
 from samdeploy.exporters.passes.onnx_half import to_half
 from samdeploy.exporters.passes.onnx_int8 import quantizable, to_int8
 from samdeploy.exporters.passes.onnx_int8_weights import to_int8_weights
+from samdeploy.exporters.passes.onnx_largest import largest_tensor
 from samdeploy.exporters.passes.onnx_storage import constants_to_weights, store_as, store_in_bytes
 from samdeploy.exporters.passes.onnx_tables import compress_tables
 from samdeploy.exporting.calibration import calibration_inputs
@@ -19,6 +20,8 @@ from samdeploy.exporting.options import FloatOptions, WeightsOnlyOptions
 from samdeploy.graphs import ENCODER
 from samdeploy.limits import whole
 from samdeploy.models import GraphModule
+from samdeploy.models.layers import MOST_BYTES
+from samdeploy.notices import notice
 from samdeploy.options import option
 from samdeploy.session import Availability, Graph
 
@@ -73,4 +76,11 @@ class OnnxExporter:
             model = to_half(model)
         files = save_onnx(model, folder, graph.role)
         onnx.checker.check_model(str(folder / files[0]), full_check=True)
-        return Graph(graph.role, files, graph.inputs, graph.outputs, {"opset": options.opset})
+        name, size = largest_tensor(model, graph.numbers(1, 2))
+        if size > MOST_BYTES:
+            notice(
+                "tensor '%s' of the %s graph has %d MiB; WebGPU may bind no more than %d in one.",
+                name, graph.role, size >> 20, MOST_BYTES >> 20,
+            )  # fmt: skip
+        facts = {"opset": options.opset, "largest_tensor": size}
+        return Graph(graph.role, files, graph.inputs, graph.outputs, facts)

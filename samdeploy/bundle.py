@@ -22,6 +22,7 @@ from samdeploy.errors import BundleError, InputError
 from samdeploy.families import family_named
 from samdeploy.files import UNFINISHED, atomic_path
 from samdeploy.folders import put_back, replaced_folder
+from samdeploy.golden import Golden
 from samdeploy.json_files import (
     UnreadableError,
     check_version,
@@ -163,7 +164,8 @@ class VerificationRecord(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """``verification`` is of the artifacts themselves, in fp32; ``further_verifications`` are of
     the same artifacts in other arithmetic, one each. ``preprocess`` is how an image becomes encoder
-    input, where it is not what every bundle of the family once had."""
+    input, where it is not what every bundle of the family once had. ``golden`` is an answer to
+    prove a device with."""
 
     schema_version: Annotated[int, Meta(ge=1)]
     architecture: _Line
@@ -183,6 +185,7 @@ class Manifest(msgspec.Struct, frozen=True):
     family: _Name = "sam"
     further_verifications: Annotated[tuple[VerificationRecord, ...], Meta(max_length=16)] = ()
     preprocess: Preprocess | None = None
+    golden: Golden | None = None
 
     @property
     def verifications(self) -> dict[str, VerificationRecord]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.files import atomic_path
 from samdeploy.geometry import Transform, resize_logits
+from samdeploy.golden import CLICK, golden_disc, golden_picture
 from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER
 from samdeploy.masks.postprocess import mask_boxes, stability_scores
 from samdeploy.models import graph_modules
@@ -34,26 +35,12 @@ Arrays = dict[str, NDArray[Any]]
 #: Runs the graph of a role.
 Run = Callable[[str, Mapping[str, NDArray[Any]]], Arrays]
 
-WIDTH, HEIGHT = 400, 310
-CLICK, BOX, BACKGROUND = [150, 140], [70, 60, 230, 220], [300, 200]
+BOX, BACKGROUND = [70, 60, 230, 220], [300, 200]
 #: Where values are shown: pixels (x, y) of the picture and of the encoder input, and (row, column)
 #: of low-res logits.
 PICTURE_AT = ((0, 0), (150, 140), (399, 309))
 INPUT_AT = ((0, 0), (96, 89), (255, 197), (0, 198), (255, 255))
 LOGITS_AT = ((0, 0), (22, 24), (22, 40), (40, 60))
-
-
-def picture() -> NDArray[np.uint8]:
-    """RGB ``[310, 400, 3]``: a disc on a gradient, all in whole numbers."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    behind = (40 + x // 4, 70 + y // 4, 150 - x // 8)
-    disc = (np.full_like(x, 200), 60 + x // 8, np.full_like(x, 50))
-    return np.where(inside()[..., None], np.stack(disc, -1), np.stack(behind, -1)).astype(np.uint8)
-
-
-def inside() -> NDArray[np.bool_]:
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    return np.asarray((x - 150) ** 2 + (y - 140) ** 2 < 6400)
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ class Example:
 
 
 def compute(run: Run, image_size: int) -> Example:
-    image, transform = preprocess(picture(), image_size)
+    image, transform = preprocess(golden_picture(), image_size)
     embeddings = run(ENCODER, {"image": image})["image_embeddings"]
     side = image_size // 4
 
@@ -92,7 +79,7 @@ def compute(run: Run, image_size: int) -> Example:
     answer = decode(prompts)
     earlier = answer["low_res_masks"][0, 0].astype(np.float32)
     again = decode(encode_prompts([Prompt(points=CLICK, mask=earlier)], transform, side))
-    binary = encode_prompts([Prompt(mask=inside())], transform, side)
+    binary = encode_prompts([Prompt(mask=golden_disc())], transform, side)
     prepared = run(PREPARE, {"image_embeddings": embeddings})
     tokens = {"point_coords": prompts.point_coords, "point_labels": prompts.point_labels}
     shared = {name: prepared[name] for name in ("image_keys", "image_values", "image_norms")}
@@ -157,7 +144,7 @@ def blocks(example: Example) -> dict[str, str]:
 
 
 def _picture() -> str:
-    image = picture()
+    image = golden_picture()
     rows = [[f"pixel ({x}, {y})", *image[y, x]] for x, y in PICTURE_AT]
     sums = image.sum(axis=(0, 1), dtype=np.int64)
     return table(["", "R", "G", "B"], [*rows, ["sum of all pixels", *sums]])
@@ -222,7 +209,7 @@ def _masks(low: NDArray[Any], transform: Transform) -> str:
     ]
     return table(
         ["output", "logit at pixel (150, 140)", "pixels above 0", "box", "stability"],
-        [*rows, ["the disc", "", *_area_and_box(inside()), ""]],
+        [*rows, ["the disc", "", *_area_and_box(golden_disc()), ""]],
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from onnx.external_data_helper import convert_model_to_external_data
 
 from samdeploy.errors import ExportError
+from samdeploy.exporters.passes.onnx_narrow import narrow
 from samdeploy.families import meaning
 from samdeploy.models import GraphModule
 from samdeploy.session import TensorSpec
@@ -24,9 +25,9 @@ from samdeploy.session import TensorSpec
 #: A protocol buffer holds 2 GiB at most; larger weights go to a side file (ViT-H).
 SIDE_FILE_BYTES = 2**31 - 2**24
 
-#: It would move the factor 0.5 of a GELU into the convolution behind, and ONNX Runtime would not
-#: recognise the GELU any more.
-_SKIPPED = ["fuse_preceding_mul_into_conv"]
+#: The first would move the factor 0.5 of a GELU into the convolution behind, and ONNX Runtime would
+#: not recognise the GELU any more; the second would join what is joined in steps for WebGPU.
+_SKIPPED = ["fuse_preceding_mul_into_conv", "fuse_consecutive_concats"]
 
 
 def onnx_graph(
@@ -41,11 +42,13 @@ def onnx_graph(
     tracer's file, which may have gigabytes, for as long as this takes.
 
     Raises:
-        ExportError: the tracer failed, or simplifying changed what the graph computes.
+        ExportError: the tracer failed, simplifying changed what the graph computes, or an operator
+            is too wide (:mod:`samdeploy.exporters.passes.onnx_narrow`).
     """
     traced = _trace(graph, folder, opset)
     if simplify and traced.ByteSize() < SIDE_FILE_BYTES:
         traced = _simplify(traced, graph.role)
+    narrow(traced, graph.role)
     _describe(traced, graph.role, graph.inputs, graph.outputs, metadata or {})
     return traced
 

@@ -18,6 +18,7 @@ from samdeploy.bundle_files import sha256
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.calibration import calibration_inputs
+from samdeploy.exporting.golden import golden_answer
 from samdeploy.exporting.int8_repair import Attempt, nearest, repair, repairable
 from samdeploy.exporting.layer_names import check_layers
 from samdeploy.exporting.options import chosen_options
@@ -180,8 +181,12 @@ class _Build:
         self.say(f"reading {self.reference.checkpoint.name}")
         loaded = self.reference.load()
         facts, scheme = loaded.facts, scheme_of(options)
-        recommended = family_named(facts.family, self.model).whole_image
-        facts = dataclasses.replace(facts, whole_image={**recommended, **facts.whole_image})
+        family = family_named(facts.family, self.model)
+        facts = dataclasses.replace(
+            facts,
+            whole_image={**family.whole_image, **facts.whole_image},
+            golden=golden_answer(loaded, family),
+        )
         if scheme.encoder_only and ENCODER not in loaded.graphs:
             raise InputError(
                 f"{scheme.words}; it is for an image encoder and '{self.model}' is a "

@@ -85,6 +85,7 @@ def manifest_of(folder: Path, exporter: type[Exporter], attempt: Attempt) -> Man
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         whole_image=facts.whole_image,
         preprocess=facts.preprocess,
+        golden=facts.golden,
     )
 
 

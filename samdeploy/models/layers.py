@@ -9,6 +9,9 @@ from torch.nn import functional as F
 # once and ONNX Runtime needs 6.9 GB for ViT-B.
 _SCORES_PER_STEP = 1 << 24
 
+#: Bytes of a tensor; WebGPU promises to bind no more in one piece.
+MOST_BYTES = 1 << 27
+
 
 class LayerNorm2d(nn.Module):
     """Layer normalisation over the channels of ``[B, C, H, W]``.

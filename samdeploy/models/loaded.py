@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from samdeploy.golden import Golden
 from samdeploy.preprocess import SAM_STEPS, Preprocess
-from samdeploy.session import TensorSpec
+from samdeploy.session import Array, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,21 @@ class GraphModule:
             for spec in self.inputs
         )
 
+    @torch.inference_mode()
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Named arrays in, named arrays out, on the CPU; ``feeds`` may hold more than it takes."""
+        results = self.module(*(torch.from_numpy(feeds[spec.name]) for spec in self.inputs))
+        results = (results,) if isinstance(results, Tensor) else results
+        return {spec.name: value.numpy() for spec, value in zip(self.outputs, results, strict=True)}
+
 
 @dataclass(frozen=True)
 class ModelFacts:
     """The part of a :class:`~samdeploy.bundle.Manifest` that depends on the model alone.
 
     ``metadata`` are further texts for the artifacts, ``licence`` is empty where the checkpoint
-    does not tell it, ``tools`` are distributions that took part in reading it.
+    does not tell it, ``tools`` are distributions that took part in reading it. ``golden`` is what
+    an export adds.
     """
 
     family: str
@@ -58,6 +67,7 @@ class ModelFacts:
     licence: str = ""
     tools: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
+    golden: Golden | None = None
 
 
 @dataclass(frozen=True)

@@ -177,13 +177,15 @@ class Scorer(nn.Module):
         are those after the first transposed convolution."""
         decoder: MaskDecoder = self.sam.mask_decoder
         first, second, last = _layers(decoder)
-        keys, values = Keys(*image_keys.unbind(0)), image_values.unbind(0)
+        # One by one: a split into all of them is wider than WebGPU's operators may be.
+        keys = Keys(*(image_keys[i] for i in range(len(Keys._fields))))
+        values = image_values.unbind(0)
         own, heads = decoder.output_tokens().unsqueeze(0), last.num_heads
         sparse = self.sam.prompt_encoder.sparse(point_coords, point_labels)
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
         bias = F.pad(absent, (own.shape[1], 0))  # [B, T]
-        token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(2)  # [B, h T, 1]
+        token_bias = bias.repeat(1, heads).unsqueeze(2)  # [B, h T, 1]
 
         queries = _among_tokens(first, tokens, tokens, bias)
         to_image, from_image = first.cross_attn_token_to_image, first.cross_attn_image_to_token

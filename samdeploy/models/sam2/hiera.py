@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samdeploy.models.layers import Mlp, from_windows, heads_per_step, to_windows
+from samdeploy.models.layers import MOST_BYTES, Mlp, from_windows, heads_per_step, to_windows
 from samdeploy.models.sam2.config import BlockPlan, HieraConfig
 
 
@@ -67,7 +67,8 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(plan.width, eps=config.layer_norm_eps)
         self.attn = Attention(plan)
         self.norm2 = nn.LayerNorm(plan.out, eps=config.layer_norm_eps)
-        self.mlp = Mlp(plan.out, int(plan.out * config.mlp_ratio), nn.GELU)
+        self.hidden = int(plan.out * config.mlp_ratio)
+        self.mlp = Mlp(plan.out, self.hidden, nn.GELU)
         if plan.pools:
             self.proj = nn.Linear(plan.width, plan.out)
 
@@ -84,8 +85,17 @@ class Block(nn.Module):
         else:
             y = self.attn(y)
         x = x + y
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x + self._mlp(self.norm2(x))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        """Some rows at a time where the hidden layer of all would be larger than a tensor may be:
+        in the first stage of the large model."""
+        rows = self.plan.grid >> self.plan.pools
+        step = rows
+        while 4 * step * rows * self.hidden > MOST_BYTES and step % 2 == 0:
+            step //= 2
+        parts: list[Tensor] = [self.mlp(x[:, i : i + step]) for i in range(0, rows, step)]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 class Hiera(nn.Module):
