@@ -8,7 +8,7 @@ bundle checks all of it; nothing is inferred from a file name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -347,7 +347,7 @@ def new_bundle(folder: Path) -> AbstractContextManager[Path]:
 
 
 def _check_replaceable(folder: Path) -> None:
-    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+    if is_free(folder):
         return
     try:
         manifest = read_manifest(folder)
@@ -356,25 +356,38 @@ def _check_replaceable(folder: Path) -> None:
             f"'{folder}' exists and is not a bundle; choose another output or remove it."
         ) from error
     records = [record for graph in manifest.graphs for record in graph.files]
-    ours = {record.path: record.bytes for record in records}
-    foreign = next(_foreign(folder, folder, ours), None)
+    check_nothing_foreign(folder, records, (MANIFEST, TUNING, TUNING_PAGE))
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nothing is there, or an empty folder."""
+    return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def check_nothing_foreign(
+    folder: Path, records: Iterable[FileRecord], own: tuple[str, ...]
+) -> None:
+    """Raise :class:`InputError` where ``folder`` holds more than the files of ``records`` and
+    those called as in ``own``, of which the first lists the others."""
+    foreign = next(_foreign(folder, folder, {each.path: each.bytes for each in records}, own), None)
     if foreign is not None:
         raise InputError(
-            f"'{folder}' holds '{foreign}', which its {MANIFEST} does not list; move it elsewhere "
+            f"'{folder}' holds '{foreign}', which its {own[0]} does not list; move it elsewhere "
             "or choose another output."
         )
 
 
-def _foreign(root: Path, folder: Path, ours: Mapping[str, int]) -> Iterator[str]:
-    """Names in ``folder`` that are no part of the bundle ``root``, whose files have ``ours``
-    bytes."""
+def _foreign(
+    root: Path, folder: Path, ours: Mapping[str, int], own: tuple[str, ...]
+) -> Iterator[str]:
+    """Names in ``folder`` that are no part of ``root``, whose files have ``ours`` bytes."""
     for path in sorted(folder.iterdir()):
         name = path.relative_to(root).as_posix()
         plain = path.is_dir() and not path.is_symlink()
         listed = name in ours and (not plain or bytes_of(path) == ours[name])
-        if listed or name in (MANIFEST, TUNING, TUNING_PAGE) or name.startswith(UNFINISHED):
+        if listed or name in own or name.startswith(UNFINISHED):
             continue
         if name not in ours and plain and any(path.iterdir()):
-            yield from _foreign(root, path, ours)
+            yield from _foreign(root, path, ours, own)
         else:
             yield name
