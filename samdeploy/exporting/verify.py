@@ -5,14 +5,14 @@ A difference is a record; :func:`check` makes an error of one that misses its to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samdeploy.bundle import Bundle, VerificationRecord, write_manifest
 from samdeploy.checkpoints import resolve_checkpoint
-from samdeploy.contracts import Specs
+from samdeploy.contracts import Contract, Specs
 from samdeploy.errors import VerificationError
 from samdeploy.families import Family, family_named, resolve
 from samdeploy.opening import open_graphs, own_runtime
@@ -27,7 +27,7 @@ from samdeploy.registry import (
     opener_of,
 )
 from samdeploy.schemes import gate
-from samdeploy.session import RuntimeOptions
+from samdeploy.session import RuntimeOptions, Session
 
 if TYPE_CHECKING:
     from samdeploy.models.loaded import LoadedModel
@@ -48,6 +48,13 @@ class Reference:
         from samdeploy.models.families import load_model
 
         return load_model(self.checkpoint, config=self.config, imgsz=self.imgsz, trust=self.trust)
+
+    def sessions(self, contract: Contract, roles: Iterable[str]) -> Mapping[str, Session]:
+        """The graphs of ``roles`` in torch, opened."""
+        options = RuntimeOptions(imgsz=self.imgsz, config=self.config, trust=self.trust)
+        paths = dict.fromkeys(roles, self.checkpoint)
+        opened, _ = open_graphs(paths, opener_of(CHECKPOINT), "cpu", options, contract=contract)
+        return opened
 
 
 def usable_runtime(names: tuple[str, ...]) -> tuple[str | None, str]:
@@ -86,13 +93,7 @@ def compare(
     options = RuntimeOptions(precision=arithmetic)
     contract = family.contract
     candidate, _ = open_graphs(paths, runtime, device, options, recorded, contract)
-    expected, _ = open_graphs(
-        dict.fromkeys(contract.needed(paths), reference.checkpoint),
-        opener_of(CHECKPOINT),
-        "cpu",
-        RuntimeOptions(imgsz=reference.imgsz, config=reference.config, trust=reference.trust),
-        contract=contract,
-    )
+    expected = reference.sessions(contract, contract.needed(paths))
     try:
         record: VerificationRecord = resolve(family.verifier)(
             expected,

@@ -173,6 +173,24 @@ def _prompts(rng: np.random.Generator, transform: Transform, side: int) -> list[
     return [mixed, [Prompt(points=points(1))]]
 
 
+def usual_prompts(seed: int, scene: Scene) -> list[Prompt]:
+    """Points, boxes and both: some anywhere in the image, and on and around its objects."""
+    rng, (height, width) = np.random.default_rng(seed), scene.image.shape[:2]
+
+    def anywhere(count: int) -> NDArray[np.float64]:
+        return rng.uniform(0, 1, (count, 2)) * (width, height)
+
+    first, last = np.sort(anywhere(2) * 0.4, axis=0)
+    box = np.concatenate([first, last + np.array([width, height]) / 2])
+    free = [
+        Prompt(points=anywhere(1)),
+        Prompt(points=anywhere(3), labels=[1, 0, 1]),
+        Prompt(box=box),
+        Prompt(points=anywhere(2), labels=[1, 0], box=box),
+    ]
+    return [*free, *(prompt for group in _object_prompts(scene) for prompt in group)]
+
+
 def _object_prompts(scene: Scene) -> list[list[Prompt]]:
     """A click deep inside each of the largest objects, and the box around it; none of a scene
     without objects."""
