@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import onnx
 
+from samdeploy.exporters.layouts import find_layout, layout_names
 from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
 from samdeploy.exporters.passes.onnx_half import to_half
 from samdeploy.exporters.passes.onnx_int8 import quantizable, to_int8
@@ -18,6 +19,7 @@ from samdeploy.exporters.passes.onnx_tables import compress_tables
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.options import FloatOptions, WeightsOnlyOptions
 from samdeploy.graphs import ENCODER
+from samdeploy.layouts import Layout
 from samdeploy.limits import whole
 from samdeploy.models import GraphModule
 from samdeploy.models.layers import MOST_BYTES
@@ -34,10 +36,13 @@ MIN_OPSET, MAX_OPSET = 17, 20
 class OnnxOptions(FloatOptions, WeightsOnlyOptions):
     opset: int = option(17, f"operator set, {MIN_OPSET} to {MAX_OPSET}")
     simplify: bool = option(True, "fold constants and shape arithmetic out of the graphs")
+    layout: str = option("", f"files of another tool instead: {', '.join(layout_names())}")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "opset", whole("opset", self.opset, MIN_OPSET, MAX_OPSET))
+        if self.layout:
+            find_layout(self.layout)
 
 
 class OnnxExporter:
@@ -49,6 +54,10 @@ class OnnxExporter:
     @classmethod
     def availability(cls) -> Availability:
         return Availability(devices=("any",), version=onnx.__version__)
+
+    @classmethod
+    def find_layout(cls, name: str) -> Layout:
+        return find_layout(name)
 
     def export(self, graph: GraphModule, folder: Path, options: OnnxOptions) -> Graph:
         model = onnx_graph(

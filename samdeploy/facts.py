@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from samdeploy.bundle import Bundle, Manifest
 from samdeploy.graphs import ENCODER
+from samdeploy.layouts import read_record
 from samdeploy.session import Session
 from samdeploy.table import format_table, plain
 
@@ -37,6 +38,31 @@ def model_facts(opened: Opened, sessions: Mapping[str, Session], **own: Any) -> 
         "arithmetic": opened.precision,
         **own,
         **_of_bundle(opened.bundle, opened.precision),
+    }
+
+
+def layout_facts(folder: Path) -> dict[str, Any]:
+    """What was written for another tool, and how far its masks are from torch's.
+
+    Raises:
+        BundleError: its record cannot be read.
+    """
+    record = read_record(folder)
+    return {
+        "source": str(folder),
+        "layout": record.layout,
+        "for": record.tool,
+        "architecture": record.architecture,
+        "image_size": record.image_size,
+        "format": record.format,
+        "precision": record.precision,
+        "files": [file.path for file in record.files],
+        "bytes": sum(file.bytes for file in record.files),
+        "checkpoint": record.source.name,
+        "licence": record.source.licence,
+        "verified": record.verification.passed,
+        "verification": record.verification.sentence,
+        "verification_of_the_graphs": record.graphs.sentence,
     }
 
 

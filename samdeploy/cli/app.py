@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -45,7 +46,9 @@ from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.options import all_options
 from samdeploy.exporting.pipeline import export as export_bundle
 from samdeploy.exporting.verify import verify_bundle
+from samdeploy.facts import layout_facts, show
 from samdeploy.image_options import ImageOptions
+from samdeploy.layouts import is_layout, read_record
 from samdeploy.opening import class_of
 from samdeploy.options import options_of
 from samdeploy.precision import FP32
@@ -82,8 +85,8 @@ def export(
     as_json: Json = False,
     export_options: Any = None,
 ) -> None:
-    """Write a checkpoint as a verified bundle. What else can be asked depends on the format: see
-    samdeploy export format=NAME --help."""
+    """Write a checkpoint as a verified bundle, or as the files of another tool (layout=). What else
+    can be asked depends on the format: see samdeploy export format=NAME --help."""
     folder = export_bundle(
         model,
         format,
@@ -98,14 +101,20 @@ def export(
         progress=steps(as_json),
         **export_options,
     )
-    manifest = read_manifest(folder)
-    record = manifest.verification
+    if is_layout(folder):
+        laid_out = read_record(folder)
+        kind, files, record = "layout", [*laid_out.files], laid_out.verification
+        table = f"{laid_out.tool}: {record.sentence}"
+    else:
+        manifest = read_manifest(folder)
+        kind, files = "bundle", [file for graph in manifest.graphs for file in graph.files]
+        record = manifest.verification
+        table = verification_table(record)
     if as_json:
-        print_json({"bundle": str(folder), "verification": record})
+        print_json({kind: str(folder), "verification": record})
         return
-    print(verification_table(record))
-    size = sum(file.bytes for graph in manifest.graphs for file in graph.files)
-    print(f"wrote {folder} ({size / 1e6:.1f} MB)")
+    print(table)
+    print(f"wrote {folder} ({sum(file.bytes for file in files) / 1e6:.1f} MB)")
     if record.mode == "warn" and not record.passed:
         say(f"warning: {folder} missed its tolerance and was kept because of verify={verify}.")
 
@@ -204,7 +213,14 @@ def info(
     as_json: Json = False,
     runtime_options: Any = None,
 ) -> None:
-    """Say what a bundle or checkpoint is and what would run it."""
+    """Say what a bundle or checkpoint is and what would run it, and of a layout which tool."""
+    if is_layout(model):
+        facts = layout_facts(Path(model))
+        if as_json:
+            print_json(facts)
+        else:
+            show(facts)
+        return
     options = runtime_options_of(model, runtime)(**runtime_options)
     with class_of(model)(model, runtime=runtime, device=device, options=options) as opened:
         facts = opened.info(verbose=not as_json)

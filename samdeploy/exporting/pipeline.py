@@ -9,23 +9,31 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from samdeploy.bundle import SourceRecord, VerificationRecord, new_bundle, write_manifest
+from samdeploy.bundle import (
+    Bundle,
+    SourceRecord,
+    VerificationRecord,
+    new_bundle,
+    write_manifest,
+)
 from samdeploy.bundle_files import sha256
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.golden import golden_answer
 from samdeploy.exporting.int8_repair import Attempt, nearest, repair, repairable
+from samdeploy.exporting.lay_out import flavour_of, lay_out
 from samdeploy.exporting.layer_names import check_layers
 from samdeploy.exporting.options import chosen_options
 from samdeploy.exporting.record import artifact_metadata, manifest_of, source_record
 from samdeploy.exporting.verify import Reference, check, compare, usable_runtime
 from samdeploy.families import family_named
-from samdeploy.graphs import ENCODER
+from samdeploy.graphs import ENCODER, ROLES
+from samdeploy.layouts import Layout, LayoutExporter, new_layout
 from samdeploy.options import options_of
 from samdeploy.registry import EXPORTERS, availability, load_exporter
 from samdeploy.schemes import gate, scheme_of
@@ -35,6 +43,8 @@ if TYPE_CHECKING:
     from samdeploy.models.loaded import ModelFacts
 
 _MODES = ("error", "warn", "off")
+#: Where a layout's graphs are while it is made.
+_GRAPHS = "graphs"
 
 
 def export(
@@ -57,7 +67,8 @@ def export(
     Args:
         model: a checkpoint by path or known name.
         format: what to export to; ``samdeploy formats`` lists them.
-        output: folder of the bundle; by default ``<name>_<format>`` in the current folder.
+        output: folder of the bundle; by default ``<name>_<format>`` in the current folder, with
+            the name of a layout instead where one is asked for.
         imgsz: side of the encoder input in pixels; by default the checkpoint's.
         config: architecture details that tensor shapes cannot tell.
         preprocess: how the model was trained to see images, where it is not as its family does:
@@ -76,6 +87,9 @@ def export(
 
     An int8 bundle that misses its tolerance is exported again with the worst layers in float, which
     ``float_layers`` in the manifest's options names; what then fails says which option passes.
+
+    With ``layout=`` the folder holds the files of another tool instead of a bundle, compared as
+    that tool uses them; see :mod:`samdeploy.layouts`.
 
     Raises:
         SamDeployError: any subclass; nothing is left behind.
@@ -97,22 +111,45 @@ def export(
         from samdeploy.models.load import read_config  # here: it needs torch, as what follows does
 
         config = {**read_config(config), "preprocess": preprocess}
-    folder = Path(output) if output else Path(f"{checkpoint.stem}_{exporter.name}")
+    layout = _layout_of(exporter, chosen)
+    kind = layout.name if layout else exporter.name
+    folder = Path(output) if output else Path(f"{checkpoint.stem}_{kind}")
     say = progress or (lambda line: None)
-    with new_bundle(folder) as temporary:
+    with (new_layout if layout else new_bundle)(folder) as temporary:
+        graphs = temporary / _GRAPHS if layout else temporary
+        graphs.mkdir(exist_ok=True)
         build = _Build(
             model=model,
             reference=Reference(checkpoint, config, imgsz, trust),
             exporter=exporter,
-            folder=temporary,
+            folder=graphs,
             mode=verify,
             tolerance=tolerance,
             device=device,
             say=say,
+            layout=layout,
         )
         attempt = build.accurate(chosen)
-        write_manifest(temporary, manifest_of(temporary, exporter, attempt))
+        manifest = manifest_of(graphs, exporter, attempt)
+        write_manifest(graphs, manifest)
+        if layout:
+            lay_out(
+                layout,
+                flavour_of(layout, attempt.facts, model),
+                Bundle(graphs, manifest),
+                build.reference,
+                temporary,
+                mode=verify,
+                tolerance=tolerance,
+                say=say,
+            )
+            shutil.rmtree(graphs)
     return folder
+
+
+def _layout_of(exporter: type[Exporter], options: ExportOptions) -> Layout | None:
+    name = getattr(options, "layout", "")
+    return cast(LayoutExporter, exporter).find_layout(name) if name else None
 
 
 @dataclass(frozen=True)
@@ -128,6 +165,7 @@ class _Build:
     tolerance: float | None
     device: str
     say: Callable[[str], None]
+    layout: Layout | None = None
 
     def accurate(self, chosen: ExportOptions) -> Attempt:
         """An export that passes its gate, if ``mode`` asks for one.
@@ -182,6 +220,8 @@ class _Build:
         loaded = self.reference.load()
         facts, scheme = loaded.facts, scheme_of(options)
         family = family_named(facts.family, self.model)
+        if self.layout:
+            flavour_of(self.layout, facts, self.model)  # what it does not take is not exported
         facts = dataclasses.replace(
             facts,
             whole_image={**family.whole_image, **facts.whole_image},
@@ -199,8 +239,11 @@ class _Build:
         options = dataclasses.replace(options, metadata=metadata)
         self.say(f"exporting {facts.architecture} to {self.exporter.name}, {options.precision}")
         write = self.exporter().export
-        graphs = loaded.graphs.values()
-        return tuple(write(graph, self.folder, options) for graph in graphs), facts, options
+        graphs = loaded.graphs
+        # Other tools know no split decoder.
+        roles = [role for role in graphs if not self.layout or role in ROLES]
+        written = tuple(write(graphs[role], self.folder, options) for role in roles)
+        return written, facts, options
 
     @cached_property
     def _digest(self) -> str:
