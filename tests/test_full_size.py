@@ -85,8 +85,8 @@ def make_checkpoint(golden: Path, folder: Path, name: str) -> Path:
     [
         # Two processes take two at a time: the long ones are for different processes.
         pytest.param("vit_b", "openvino", "openvino", marks=pytest.mark.overnight),
-        pytest.param("vit_t", "onnx", "onnxruntime", marks=pytest.mark.overnight),
-        ("vit_b", "onnx", "onnxruntime"),
+        ("vit_t", "onnx", "onnxruntime"),
+        pytest.param("vit_b", "onnx", "onnxruntime", marks=pytest.mark.overnight),
         pytest.param("vit_t", "openvino", "openvino", marks=pytest.mark.overnight),
         pytest.param("vit_t", "coreml", "mil", marks=pytest.mark.overnight),
     ],
@@ -123,7 +123,7 @@ def test_the_official_outputs(
 
 
 @pytest.mark.skipif(bool(find_gpus()[0]), reason="with a GPU the engines are run instead")
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [pytest.param(False, marks=pytest.mark.overnight), True])
 def test_mobile_sam_to_tensorrt(golden: Path, tmp_path: Path, half: bool) -> None:
     """Built by TensorRT-RTX and inspected; nothing here can run them."""
     checkpoint = make_checkpoint(golden, tmp_path, "vit_t")

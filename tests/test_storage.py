@@ -170,14 +170,17 @@ def test_bf16_of_the_shipped_model_passes_its_gate(tiny_bundle: Path, tmp_path: 
         assert found["BFLOAT16"] > 5 * found["FLOAT"]
 
 
+_OVERNIGHT = [pytest.mark.slow, pytest.mark.overnight]
+
+
 @pytest.mark.parametrize("weights_only", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("format", "option", "eight", "short", "full"),
     [
         ("onnx", "half", "INT8", "FLOAT16", "FLOAT"),
         ("onnx", "bf16", "INT8", "BFLOAT16", "FLOAT"),
-        pytest.param("openvino", "half", "i8", "f16", "f32", marks=pytest.mark.slow),
-        pytest.param("openvino", "bf16", "i8", "bf16", "f32", marks=pytest.mark.slow),
+        pytest.param("openvino", "half", "i8", "f16", "f32", marks=_OVERNIGHT),
+        pytest.param("openvino", "bf16", "i8", "bf16", "f32", marks=_OVERNIGHT),
     ],
 )
 def test_what_is_not_8_bit_is_16_bit(

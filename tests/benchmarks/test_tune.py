@@ -49,6 +49,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_in_time_and_the_fastest_that_passed(done: Cli, scene: Scene) -> None:  # noqa: F811
     Image.fromarray(scene.image).save("scene.png")
     started = time.monotonic()
