@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -86,13 +87,32 @@ def load_image(
     )
 
 
+def decode_image(
+    content: bytes, name: str, options: ImageOptions = DEFAULT_OPTIONS
+) -> NDArray[np.uint8]:
+    """:func:`load_image` of what an image file holds; ``name`` is what messages call it.
+
+    Raises:
+        InputError: it is no image, damaged or too large.
+    """
+    return _read(BytesIO(content), lambda: np.frombuffer(content, np.uint8), name, options)
+
+
 def _read_file(source: str | os.PathLike[str], options: ImageOptions) -> NDArray[np.uint8]:
     path = check_file(source, "image")
-    name = f"image '{path}'"
+    return _read(path, lambda: np.fromfile(path, np.uint8), f"image '{path}'", options)
+
+
+def _read(
+    file: Path | BytesIO,
+    content: Callable[[], NDArray[np.uint8]],
+    name: str,
+    options: ImageOptions,
+) -> NDArray[np.uint8]:
     with _refused(name):
-        image, doubted = _open(path, name, options)
+        image, doubted = _open(file, name, options)
     with _refused(name), image:
-        deep = _deep_colour(path) if _is_shortened(image) else None
+        deep = _deep_colour(content()) if _is_shortened(image) else None
         if deep is not None:
             return to_eight_bits(deep, options, name)
         return _from_pillow(image, name, options, doubted)
@@ -118,14 +138,14 @@ def _refused(name: str) -> Iterator[None]:
         raise InputError(f"{name} cannot be read ({why}); {remedy}.") from error
 
 
-def _open(path: Path, name: str, options: ImageOptions) -> tuple[Image.Image, bool]:
+def _open(file: Path | BytesIO, name: str, options: ImageOptions) -> tuple[Image.Image, bool]:
     """The image, its pixels still undecoded, and whether Pillow had doubts about its EXIF data."""
     with _GLOBALS, warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always")
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            image = Image.open(path, formats=[f for f in FORMATS if f in _openable()])
+            image = Image.open(file, formats=[f for f in FORMATS if f in _openable()])
         finally:
             Image.MAX_IMAGE_PIXELS = before
     # Pillow refuses from twice its limit on.
@@ -146,9 +166,8 @@ def _is_shortened(image: Image.Image) -> bool:
     return image.mode in ("LA", "RGB", "RGBA") and any(";16" in str(tile) for tile in tiles)
 
 
-def _deep_colour(path: Path) -> NDArray[np.uint16] | None:
+def _deep_colour(content: NDArray[np.uint8]) -> NDArray[np.uint16] | None:
     """Upright RGB ``[H, W, 3]`` of 16 bits, or ``None`` where OpenCV knows the format no better."""
-    content = np.fromfile(path, np.uint8)
     bgr = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if bgr is None or bgr.dtype != np.uint16:
         return None

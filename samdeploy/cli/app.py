@@ -1,4 +1,4 @@
-"""The ``samdeploy`` command: ``export``, ``predict``, ``track``, ``annotate``, ``info``,
+"""The ``samdeploy`` command: ``export``, ``predict``, ``track``, ``annotate``, ``serve``, ``info``,
 ``verify``, ``formats``, ``benchmark``, ``tune``.
 
 ``key=value`` and ``--key value`` mean the same. Exit codes: 0 done, 1 failed, 2 bad input.
@@ -39,6 +39,7 @@ from samdeploy.cli.options import (
 )
 from samdeploy.cli.predict_files import LeftOut, Result, check_apart, output_folder, predict_files
 from samdeploy.cli.running import runtime_options_of
+from samdeploy.cli.serve import serve_command
 from samdeploy.cli.track import track_command
 from samdeploy.cli.verification_table import verification_table
 from samdeploy.cli.words import HELP, keys_of, parse_numbers, parse_prompts, value_of
@@ -329,7 +330,7 @@ def command_line(words: Sequence[str]) -> typer.Typer:
     exporting = exporter_options(words) if asked == ["export"] else ExportOptions
     labelling = label_options(value_of("format", words)) if asked == ["annotate"] else ()
     running = RuntimeOptions
-    if asked in (["predict"], ["track"], ["info"]):
+    if asked in (["predict"], ["track"], ["info"], ["serve"]):
         running = runtime_options_of(value_of("model", words), value_of("runtime", words))
     for command in (
         takes_options(export, exporting, "export_options"),
@@ -337,6 +338,7 @@ def command_line(words: Sequence[str]) -> typer.Typer:
         track_command(running),
         annotate_command(labelling),
         takes_options(info, running, "runtime_options"),
+        serve_command(running),
         verify,
         formats,
     ):

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
 
+#: Of a number in the compressed form; counts are 64-bit integers.
+_MOST_BITS = 60
+
 
 @dataclass(frozen=True)
 class Rle:
@@ -100,7 +103,9 @@ class Rle:
             counts = counts.decode("ascii")
         runs = decompress(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
         height, width = (int(side) for side in np.asarray(size).tolist())
-        if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+        # No run is longer than the mask: the sum of longer ones could wrap around to its size.
+        fits = runs.ndim == 1 and ((runs >= 0) & (runs <= height * width)).all()
+        if not fits or runs.sum() != height * width:
             raise InputError(
                 f"RLE counts cover {runs.sum()} pixels; expected {height} x {width} in runs >= 0."
             )
@@ -138,6 +143,8 @@ def decompress(text: str) -> NDArray[np.int64]:
             raise InputError(f"RLE counts hold {chr(code)!r}; expected COCO's compressed form.")
         value |= (group & 0x1F) << shift
         shift += 5
+        if shift > _MOST_BITS:
+            raise InputError("RLE counts hold a number of over 60 bits; expected COCO's compressed form.")
         if group & 0x20:
             continue
         if group & 0x10:

@@ -122,13 +122,20 @@ class WholeImageSettings:
         divisor: int = self.crop_downscale_factor**layer
         return max(1, self.points_stride // divisor)
 
-    def _check_points(self) -> None:
+    @property
+    def points(self) -> int:
+        """Points that are asked at, in the image and all its crops."""
         layers = range(self.crop_n_layers + 1)
-        count = sum(4**layer * self.points_along(layer) ** 2 for layer in layers)
-        if self.point_grids is None and count > MOST_POINTS:
+        grids = [self.points_along(layer) ** 2 for layer in layers]
+        if self.point_grids is not None:
+            grids = [len(np.asarray(grid)) for grid in self.point_grids]
+        return sum(4**layer * count for layer, count in enumerate(grids))
+
+    def _check_points(self) -> None:
+        if self.point_grids is None and self.points > MOST_POINTS:
             raise InputError(
                 f"points_stride={self.points_stride} with crop_n_layers={self.crop_n_layers} asks "
-                f"at {count:,} points; expected at most {MOST_POINTS:,}, lower one of them or "
+                f"at {self.points:,} points; expected at most {MOST_POINTS:,}, lower one of them or "
                 "raise crop_downscale_factor."
             )
 

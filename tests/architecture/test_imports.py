@@ -23,7 +23,8 @@ TORCH_HOMES = ("samdeploy/models/", "exporters/", "runtimes/torch.py", "runtimes
 TORCH_VISITS = (*TORCH_HOMES, "benchmarks/", "samdeploy/testing/")
 
 TORCH = frozenset({"torch", "torchvision", "safetensors"})
-#: What the hub may import at the top beside the standard library; the command line adds Typer.
+#: What the hub may import at the top beside the standard library; rooms add
+#: their own.
 HUB_LIBRARIES = frozenset({"cv2", "msgspec", "numpy", "PIL", "threadpoolctl", "tqdm"})
 #: In the table of rooms: everything under samdeploy/.
 HUB = "the hub"
@@ -177,8 +178,13 @@ def the_hub_reads_models_only_when_asked(file: str, found: Import) -> str | None
 def the_hub_stands_on_few_libraries(file: str, found: Import) -> str | None:
     if file.startswith(("samdeploy/models/", *SPOKES)) or found.lazy:
         return None
-    extra = {"samdeploy/cli/": "typer", "samdeploy/testing/": "pytest"}
-    allowed = HUB_LIBRARIES | {library for room, library in extra.items() if file.startswith(room)}
+    extra = {
+        "samdeploy/cli/": {"typer"},
+        "samdeploy/serving/": {"starlette", "uvicorn"},
+        "samdeploy/testing/": {"pytest"},
+    }
+    rooms_own = (libraries for room, libraries in extra.items() if file.startswith(room))
+    allowed = HUB_LIBRARIES.union(*rooms_own)
     top = found.name.split(".")[0]
     own = top in sys.stdlib_module_names or top == "samdeploy" or top in allowed
     return None if own else "not a library of the hub"

@@ -1,0 +1,87 @@
+"""The command ``serve`` as a process: it starts, answers, and ends when it is told to."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samdeploy.scenes import Scene
+from tests.cli.conftest import Cli
+from tests.serving.client import Client, png, text
+
+pytestmark = pytest.mark.exporting
+
+
+@contextmanager
+def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "samdeploy", "serve", *words, "port=0", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line == "}\n":
+                break
+        assert lines, process.communicate()
+        yield process, json.loads("".join(lines))
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_has_begun_ends(tiny_bundle: Path, scene: Scene, number: signal.Signals) -> None:
+    with serving(f"model={tiny_bundle}", "threads=1") as (process, told):
+        client = Client(told["url"])
+        assert told["models"] == ["sam_tiny_onnx"] and told["token"] is None
+        from threading import Thread
+
+        replies = []
+        asked = {"image": text(png(scene.image)), "settings": {"points_stride": 32}}
+        thread = Thread(target=lambda: replies.append(client.post("/samdeploy/v1/generate", asked)))
+        thread.start()
+        time.sleep(0.5)
+        process.send_signal(number)
+        thread.join()
+        assert replies[0].status == 200 and replies[0].json["masks"]
+        assert process.wait(20) == 0
+        assert process.stderr is not None and process.stderr.read() == ""
+
+
+def test_elsewhere_a_token_is_made(small_bundle: Path) -> None:
+    with serving(f"model={small_bundle}", "host=0.0.0.0") as (_, told):
+        client = Client(told["url"].replace("0.0.0.0", "127.0.0.1"))
+        assert client.get("/v1/models").status == 401
+        assert len(told["token"]) > 30
+        assert client.get("/v1/models", Token=told["token"]).status == 200
+
+
+def test_what_cannot_be_served(cli: Cli, small_bundle: Path, monkeypatch: Any) -> None:
+    for words, sentence in (
+        ((f"model={small_bundle},{small_bundle}",), "second 'small_onnx'"),
+        (("model=nothing_onnx",), "nothing_onnx"),
+        ((f"model={small_bundle}", "port=99999"), "port=99999"),
+        ((f"model={small_bundle}", "host=203.0.113.7", "port=0"), "cannot be listened on"),
+        ((f"model={small_bundle}", "prot=1"), "did you mean 'port'?"),
+    ):
+        outcome = cli("serve", *words)
+        assert outcome.code == 2
+        assert sentence in outcome.err and outcome.err.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "samdeploy.serving.run", raising=False)
+    outcome = cli("serve", f"model={small_bundle}")
+    assert outcome.code == 2
+    assert "pip install 'samdeploy[serve]'" in outcome.err and outcome.err.count("\n") == 1

@@ -1,0 +1,65 @@
+"""Servers in this process, on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from samdeploy import SAM
+from samdeploy.scenes import Scene
+from samdeploy.serving.models import open_models
+from samdeploy.serving.run import Server
+from samdeploy.serving.service import Service
+from samdeploy.serving.settings import ServerSettings
+from tests.serving.client import Client, png
+
+
+class Running(Client):
+    """A client of a server, and what is inside it."""
+
+    def __init__(self, service: Service, server: Server) -> None:
+        super().__init__(server.url)
+        self.service, self.server = service, server
+
+
+Start: TypeAlias = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def start(tiny_bundle: Path, small_bundle: Path) -> Start:
+    """A server of two models (the shipped one is the default) with the given settings."""
+
+    @contextmanager
+    def started(**settings: Any) -> Iterator[Running]:
+        chosen = ServerSettings(port=0, **settings)
+        with ExitStack() as stack:
+            models = open_models([str(tiny_bundle), str(small_bundle)], chosen.queue)
+            for model in models.values():
+                stack.callback(model.close)
+            service = stack.enter_context(Service(models, chosen))
+            yield Running(service, stack.enter_context(Server(service)))
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def server(start: Start) -> Iterator[Running]:
+    with start(body_seconds=1.0, max_mb=2, max_pixels=1_000_000) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sam(tiny_bundle: Path) -> Iterator[SAM]:
+    """The default model itself."""
+    with SAM(tiny_bundle) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def file(scene: Scene) -> bytes:
+    """A picture of 240 x 180 pixels as PNG."""
+    return png(scene.image)
