@@ -144,7 +144,7 @@ def decompress(text: str) -> NDArray[np.int64]:
         value |= (group & 0x1F) << shift
         shift += 5
         if shift > _MOST_BITS:
-            raise InputError("RLE counts hold a number of over 60 bits; expected COCO's compressed form.")
+            raise InputError("RLE counts hold too large a number; expected COCO's compressed form.")
         if group & 0x20:
             continue
         if group & 0x10:

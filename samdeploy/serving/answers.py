@@ -14,7 +14,7 @@ from PIL import Image
 
 from samdeploy.masks.masks import Masks
 from samdeploy.masks.polygons import Polygon
-from samdeploy.serving.wire import Coco, RunLengths, WireMask, WirePolygon, WithAnswer
+from samdeploy.serving.wire import Box, Coco, RunLengths, WireMask, WirePolygon, WithAnswer
 
 
 def masks_answer(masks: Masks, asked: WithAnswer) -> list[WireMask]:
@@ -23,7 +23,7 @@ def masks_answer(masks: Masks, asked: WithAnswer) -> list[WireMask]:
     return [
         WireMask(
             score=float(masks.scores[i]),
-            box=tuple(int(value) for value in masks.boxes[i]),
+            box=msgspec.convert(masks.boxes[i].astype(int).tolist(), Box),
             area=int(masks.areas[i]),
             prompt=int(masks.prompt_index[i]),
             stability=None if masks.stability is None else finite(masks.stability[i]),

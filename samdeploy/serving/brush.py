@@ -49,4 +49,5 @@ def _bits(words: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.uin
     starts = np.cumsum(widths) - widths
     place = np.arange(widths.sum()) - np.repeat(starts, widths)
     shift = np.repeat(widths, widths) - 1 - place
-    return ((np.repeat(words, widths) >> shift) & 1).astype(np.uint8)
+    bits: NDArray[np.uint8] = ((np.repeat(words, widths) >> shift) & 1).astype(np.uint8)
+    return bits

@@ -92,7 +92,12 @@ class LabelStudioImages:
 
     def _read(self, request: urllib.request.Request) -> bytes:
         ends, content = time.monotonic() + _SECONDS, bytearray()
-        with self._opener.open(request, timeout=_SILENCE) as response:
+        try:
+            response = self._opener.open(request, timeout=_SILENCE)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise
+        with response:
             while part := response.read1(_CHUNK):
                 content += part
                 if len(content) > self._most:

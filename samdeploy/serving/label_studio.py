@@ -170,18 +170,19 @@ def _prompt(regions: list[Region], size: tuple[int, int]) -> Prompt:
     points, labels, box = [], [], None
     for region in regions:
         kind = region.type.removesuffix("labels")
+        if kind not in ("keypoint", "rectangle"):
+            raise RefusedError(
+                422,
+                f"a region of type {shortened(region.type)!r}; expected smart keypoints and "
+                "rectangles.",
+            )
         corner = np.array([_percent(region, "x"), _percent(region, "y")]) * scale
         if kind == "keypoint":
             points.append(corner.tolist())
             labels.append(int(region.is_positive is None or bool(region.is_positive)))
-        elif kind == "rectangle":
+        else:
             sides = np.array([_percent(region, "width"), _percent(region, "height")]) * scale
             box = [*corner.tolist(), *(corner + sides).tolist()]
-        else:
-            raise RefusedError(
-                422, f"a region of type {shortened(region.type)!r}; expected smart keypoints and "
-                "rectangles."
-            )  # fmt: skip
     return Prompt(points or None, labels or None, box)
 
 

@@ -17,6 +17,7 @@ import uvicorn
 from samdeploy.closing import Closing
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.serving.application import application
+from samdeploy.serving.connections import impatient
 from samdeploy.serving.models import open_models
 from samdeploy.serving.service import Service
 from samdeploy.serving.settings import ServerSettings
@@ -38,7 +39,7 @@ class Server(Closing):
         self._socket = listen(settings.host, settings.port)
         config = uvicorn.Config(
             application(service),
-            http="h11",
+            http=impatient(settings.body_seconds),
             ws="none",
             lifespan="off",
             log_level="warning",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from samdeploy.closing import Closing
 from samdeploy.embedding import Embedding
 from samdeploy.image_options import ImageOptions
@@ -135,7 +137,7 @@ class Service(Closing):
             raise RefusedError(
                 422, f"{len(prompts)} prompts; expected at most {most}, send them apart."
             )
-        points = max((len(p.points) for p in prompts if p.points is not None), default=0)
+        points = max((np.size(p.points) // 2 for p in prompts if p.points is not None), default=0)
         if points > most:
             raise RefusedError(422, f"a prompt of {points} points; expected at most {most}.")
 

@@ -26,6 +26,11 @@ class Turns:
         self._taken = 0
         self._seconds = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are not done, the present ones too."""
+        return self._taken
+
     async def take(self, work: Callable[[], T]) -> T:
         """The result of ``work``, when it is its turn.
 

@@ -11,6 +11,8 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**40)]
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=2**31)]
 #: (x, y) in pixels of the image.
 Point: TypeAlias = tuple[float, float]
+#: First and last column and row: x1 y1 x2 y2.
+Box: TypeAlias = tuple[int, int, int, int]
 
 MaskForm: TypeAlias = Literal["rle", "polygons", "png"]
 LabelForm: TypeAlias = Literal["coco", "yolo"]
@@ -86,7 +88,7 @@ class WireMask(msgspec.Struct, omit_defaults=True, kw_only=True):
     is which one it answers; `png` is base64."""
 
     score: float
-    box: tuple[int, int, int, int]
+    box: Box
     area: int
     prompt: int
     stability: float | None = None

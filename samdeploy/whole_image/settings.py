@@ -135,8 +135,8 @@ class WholeImageSettings:
         if self.point_grids is None and self.points > MOST_POINTS:
             raise InputError(
                 f"points_stride={self.points_stride} with crop_n_layers={self.crop_n_layers} asks "
-                f"at {self.points:,} points; expected at most {MOST_POINTS:,}, lower one of them or "
-                "raise crop_downscale_factor."
+                f"at {self.points:,} points; expected at most {MOST_POINTS:,}, lower one of them "
+                "or raise crop_downscale_factor."
             )
 
     def _check_point_grids(self, grids: Sequence[ArrayLike]) -> None:

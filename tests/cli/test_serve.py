@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -23,23 +24,17 @@ pytestmark = pytest.mark.exporting
 
 @contextmanager
 def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "samdeploy", "serve", *words, "port=0", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line == "}\n":
-                break
-        assert lines, process.communicate()
-        yield process, json.loads("".join(lines))
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            told = "".join(iter(process.stdout.readline, "}\n")) + "}"
+            yield process, json.loads(told)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -47,13 +42,11 @@ def test_what_has_begun_ends(tiny_bundle: Path, scene: Scene, number: signal.Sig
     with serving(f"model={tiny_bundle}", "threads=1") as (process, told):
         client = Client(told["url"])
         assert told["models"] == ["sam_tiny_onnx"] and told["token"] is None
-        from threading import Thread
-
         replies = []
-        asked = {"image": text(png(scene.image)), "settings": {"points_stride": 32}}
+        asked = {"image": text(png(scene.image)), "settings": {"points_stride": 16}}
         thread = Thread(target=lambda: replies.append(client.post("/samdeploy/v1/generate", asked)))
         thread.start()
-        time.sleep(0.5)
+        time.sleep(0.2)
         process.send_signal(number)
         thread.join()
         assert replies[0].status == 200 and replies[0].json["masks"]

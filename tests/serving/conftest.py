@@ -11,7 +11,7 @@ import pytest
 
 from samdeploy import SAM
 from samdeploy.scenes import Scene
-from samdeploy.serving.models import open_models
+from samdeploy.serving.models import ServedModel, open_models
 from samdeploy.serving.run import Server
 from samdeploy.serving.service import Service
 from samdeploy.serving.settings import ServerSettings
@@ -30,18 +30,26 @@ Start: TypeAlias = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def start(tiny_bundle: Path, small_bundle: Path) -> Start:
-    """A server of two models (the shipped one is the default) with the given settings."""
+def models(tiny_bundle: Path, small_bundle: Path) -> Iterator[dict[str, ServedModel]]:
+    """The shipped model, which is the default, and another one."""
+    with ExitStack() as stack:
+        opened = open_models([str(tiny_bundle), str(small_bundle)], 16)
+        for model in opened.values():
+            stack.callback(model.close)
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def start(models: dict[str, ServedModel]) -> Start:
+    """A server of these models with the given settings."""
 
     @contextmanager
     def started(**settings: Any) -> Iterator[Running]:
-        chosen = ServerSettings(port=0, **settings)
-        with ExitStack() as stack:
-            models = open_models([str(tiny_bundle), str(small_bundle)], chosen.queue)
-            for model in models.values():
-                stack.callback(model.close)
-            service = stack.enter_context(Service(models, chosen))
-            yield Running(service, stack.enter_context(Server(service)))
+        with (
+            Service(models, ServerSettings(port=0, **settings)) as service,
+            Server(service) as server,
+        ):
+            yield Running(service, server)
 
     return started
 

@@ -10,31 +10,33 @@ from openapi_spec_validator import validate
 
 from samdeploy import SAM, Prompt
 from samdeploy.masks.rle import Rle
-from samdeploy.scenes import Scene
+from samdeploy.scenes import Scene, generate_scene
 from samdeploy.serving.application import ENDPOINTS
-from tests.serving.client import mask_of, text
+from tests.serving.client import mask_of, png, text
 from tests.serving.conftest import Running, Start
 
 V1 = "/samdeploy/v1"
 FEW = {"points_stride": 4, "conf_thres": 0.5, "stability_score_thresh": 0.5}
 
 
-def test_models_and_limits(server: Running) -> None:
+def test_models_and_limits(server: Running, sam: SAM) -> None:
     answer = server.get(f"{V1}/models").ok()
     assert [model["name"] for model in answer["models"]] == ["sam_tiny_onnx", "small_onnx"]
     assert answer["models"][0]["image_size"] == 256
-    assert answer["models"][0]["architecture"] == "sam_tiny"
+    assert answer["models"][0]["architecture"] == sam.info(verbose=False)["architecture"]
     assert answer["limits"]["pixels"] == 1_000_000
 
 
-def test_an_image_is_encoded_once(server: Running, file: bytes) -> None:
+def test_an_image_is_encoded_once(server: Running) -> None:
+    file = png(generate_scene(77, (50, 60)).image)
     path = f"{V1}/images?model=small_onnx"
     first = server.post(path, file, Content_Type="image/png").ok()
     again = server.post(f"{V1}/images", {"image": text(file), "model": "small_onnx"}).ok()
-    assert first["size"] == [180, 240] and not first["known"] and again["known"]
+    assert first["size"] == [50, 60] and not first["known"] and again["known"]
     assert again["image_id"] == first["image_id"]
     by_url = {"image": f"data:image/png;base64,{text(file)}", "model": "small_onnx"}
     assert server.post(f"{V1}/images", by_url).ok()["known"]
+    assert not server.post(f"{V1}/images", file, Content_Type="image/png").ok()["known"]
 
 
 PROMPTS: list[dict[str, Any]] = [
