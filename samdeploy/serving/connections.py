@@ -13,7 +13,8 @@ def impatient(seconds: float) -> type[H11Protocol]:
     class Impatient(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
             super().connection_made(transport)
             self._watch()
 
