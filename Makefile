@@ -16,7 +16,7 @@ WEB := runtimes/web
 WEB_READY := $(WEB)/node_modules/.ready
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo quick test test-full test-overnight lint types wheel dist docs web web-test clean
+.PHONY: demo quick test test-full test-overnight lint types wheel dist docs web web-test web-page web-demo clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -66,10 +66,26 @@ web: $(WEB_READY)
 	cd $(WEB) && npm run --silent build
 
 # Its types, and its answers beside Python's: in Node, and in Chromium on WASM and on WebGPU in software.
-web-test: web $(CHROMIUM) $(READY)
+web-test: web $(CHROMIUM) $(READY) web-page
+	@git diff --exit-code --stat -- samdeploy/assets/page && test -z "$$(git ls-files --others samdeploy/assets/page)" || \
+	  { echo "samdeploy/assets/page is not what its source gives; commit what 'make web-page' wrote."; exit 1; }
 	cd $(WEB) && npm run --silent types
 	PYTHONPATH=tests $(BIN)/python tools/web_cases.py build/web
 	cd $(WEB) && CHROMIUM=$(CHROMIUM) npm test
+
+# The page for browsers: from its source in runtimes/web/page to what is committed.
+web-page: $(WEB_READY)
+	cd $(WEB) && npx tsc -p page && npx vitest run --root page && npx vite build page --logLevel warn
+
+# The shipped model in a site, used in Chromium as a visitor does; see docs/web-page.md.
+DEMO := $(CURDIR)/build/web-demo
+web-demo: $(READY) $(CHROMIUM) web-page
+	rm -rf $(DEMO)
+	$(BIN)/samdeploy export model=sam_tiny.pt format=onnx output=$(DEMO)/model
+	$(BIN)/samdeploy web model=$(DEMO)/model output=$(DEMO)/site runtime=$(WEB)/node_modules/onnxruntime-web
+	cd $(WEB) && SITE=$(DEMO)/site OUTPUT=$(DEMO)/seen CHROMIUM=$(CHROMIUM) node --test --test-reporter=spec page/e2e/page.test.mjs
+	$(BIN)/python tools/check_web_demo.py $(DEMO)/model $(DEMO)/site $(DEMO)/seen
+	@echo "look at it: python3 -m http.server --directory build/web-demo/site"
 
 # Only the processor's library is needed; the other downloads of onnxruntime-node are GPU libraries.
 $(WEB_READY): $(WEB)/package.json $(WEB)/package-lock.json

@@ -1,5 +1,5 @@
 """The ``samdeploy`` command: ``export``, ``predict``, ``track``, ``annotate``, ``serve``, ``info``,
-``verify``, ``formats``, ``benchmark``, ``tune``.
+``verify``, ``formats``, ``benchmark``, ``tune``, ``web``.
 
 ``key=value`` and ``--key value`` mean the same. Exit codes: 0 done, 1 failed, 2 bad input.
 """
@@ -42,6 +42,7 @@ from samdeploy.cli.running import runtime_options_of
 from samdeploy.cli.serve import serve_command
 from samdeploy.cli.track import track_command
 from samdeploy.cli.verification_table import verification_table
+from samdeploy.cli.web import web
 from samdeploy.cli.words import HELP, keys_of, parse_numbers, parse_prompts, value_of
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.options import all_options
@@ -341,6 +342,7 @@ def command_line(words: Sequence[str]) -> typer.Typer:
         serve_command(running),
         verify,
         formats,
+        web,
     ):
         app.command()(command)
     add_commands(app)

@@ -1,0 +1,44 @@
+import { byId } from "./dom";
+
+/** What a click does. */
+export type Tool = "add" | "remove" | "box" | "move";
+
+/** The tools at the bottom. */
+export class Tools {
+  tool: Tool = "add";
+  private readonly buttons = [...document.querySelectorAll<HTMLButtonElement>("[data-tool]")];
+  private readonly everything = byId("everything");
+
+  constructor(private readonly onChoice: (tool: Tool) => void) {
+    for (const [index, button] of this.buttons.entries()) {
+      button.addEventListener("click", () => this.choose(button.dataset.tool as Tool));
+      button.addEventListener("keydown", (event) => {
+        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        if (!step) return;
+        event.preventDefault();
+        const next = this.buttons[(index + step + this.buttons.length) % this.buttons.length]!;
+        next.focus();
+        next.click();
+      });
+    }
+    this.choose("add");
+  }
+
+  choose(tool: Tool): void {
+    this.tool = tool;
+    for (const button of this.buttons) {
+      const isChosen = button.dataset.tool === tool;
+      button.ariaChecked = String(isChosen);
+      button.tabIndex = isChosen ? 0 : -1;
+    }
+    this.onChoice(tool);
+  }
+
+  /** How much of everything was found, from 0 to 1; nothing when that is over. */
+  progress(done: number | null): void {
+    this.everything.style.setProperty("--done", String(done ?? 0));
+    const text = done === null ? "Everything" : `Cancel, ${Math.floor(done * 100)} %`;
+    this.everything.querySelector("span")!.textContent = text;
+    this.everything.ariaLabel = done === null ? "Find everything" : text;
+  }
+}

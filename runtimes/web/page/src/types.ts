@@ -1,0 +1,19 @@
+import type { CocoRle } from "../../src/rle";
+
+/** x and y in pixels of the picture, from its top left corner. */
+export type Point = readonly [number, number];
+/** First and last column and row inside: x1, y1, x2, y2. */
+export type Box = readonly [number, number, number, number];
+
+/** What the model is asked: labels are 1 for "of the object" and 0 for "not of it". */
+export interface Prompt {
+  readonly points: readonly Point[];
+  readonly labels: readonly (0 | 1)[];
+  readonly box?: Box;
+}
+
+/** What it answers. */
+export interface Answer {
+  readonly rle: CocoRle;
+  readonly score: number;
+}
