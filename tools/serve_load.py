@@ -205,7 +205,7 @@ def _cases_of_picture(sam: SAM, model: str, seed: int, size: tuple[int, int]) ->
     yield case(
         "osam", "/api/generate",
         {"model": model, "image": picture, "prompt": {"points": [click], "point_labels": [1]}},
-        _pixels, clicked.data[0].tolist(),
+        _pixels, _cropped(clicked),
     )  # fmt: skip
     outlines = {"type": "point", "data": click, "label": 1}
     yield case(
@@ -236,9 +236,13 @@ def _run_lengths(answer: Any) -> Any:
 
 
 def _pixels(answer: Any) -> Any:
-    [annotation] = answer["annotations"]
-    pixels = Image.open(io.BytesIO(base64.b64decode(annotation["mask"])))
-    return (np.asarray(pixels) > 0).tolist()
+    files = [io.BytesIO(base64.b64decode(each["mask"])) for each in answer["annotations"]]
+    return [(np.asarray(Image.open(file)) > 0).tolist() for file in files]
+
+
+def _cropped(masks: Masks) -> Any:
+    x1, y1, x2, y2 = masks.boxes[0].astype(int).tolist()
+    return [masks.data[0, y1 : y2 + 1, x1 : x2 + 1].tolist()] if masks.areas[0] else []
 
 
 def _corners(masks: Masks) -> Any:

@@ -51,7 +51,7 @@ def yolo_answer(masks: Masks, asked: WithAnswer) -> str:
 def png_text(mask: NDArray[np.bool_]) -> str:
     """A mask ``[H, W]`` as base64 of a PNG, 255 inside and 0 elsewhere."""
     file = io.BytesIO()
-    Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(file, "PNG")
+    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

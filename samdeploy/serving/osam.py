@@ -1,4 +1,4 @@
-"""The route of osam, whose requests labelme's models are made of: ``POST /api/generate``.
+"""osam's route, ``POST /api/generate``.
 
 Field names and meanings are those of osam's ``types`` (0.8). An answer holds no embedding: images
 are known again by their content.
@@ -44,7 +44,7 @@ class OsamRequest(msgspec.Struct):
 
 
 class OsamBox(msgspec.Struct):
-    """In pixels; the last column and row are outside."""
+    """First and last column and row, in pixels."""
 
     xmin: int
     ymin: int
@@ -53,7 +53,7 @@ class OsamBox(msgspec.Struct):
 
 
 class OsamAnnotation(msgspec.Struct):
-    """`mask` is base64 of a PNG, 255 inside."""
+    """`mask` is base64 of a PNG of the box alone, 255 inside."""
 
     bounding_box: OsamBox
     text: str | None
@@ -62,7 +62,7 @@ class OsamAnnotation(msgspec.Struct):
 
 
 class OsamAnswer(msgspec.Struct):
-    """One annotation; `image_embedding` stays empty."""
+    """One annotation, or none of an empty mask; `image_embedding` stays empty."""
 
     model: str
     image_embedding: None
@@ -88,7 +88,8 @@ async def generate(service: Service, call: Call) -> OsamAnswer:
         return [Prompt([width / 2, height / 2])] if prompt is None else [_prompt(prompt)]
 
     def finish(masks: Masks, embedding: Embedding) -> OsamAnswer:
-        return OsamAnswer(asked.model, None, [_annotation(mask) for mask in masks])
+        found = [_annotation(mask) for mask in masks if mask.areas[0]]
+        return OsamAnswer(asked.model, None, found)
 
     return await service.predict(model, picture_of_text(asked.image), prompts, False, finish)
 
@@ -116,13 +117,8 @@ def _prompt(given: OsamPrompt) -> Prompt:
 
 def _annotation(mask: Masks) -> OsamAnnotation:
     x1, y1, x2, y2 = (int(value) for value in mask.boxes[0])
-    behind = int(mask.areas[0] > 0)
-    return OsamAnnotation(
-        OsamBox(x1, y1, x2 + behind, y2 + behind),
-        None,
-        float(mask.scores[0]),
-        png_text(next(mask.iter_data())),
-    )
+    part = next(mask.iter_data())[y1 : y2 + 1, x1 : x2 + 1]
+    return OsamAnnotation(OsamBox(x1, y1, x2, y2), None, float(mask.scores[0]), png_text(part))
 
 
 OSAM = Dialect("osam", OsamProblem, lambda refusal: OsamProblem(str(refusal)))

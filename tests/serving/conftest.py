@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from samdeploy import SAM
+from samdeploy.masks.masks import Masks
 from samdeploy.scenes import Scene
 from samdeploy.serving.models import ServedModel, open_models
 from samdeploy.serving.run import Server
@@ -71,3 +72,15 @@ def sam(tiny_bundle: Path) -> Iterator[SAM]:
 def file(scene: Scene) -> bytes:
     """A picture of 240 x 180 pixels as PNG."""
     return png(scene.image)
+
+
+@pytest.fixture(scope="session")
+def clicked(sam: SAM, scene: Scene) -> Masks:
+    """The answer to a click in the middle."""
+    return sam.predict(scene.image, points=[120, 90], channel_order="rgb")
+
+
+@pytest.fixture(scope="session")
+def boxed(sam: SAM, scene: Scene) -> Masks:
+    """The answer to a box of the middle half."""
+    return sam.predict(scene.image, bboxes=[60, 45, 180, 135], channel_order="rgb")
