@@ -5,8 +5,8 @@
 Starts `samdeploy serve` with the bundles on this machine, works out the answers to some fifty
 requests per model with `SAM` itself, and lets every client send as many of them, drawn at random,
 one after the other. Every answer is compared: masks have to be equal. Prints throughput, latency
-and the server's resident memory after a first round and after the load; the exit code is 1 when an
-answer differs or memory has grown by more than a tenth.
+and the server's resident memory before and after, behind a first round and a quarter of the load;
+the exit code is 1 when an answer differs or memory has grown by more than a tenth.
 """
 
 from __future__ import annotations
@@ -79,14 +79,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--requests", type=int, default=100)
     options = parser.parse_args()
+    cases = [case for bundle in options.bundles for case in cases_of(bundle)]
     with serving(options.bundles) as (url, process):
-        cases = [case for bundle in options.bundles for case in cases_of(bundle)]
         send(url, cases)
+        # What threads take for themselves is there after as many of them were at work.
+        run_load(url, cases, options.clients, -(-options.requests // 4))
         before = resident(process)
         load = run_load(url, cases, options.clients, options.requests)
         after = resident(process)
     print(f"{options.clients} clients, {len(options.bundles)} models, {len(cases)} kinds: {load}")
-    print(f"resident memory {before / 1e6:.0f} MB after the first round, {after / 1e6:.0f} MB now")
+    print(f"resident memory {before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after")
     for name in sorted(set(load.wrong)):
         print(f"wrong: {name}")
     raise SystemExit(bool(load.wrong) or after > 1.1 * before)
@@ -214,7 +216,7 @@ def _cases_of_picture(sam: SAM, model: str, seed: int, size: tuple[int, int]) ->
             "model": model, "image": picture,
             "params": {"marks": [outlines], "epsilon_factor": 0, "show_boxes": True},
         },
-        lambda answer: answer["data"]["shapes"][-1]["points"][::2],
+        _rectangles,
         _corners(clicked),
     )  # fmt: skip
     config = '<View><Image name="i" value="$i"/><BrushLabels name="t" toName="i"/></View>'
@@ -245,9 +247,14 @@ def _cropped(masks: Masks) -> Any:
     return [masks.data[0, y1 : y2 + 1, x1 : x2 + 1].tolist()] if masks.areas[0] else []
 
 
+def _rectangles(answer: Any) -> Any:
+    shapes = answer["data"]["shapes"]
+    return [each["points"][::2] for each in shapes if each["shape_type"] == "rectangle"]
+
+
 def _corners(masks: Masks) -> Any:
     x1, y1, x2, y2 = masks.boxes[0].tolist()
-    return [[x1, y1], [x2 + 1, y2 + 1]]
+    return [[[x1, y1], [x2 + 1, y2 + 1]]] if masks.areas[0] else []
 
 
 if __name__ == "__main__":
