@@ -98,24 +98,19 @@ def main() -> None:
 def serving(bundles: Sequence[Path]) -> Iterator[tuple[str, int]]:
     """A server in a process of its own: its URL and number."""
     models = ",".join(str(bundle) for bundle in bundles)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [
             sys.executable, "-m", "samdeploy", "serve", f"model={models}", "port=0", "threads=1",
             "--json",
         ],
         stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line == "}\n":
-                break
-        yield json.loads("".join(lines))["url"], process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            told = "".join(iter(process.stdout.readline, "}\n")) + "}"
+            yield json.loads(told)["url"], process.pid
+        finally:
+            process.terminate()
 
 
 def resident(process: int) -> int:

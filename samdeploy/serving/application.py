@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from samdeploy.serving import health, label_studio, osam, own, xanylabeling
 from samdeploy.serving.endpoints import OWN, Endpoint, json_response
 from samdeploy.serving.guard import App, Guard
 from samdeploy.serving.openapi import document
-from samdeploy.serving.page import index
+from samdeploy.serving.page import PageFile, page_files
 from samdeploy.serving.refusals import RefusedError
 from samdeploy.serving.service import Service
 from samdeploy.text import shortened
@@ -31,13 +32,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 def application(service: Service) -> App:
     """The server as an ASGI application; the service stays the caller's to close."""
-    described = document(ENDPOINTS)
-    paths = [f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS]
+    described = msgspec.json.encode(document(ENDPOINTS))
+    files = page_files(service, own.PREFIX.strip("/"))
+    files["/openapi.json"] = PageFile(described, "application/json")
     routes = [Route(e.path, _handler(e, service), methods=[e.method]) for e in ENDPOINTS]
-    routes += [
-        Route("/openapi.json", _answered(lambda: json_response(described)), methods=["GET"]),
-        Route("/", _answered(lambda: index(service, paths)), methods=["GET"]),
-    ]
+    routes += [Route(path, _giver(file), methods=["GET"]) for path, file in files.items()]
     starlette = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
     return Guard(starlette, service.settings)
 
@@ -52,9 +51,9 @@ def _handler(endpoint: Endpoint, service: Service) -> _Handler:
     return respond
 
 
-def _answered(make: Callable[[], Response]) -> _Handler:
+def _giver(file: PageFile) -> _Handler:
     async def respond(request: Request) -> Response:
-        return make()
+        return Response(file.content, 200, {"Cache-Control": "no-cache"}, file.type)
 
     return respond
 

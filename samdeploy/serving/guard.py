@@ -31,8 +31,11 @@ App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 #: What a monitor may ask without a token.
 _OPEN = ("/health",)
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="samdeploy", charset="UTF-8"'}
-#: Of every answer: no other page may show or guess at it.
+#: Of every answer: no other page may show or guess at it, and ours shares memory with no other, so
+#: that it may use threads.
 _HEADERS = [
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-embedder-policy", b"require-corp"),
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),

@@ -1,33 +1,50 @@
-"""What a browser sees at ``/``."""
+"""The page of ``samdeploy web``, for browsers; here the server computes."""
 
 from __future__ import annotations
 
-from html import escape
+from dataclasses import dataclass
+from pathlib import Path
 
-from starlette.responses import HTMLResponse, Response
-
+from samdeploy.json_files import encode_json
 from samdeploy.serving.service import Service
+from samdeploy.web.page import page_folder
+from samdeploy.web.site import SCHEMA_VERSION, SITE, Site
 
-#: Threads in WebAssembly need a page that shares memory with no other.
-ISOLATED = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
+_INDEX = "index.html"
+#: Not Python's guess, which on Windows is what other programs have registered.
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
 }
-_STRICT = {**ISOLATED, "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
-def index(service: Service, paths: list[str]) -> Response:
-    """Models and routes, as a page without a script."""
-    models = "".join(
-        f"<li><b>{escape(model.name)}</b>, {escape(model.facts.get('architecture', ''))} "
-        f"on {escape(model.facts['device'])}</li>"
-        for model in service.models.values()
-    )
-    routes = "".join(f"<li><code>{escape(path)}</code></li>" for path in paths)
-    return HTMLResponse(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>samdeploy</title>"
-        "<style>body{font:16px/1.5 system-ui;margin:3em auto;max-width:40em}</style>"
-        f"<h1>samdeploy is running</h1><h2>Models</h2><ul>{models}</ul><h2>Routes</h2>"
-        f"<ul>{routes}<li><a href=/openapi.json>/openapi.json</a></li></ul>",
-        headers=_STRICT,
-    )
+@dataclass(frozen=True)
+class PageFile:
+    """A file of the page as a browser gets it."""
+
+    content: bytes
+    type: str
+
+
+def page_files(service: Service, api: str) -> dict[str, PageFile]:
+    """The page's files by the paths that a browser asks for. Nothing is looked up by a request:
+    what is not in here is not there.
+
+    Args:
+        api: where the routes begin that the page asks, without a slash at either end.
+    """
+    folder = page_folder()
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in _TYPES)
+    files = {f"/{path.relative_to(folder).as_posix()}": _read(path) for path in paths}
+    site = Site(SCHEMA_VERSION, service.model().name, server=f"{api}/")
+    files[f"/{SITE}"] = PageFile(encode_json(site), _TYPES[".json"])
+    files["/"] = files[f"/{_INDEX}"]
+    return files
+
+
+def _read(path: Path) -> PageFile:
+    return PageFile(path.read_bytes(), _TYPES[path.suffix])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from samdeploy import SAM, Prompt
 from samdeploy.masks.rle import Rle
 from samdeploy.scenes import Scene, generate_scene
 from samdeploy.serving.application import ENDPOINTS
+from samdeploy.web.page import page_folder
 from tests.serving.client import mask_of, png, text
 from tests.serving.conftest import Running, Start
 
@@ -125,8 +127,16 @@ def test_the_document_is_valid_and_whole(server: Running) -> None:
     assert "prompts" in document["components"]["schemas"]["PredictRequest"]["required"]
 
 
-def test_the_index(server: Running) -> None:
+def test_the_page(server: Running) -> None:
     page = server.get("/")
-    assert page.status == 200 and b"sam_tiny_onnx" in page.body
+    assert page.status == 200 and page.body == (page_folder() / "index.html").read_bytes()
+    assert page.headers["content-type"].startswith("text/html")
     assert page.headers["cross-origin-opener-policy"] == "same-origin"
     assert page.headers["cross-origin-embedder-policy"] == "require-corp"
+    [script] = re.findall(r'src="\./(assets/[\w.-]+\.js)"', page.body.decode())
+    assert server.get(f"/{script}").headers["content-type"].startswith("text/javascript")
+    site = server.get("/site.json").ok()
+    assert site == {"schema_version": 1, "name": "sam_tiny_onnx", "server": "samdeploy/v1/"}
+    assert server.get(f"/{site['server']}models").status == 200
+    for path in ("/assets/", "/_headers", "/assets/../index.html", "/%2e%2e/__init__.py"):
+        assert server.get(path).status == 404
