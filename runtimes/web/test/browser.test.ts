@@ -32,11 +32,10 @@ interface Seen {
 
 /** Runs in the page. */
 async function work({ threads, device, inWorker, pictures, asked, wanted }: Work): Promise<Seen> {
-  const load = (path: string): Promise<any> => import(path);
+  const { load, ask, everything } = globalThis as any;
   const { Sam } = await load("/dist/index.js");
   const { SamWorker } = await load("/dist/client.js");
   const { Runs } = await load("/dist/rle.js");
-  const { ask, everything } = globalThis as any;
   const options = { device, ...(threads ? { threads } : {}) };
   let sam: Segmenter;
   if (inWorker) {
@@ -70,7 +69,9 @@ describe("in Chromium", () => {
     page = await browser.newPage();
     page.on("console", (message) => said.push(message.text()));
     await page.goto(`http://localhost:${(server.address() as AddressInfo).port}/`);
-    await page.addScriptTag({ content: `globalThis.ask = ${ask}; globalThis.everything = ${everything};` });
+    await page.addScriptTag({
+      content: `Object.assign(globalThis, { ask: ${ask}, everything: ${everything}, load: (path) => import(path) });`,
+    });
     expect(await page.evaluate(() => globalThis.crossOriginIsolated)).toBe(true);
   }, 60_000);
   afterAll(async () => {
@@ -101,7 +102,7 @@ describe("in Chromium", () => {
 
   test("what a canvas can draw is an image, and a mask is a picture again", async () => {
     const seen = await page.evaluate(async () => {
-      const load = (path: string): Promise<any> => import(path);
+      const { load } = globalThis as any;
       const { toRgb } = await load("/dist/image.js");
       const { Mask } = await load("/dist/index.js");
       const image = new ImageData(3, 2);
