@@ -19,13 +19,14 @@ import cv2
 import msgspec
 import numpy as np
 import onnx
-from embedding_example import BACKGROUND, BOX, CLICK, inside, picture
+from embedding_example import BACKGROUND, BOX
 from hq_models import config_of, write_checkpoint
 from numpy.typing import NDArray
 
 from samdeploy import SAM, export
 from samdeploy.bundle import Bundle, file_record, write_manifest
 from samdeploy.geometry import Transform, mask_to_logits
+from samdeploy.golden import CLICK, golden_disc, golden_picture
 from samdeploy.masks.masks import Masks
 from samdeploy.masks.polygons import Polygon, mask_to_polygons
 from samdeploy.masks.rle import Rle
@@ -44,7 +45,7 @@ def main(folder: Path) -> None:
     """Write everything into ``folder``; bundles that are there already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "example": picture(),
+        "example": golden_picture(),
         "scene": generate_scene(3, (180, 240)).image,
         "odd": generate_scene(21, (333, 517)).image,
         "large": generate_scene(5, (600, 400)).image,
@@ -141,7 +142,7 @@ def _prompting(sam: SAM, pictures: Mapping[str, Picture]) -> list[Case]:
         Prompt(points=[CLICK]),
         Prompt(box=BOX),
         Prompt(box=BOX, points=[BACKGROUND], labels=[0]),
-        Prompt(mask=inside()),
+        Prompt(mask=golden_disc()),
     ]
     cases = [_asked(sam, "example", pictures["example"], example, multimask=False)]
     cases.append(_asked(sam, "example", pictures["example"], example[:1], multimask=True))

@@ -168,8 +168,8 @@ class Checked {
 
   private golden(json: unknown): Golden {
     const golden = this.record(json, "golden");
-    const numbers = (name: string, count: number): number[] => {
-      const values = this.list(golden[name], `golden ${name}`, count, count);
+    const numbers = (name: string, most: number, least = most): number[] => {
+      const values = this.list(golden[name], `golden ${name}`, most, least);
       if (!values.every((value) => Number.isFinite(value))) this.refuse(`golden ${name}`, values, "numbers");
       return values as number[];
     };
@@ -183,8 +183,8 @@ class Checked {
       width,
       height,
       point: numbers("point", 2) as [number, number],
-      iou_predictions: numbers("iou_predictions", 4),
-      mask: { size: [height, width], counts: this.text(mask["counts"], "golden mask counts", 1 << 16) },
+      iou_predictions: numbers("iou_predictions", 64, 1),
+      mask: { size: [height, width], counts: this.text(mask["counts"], "golden mask counts", 1 << 18) },
     };
   }
 

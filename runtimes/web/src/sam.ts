@@ -70,7 +70,7 @@ export class Sam implements Segmenter {
         const logits = made.subarray(row * outputs * size, (row + 1) * outputs * size);
         const ratings = iou.data.subarray(row * outputs, (row + 1) * outputs);
         // Output 0 answers a prompt without doubt, the others an ambiguous one.
-        const chosen = multimask ? [1, 2, 3] : [singleMask(family.stableSingleMask, logits, ratings)];
+        const chosen = multimask ? Array.from({ length: outputs - 1 }, (_, i) => i + 1) : [singleMask(family.stableSingleMask, logits, ratings)];
         for (const output of chosen) {
           const lowRes = logits.slice(output * size, (output + 1) * size);
           found.push(new Mask({ score: ratings[output]!, prompt: start + row, lowRes, transform }));
