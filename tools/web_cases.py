@@ -224,7 +224,7 @@ def _everything(sam: SAM, pictures: Mapping[str, Picture]) -> list[Case]:
     """Whole images; the first is what a browser is asked for as well."""
     wanted: list[tuple[str, dict[str, Any]]] = [
         ("odd", {"points_stride": 12}),
-        ("scene", {}),
+        ("scene", {"points_stride": 20}),
         ("odd", {"points_stride": 8, "crop_n_layers": 1, "min_mask_region_area": 60}),
         ("large", {"points_stride": 12, "mode": "adaptive"}),
         ("scene", {"points_stride": 6, "exact": True, "best_only": True}),

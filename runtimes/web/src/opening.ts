@@ -46,7 +46,7 @@ export async function openEngine(source: Source, options: OpenOptions): Promise<
   const devices = devicesOf(options.device ?? processor);
   setThreads(options);
   const bundle = await Bundle.open(source, options);
-  const files = new Files(bundle);
+  const files = new Files(bundle, options.allowFallback === true);
   try {
     return await openOn(devices, bundle, files, options);
   } catch (error) {
@@ -58,14 +58,18 @@ export async function openEngine(source: Source, options: OpenOptions): Promise<
   }
 }
 
-/** Files of graphs, each read and checked once, however many devices are tried. */
+/** Files of graphs, checked; kept only where another device may have to be tried with them. */
 class Files {
   private readonly known = new Map<Role, CheckedFile[]>();
-  constructor(private readonly bundle: Bundle) {}
+
+  constructor(
+    private readonly bundle: Bundle,
+    private readonly kept: boolean,
+  ) {}
 
   async of(record: GraphRecord): Promise<CheckedFile[]> {
     const files = this.known.get(record.role) ?? (await this.bundle.files(record));
-    this.known.set(record.role, files);
+    if (this.kept) this.known.set(record.role, files);
     return files;
   }
 }
