@@ -90,7 +90,7 @@ web-demo: $(READY) $(CHROMIUM) web-page
 # Only the processor's library is needed; the other downloads of onnxruntime-node are GPU libraries.
 $(WEB_READY): $(WEB)/package.json $(WEB)/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is not installed; install Node 20 or newer (nodejs.org)."; exit 1; }
-	cd $(WEB) && npm ci --no-audit --no-fund --onnxruntime-node-install=skip
+	cd $(WEB) && ONNXRUNTIME_NODE_INSTALL=skip npm ci --no-audit --no-fund
 	touch $@
 
 $(CHROMIUM):

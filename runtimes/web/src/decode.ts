@@ -43,9 +43,9 @@ export class Decoding {
     const [, channels, rows, columns] = this.graphs.get("decoder")!.shape("image_embeddings") as number[];
     const positions = rows! * columns!;
     const heads = this.split ? Number(this.graphs.get("prepare")!.shape("image_keys")[1]) : 8;
-    // The largest: the upscaled features, every head's attention of the image to the tokens, the scorer's weights.
-    const tokens = slots + 6;
-    const perPrompt = 4 * positions * Math.max(2 * channels!, heads * tokens, 2 * heads * tokens + 1);
+    // The largest: the upscaled features, or what every head's attention to the tokens weighs, twice.
+    const values = 2 * heads * (slots + 6) + 1;
+    const perPrompt = 4 * positions * Math.max(this.family.widest * channels!, values);
     return Math.max(1, Math.min(mostPrompts, Math.floor(mostTensorBytes / perPrompt)));
   }
 

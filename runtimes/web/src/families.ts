@@ -16,6 +16,8 @@ export interface Family {
   readonly stableSingleMask: boolean;
   /** The mask head sees so many cells around the one that is wanted. */
   readonly halo: number;
+  /** The widest features of a mask, in numbers per image token and embedding channel. */
+  readonly widest: number;
   /** What the encoder gives, and so what its other graphs take of the image. */
   readonly features: readonly string[];
   /** What the mask head takes of the image, beside `image_features`. */
@@ -30,6 +32,7 @@ const sam: Family = {
   largestLogit: Infinity,
   stableSingleMask: false,
   halo: 0,
+  widest: 2,
   features: ["image_embeddings"],
   tokens: [],
   answers: [],
@@ -37,7 +40,7 @@ const sam: Family = {
 
 export const families: Readonly<Record<string, Family>> = {
   sam,
-  sam_hq: { ...sam, halo: 2, features: [...sam.features, "hq_features"], tokens: ["hq_tokens"] },
+  sam_hq: { ...sam, halo: 2, widest: 4, features: [...sam.features, "hq_features"], tokens: ["hq_tokens"] },
   sam2: {
     ...sam,
     steps: sam2Steps,
