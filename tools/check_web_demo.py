@@ -41,20 +41,20 @@ def main(bundle: Path, site: Path, output: Path) -> None:
             matched >= 0.95 * len(expected) and abs(len(found) - len(expected)) <= 3,
         )
 
-    balloon = _masks(output / "two_coco.json")[1]
-    height, width = balloon.shape
+    blob = _masks(output / "two_coco.json")[1]
+    height, width = blob.shape
     white = np.asarray(Image.open(output / "sample_mask.png").convert("L")) > 0
-    _say("the PNG mask is that of the active object", bool((white == balloon).all()))
+    _say("the PNG mask is that of the active object", bool((white == blob).all()))
     cutout = np.asarray(Image.open(output / "sample_cutout.png"))
-    _say("the cut-out is transparent elsewhere", bool(((cutout[..., 3] > 0) == balloon).all()))
+    _say("the cut-out is transparent elsewhere", bool(((cutout[..., 3] > 0) == blob).all()))
     with zipfile.ZipFile(output / "sample_yolo.zip") as archive:
         lines = archive.read("labels/sample.txt").decode().splitlines()
-        assert "balloon" in archive.read("data.yaml").decode()
+        assert "blob" in archive.read("data.yaml").decode()
     number, *shares = lines[1].split()
     corners = np.asarray(shares, float).reshape(-1, 2) * (width, height)
     drawn = np.zeros((height, width), np.uint8)
     cv2.fillPoly(drawn, [np.round(corners).astype(np.int32)], 1)
-    yolo = _iou(drawn > 0, balloon)
+    yolo = _iou(drawn > 0, blob)
     _say(f"the YOLO outline: class {number}, IoU {yolo:.3f}", number == "1" and yolo >= 0.97)
     for name, value in json.loads((output / "times.json").read_text()).items():
         print(f"{name}: {value}")

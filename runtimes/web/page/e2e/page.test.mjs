@@ -10,9 +10,11 @@ import { serve } from "./server.mjs";
 const [site, output] = [process.env.SITE, process.env.OUTPUT].map((path) => resolve(path));
 const WAIT = 30_000; // a machine under load
 
-/** Where the balloons are in the sample, in shares of its width and height. */
-const RED = [430 / 1200, 280 / 800];
-const GOLD = [770 / 1200, 390 / 800];
+/** Places in the sample, in its pixels. */
+const CIRCLE = [205, 220];
+const CIRCLE_EDGE = [205, 336];
+const BLOB = [705, 555];
+const AROUND_BLOB = [[575, 400], [870, 742]];
 
 let browser;
 let host;
@@ -56,14 +58,15 @@ const rows = (page) => page.getByRole("complementary", { name: "Objects" }).getB
 const count = (page, number) =>
   page.waitForFunction((number) => document.querySelectorAll("#list li").length === number, number);
 
-/** The point on the screen of shares of the sample's sides. */
-async function at(page, [shareX, shareY]) {
+/** Where on the screen a point of the sample is, all of which is shown. */
+async function at(page, [x, y]) {
   const box = await page.locator("#canvas").boundingBox();
   const margin = box.width < 600 ? 8 : 20;
-  const scale = Math.min((box.width - 2 * margin) / 1200, (box.height - 2 * margin) / 800, 4);
+  const height = (await page.locator("#tools").boundingBox()).y - box.y + margin;
+  const scale = Math.min((box.width - 2 * margin) / 1200, (height - 2 * margin) / 800, 4);
   return {
-    x: box.x + box.width / 2 + (shareX - 0.5) * 1200 * scale,
-    y: box.y + box.height / 2 + (shareY - 0.5) * 800 * scale,
+    x: box.x + box.width / 2 + (x - 600) * scale,
+    y: box.y + height / 2 + (y - 400) * scale,
   };
 }
 
@@ -100,16 +103,16 @@ test("clicks, boxes, undo, names and downloads", async () => {
   await ready(page);
   assert.match(await page.locator("#summary").innerText(), /^(WASM|WebGPU).* · picture \d/);
 
-  await page.mouse.move(...Object.values(await at(page, RED)));
+  await page.mouse.move(...Object.values(await at(page, CIRCLE)));
   await page.waitForFunction(() => /\d/.test(document.querySelector("#click").textContent));
-  await click(page, RED);
+  await click(page, CIRCLE);
   await count(page, 1);
   const [first] = await annotations(page);
   await copyFile(join(output, "sample_coco.json"), join(output, "click_coco.json"));
-  await writeFile(join(output, "click.json"), JSON.stringify({ point: [RED[0] * 1200, RED[1] * 800] }));
+  await writeFile(join(output, "click.json"), JSON.stringify({ point: CIRCLE }));
   await page.screenshot({ path: join(output, "click.png") });
 
-  await click(page, [430 / 1200, 500 / 800], { shift: true }); // not the basket
+  await click(page, CIRCLE_EDGE, { shift: true });
   await page.waitForFunction(() => document.querySelector("#said").textContent.startsWith("Object 1"));
   await page.waitForTimeout(500);
   const [refined] = await annotations(page);
@@ -122,14 +125,14 @@ test("clicks, boxes, undo, names and downloads", async () => {
   assert.deepEqual((await annotations(page))[0].segmentation, refined.segmentation);
   await page.keyboard.press("Control+z");
 
-  await drag(page, [678 / 1200, 300 / 800], [862 / 1200, 550 / 800]);
+  await drag(page, ...AROUND_BLOB);
   await count(page, 2);
-  const name = page.getByRole("textbox", { name: "Name of object 2" });
-  await name.fill("balloon");
+  const name = page.getByRole("combobox", { name: "Name of object 2" });
+  await name.fill("blob");
   await name.press("Enter");
   await page.screenshot({ path: join(output, "box.png") });
   const both = JSON.parse(await readFile(await saved(page, "COCO"), "utf8"));
-  assert.deepEqual(both.categories.map((one) => one.name), ["object", "balloon"]);
+  assert.deepEqual(both.categories.map((one) => one.name), ["object", "blob"]);
   assert.equal(both.annotations.length, 2);
   for (const button of ["Mask", "Cut-out", "YOLO"]) await saved(page, button);
   await copyFile(join(output, "sample_coco.json"), join(output, "two_coco.json"));
@@ -139,9 +142,9 @@ test("clicks, boxes, undo, names and downloads", async () => {
   await page.getByRole("button", { name: "Undo" }).click();
   await count(page, 2);
   await page.getByRole("button", { name: "New object" }).click();
-  await click(page, GOLD); // a click on an object that is there chooses it
+  await click(page, BLOB); // a click on an object that is there chooses it
   assert.equal(await rows(page).count(), 2);
-  assert.equal(await page.locator("#list li.active input[type=text]").inputValue(), "balloon");
+  assert.equal(await page.locator("#list li.active input[type=text]").inputValue(), "blob");
   assert.deepEqual(wrong, []);
 });
 
@@ -174,8 +177,8 @@ test("by keys alone", async () => {
   await ready(page);
   await page.locator("#canvas").focus();
   await page.keyboard.press("ArrowLeft");
-  for (let i = 0; i < 6; i++) await page.keyboard.press("ArrowLeft");
-  for (let i = 0; i < 5; i++) await page.keyboard.press("ArrowUp");
+  for (let i = 0; i < 3; i++) await page.keyboard.press("ArrowLeft");
+  for (let i = 0; i < 9; i++) await page.keyboard.press("ArrowUp");
   await page.keyboard.press("Enter");
   await count(page, 1);
   await page.screenshot({ path: join(output, "keys.png") });
@@ -199,7 +202,7 @@ test("by keys alone", async () => {
 test("every control has a name, and the focus can be seen", async () => {
   const { page, context } = await opened(desktop);
   await ready(page);
-  await click(page, RED);
+  await click(page, CIRCLE);
   await count(page, 1);
   await page.locator("#about summary").click();
   const session = await context.newCDPSession(page);
@@ -233,19 +236,19 @@ test("a file that is no picture is one sentence", async () => {
 test("another picture is opened, dropped and pasted", async () => {
   const { page, wrong } = await opened(desktop);
   await ready(page);
-  const picture = (await readFile(join(output, "sample_mask.png"))).toString("base64");
+  const picture = (await readFile(join(site, "sample.jpg"))).toString("base64");
   for (const [kind, target, field] of [["drop", "window", "dataTransfer"], ["paste", "window", "clipboardData"]]) {
     await page.evaluate(
       async ([kind, field, picture, name]) => {
         const content = Uint8Array.from(atob(picture), (letter) => letter.charCodeAt(0));
         const data = new DataTransfer();
-        data.items.add(new File([content], name, { type: "image/png" }));
+        data.items.add(new File([content], name, { type: "image/jpeg" }));
         const Kind = kind === "drop" ? DragEvent : ClipboardEvent;
         dispatchEvent(new Kind(kind, { [field]: data, cancelable: true }));
       },
-      [kind, field, picture, `${kind}.png`, target],
+      [kind, field, picture, `${kind}.jpg`, target],
     );
-    await page.getByRole("application", { name: new RegExp(`${kind}.png`) }).waitFor();
+    await page.getByRole("application", { name: new RegExp(`${kind}.jpg`) }).waitFor();
     await ready(page);
   }
   await page.getByRole("button", { name: "Sample" }).click();
@@ -259,7 +262,7 @@ test("on a phone, by touch", async () => {
   await ready(page);
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390);
   await page.screenshot({ path: join(output, "phone-start.png") });
-  const { x, y } = await at(page, RED);
+  const { x, y } = await at(page, CIRCLE);
   await page.touchscreen.tap(x, y);
   await count(page, 1);
   await page.getByRole("button", { name: "New object" }).tap();
@@ -270,7 +273,7 @@ test("on a phone, by touch", async () => {
       type,
       touchPoints: points.map(([x, y], id) => ({ x, y, id })),
     });
-  const [a, b] = [await at(page, [678 / 1200, 300 / 800]), await at(page, [862 / 1200, 550 / 800])];
+  const [a, b] = [await at(page, AROUND_BLOB[0]), await at(page, AROUND_BLOB[1])];
   await touch("touchStart", [a.x, a.y]);
   await touch("touchMove", [(a.x + b.x) / 2, (a.y + b.y) / 2]);
   await touch("touchMove", [b.x, b.y]);
@@ -298,7 +301,7 @@ test("the first click after the page loads, its files cached", async () => {
   for (let round = 0; round < 3; round++) {
     const { page } = await opened(desktop, { context });
     await page.waitForFunction(() => document.querySelector("#canvas").ariaLabel.includes("sample"));
-    await click(page, RED);
+    await click(page, CIRCLE);
     await count(page, 1);
     taken.push(await page.evaluate(() => Math.round(performance.now())));
     times.encode = await page.locator("#encode").textContent();
@@ -311,13 +314,26 @@ test("the first click after the page loads, its files cached", async () => {
   assert.ok(times.firstClick < 30_000);
 });
 
+test("a device that is not there is refused, and another one can be chosen", async () => {
+  const { page } = await opened(desktop, { query: "?device=webgpu" });
+  const alert = page.getByRole("alert");
+  await alert.waitFor();
+  assert.match(await alert.innerText(), /WebGPU .*use wasm/);
+  await page.locator("#about summary").click();
+  assert.equal(await page.getByLabel("Compute with").inputValue(), "webgpu");
+  await page.getByLabel("Compute with").selectOption("wasm");
+  await ready(page);
+  assert.equal(await alert.isVisible(), false);
+  assert.match(await page.locator("#device").textContent(), /^WASM/);
+});
+
 test("on a host without headers, threads are allowed all the same", async () => {
   const plain = await serve(site, "/", false);
   try {
     const { page, wrong } = await opened(desktop, { address: plain.address });
     await page.waitForFunction(() => crossOriginIsolated);
     await ready(page);
-    await click(page, RED);
+    await click(page, CIRCLE);
     await count(page, 1);
     assert.deepEqual(wrong, []);
   } finally {

@@ -33,7 +33,7 @@ const isTouched = matchMedia("(pointer: coarse)");
 /** The page: what visitors do, and what becomes of it. */
 export class App {
   private readonly canvas = byId<HTMLCanvasElement>("canvas");
-  private readonly stage = new Stage(this.canvas, (scale) => this.showScale(scale));
+  private readonly stage = new Stage(this.canvas, byId("tools"), (scale) => this.showScale(scale));
   private readonly history = new History<Objects>(NONE);
   private readonly tools = new Tools((tool) => this.canvas.classList.toggle("moving", tool === "move"));
   private readonly panel = new Panel({
@@ -77,27 +77,25 @@ export class App {
   /** Another device computes from now on. */
   restart(): void {
     this.generating?.abort();
+    this.status.forgive();
     void this.segmenter.then((one) => one.close()).catch(() => undefined);
     this.segmenter = this.start();
     this.encode();
   }
 
+  /** Show a picture and look at it; what was made on the one before is gone. */
   async open(content: Blob, name: string): Promise<void> {
-    try {
-      const picture = await openPicture(content, name);
-      this.generating?.abort();
-      this.drafts.drop();
-      this.picture = picture;
-      [this.preview, this.hovered, this.box, this.cursor, this.corner] = [null, null, null, null, null];
-      this.history.clear(NONE);
-      this.stage.show(picture);
-      this.canvas.ariaLabel = `Picture to segment: ${name}, ${picture.width} by ${picture.height} pixels`;
-      this.status.forgive();
-      this.show();
-      this.encode();
-    } catch (error) {
-      this.status.fail(error);
-    }
+    const picture = await openPicture(content, name);
+    this.generating?.abort();
+    this.drafts.drop();
+    this.picture = picture;
+    [this.preview, this.hovered, this.box, this.cursor, this.corner] = [null, null, null, null, null];
+    this.history.clear(NONE);
+    this.stage.show(picture);
+    this.canvas.ariaLabel = `Picture to segment: ${name}, ${picture.width} by ${picture.height} pixels`;
+    this.status.forgive();
+    this.show();
+    this.encode();
   }
 
   private get objects(): Objects {
@@ -106,7 +104,7 @@ export class App {
 
   // What the model does
 
-  private async start(): Promise<Segmenter> {
+  private start(): Promise<Segmenter> {
     const segmenter = this.load();
     segmenter.catch((error: unknown) => {
       this.status.waits(null);

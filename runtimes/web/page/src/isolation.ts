@@ -1,3 +1,5 @@
+import { remember, remembered } from "./memory";
+
 const TRIED = "samdeploy-isolation";
 
 /** Let the page use threads: browsers allow them only where two headers say that nothing foreign is
@@ -6,14 +8,14 @@ const TRIED = "samdeploy-isolation";
  */
 export async function isolate(): Promise<boolean> {
   if (crossOriginIsolated || !isSecureContext || !("serviceWorker" in navigator)) return true;
-  if (sessionStorage.getItem(TRIED)) return true;
+  if (remembered("sessionStorage", TRIED)) return true;
   try {
     await navigator.serviceWorker.register("sw.js");
     await navigator.serviceWorker.ready;
-    sessionStorage.setItem(TRIED, "1");
   } catch {
     return true; // one thread computes as well
   }
+  if (!remember("sessionStorage", TRIED, "1")) return true;
   location.reload();
   return false;
 }

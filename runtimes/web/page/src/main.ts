@@ -2,6 +2,7 @@ import "./style.css";
 import { App, pictureIn } from "./app";
 import { byId } from "./dom";
 import { isolate } from "./isolation";
+import { remember, remembered } from "./memory";
 import type { BrowserChoice } from "./protocol";
 import type { Segmenter } from "./segmenter";
 import { openOnServer } from "./server-segmenter";
@@ -18,7 +19,7 @@ function offer(choice: HTMLSelectElement, site: Site): void {
     const isThere = option.value === "server" ? site.server : site.model;
     if (!isThere) option.remove();
   }
-  const asked = new URLSearchParams(location.search).get("device") ?? localStorage.getItem(DEVICE);
+  const asked = new URLSearchParams(location.search).get("device") ?? remembered("localStorage", DEVICE);
   if ([...choice.options].some(({ value }) => value === asked)) choice.value = asked!;
 }
 
@@ -41,28 +42,28 @@ async function start(): Promise<void> {
   });
 
   choice.addEventListener("change", () => {
-    localStorage.setItem(DEVICE, choice.value);
+    remember("localStorage", DEVICE, choice.value);
     app.restart();
   });
 
   const sample = byId("sample");
-  const openSample = async (): Promise<void> => {
-    sample.hidden = true;
-    const response = await fetch(SAMPLE);
-    await app.open(await response.blob(), SAMPLE);
-  };
-  const openFile = async (take: () => File): Promise<void> => {
+  const show = async (take: () => File | Promise<File>): Promise<void> => {
     try {
-      const file = take();
+      const file = await take();
       await app.open(file, file.name);
-      sample.hidden = false;
+      sample.hidden = file.name === SAMPLE;
     } catch (error) {
       status.fail(error);
     }
   };
-  takePictures(openFile);
-  sample.addEventListener("click", () => void openSample());
-  await openSample();
+  takePictures(show);
+  sample.addEventListener("click", () => void show(fetchSample));
+  await show(fetchSample);
+}
+
+async function fetchSample(): Promise<File> {
+  const response = await fetch(SAMPLE);
+  return new File([await response.blob()], SAMPLE);
 }
 
 async function open(
@@ -75,16 +76,16 @@ async function open(
 }
 
 /** Pictures come from the file dialog, are dropped, or pasted. */
-function takePictures(open: (take: () => File) => Promise<void>): void {
+function takePictures(show: (take: () => File) => Promise<void>): void {
   const input = byId<HTMLInputElement>("file");
   byId("open").addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
     const file = input.files?.[0];
-    if (file) void open(() => file);
+    if (file) void show(() => file);
     input.value = ""; // so that the same file can be opened again
   });
   addEventListener("paste", (event) => {
-    if (event.clipboardData?.files.length) void open(() => pictureIn(event.clipboardData));
+    if (event.clipboardData?.files.length) void show(() => pictureIn(event.clipboardData));
   });
   const drop = byId("drop");
   addEventListener("dragover", (event) => {
@@ -97,7 +98,7 @@ function takePictures(open: (take: () => File) => Promise<void>): void {
   addEventListener("drop", (event) => {
     event.preventDefault();
     drop.hidden = true;
-    void open(() => pictureIn(event.dataTransfer));
+    void show(() => pictureIn(event.dataTransfer));
   });
 }
 

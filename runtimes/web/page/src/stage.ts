@@ -39,6 +39,8 @@ export class Stage {
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
+    /** What lies over its lower edge. */
+    private readonly tools: HTMLElement,
     private readonly onView: (scale: number) => void,
   ) {
     new ResizeObserver(() => this.resize()).observe(canvas);
@@ -59,7 +61,9 @@ export class Stage {
 
   fit(): void {
     this.isFitted = true;
-    if (this.picture) this.look(fitted(this.picture, this.size, this.size.width < 600 ? 8 : 20));
+    const margin = this.size.width < 600 ? 8 : 20;
+    const below = this.size.height - this.tools.offsetTop - margin;
+    if (this.picture) this.look(fitted(this.picture, this.size, margin, below));
   }
 
   zoom(factor: number, at: Point = [this.size.width / 2, this.size.height / 2]): void {

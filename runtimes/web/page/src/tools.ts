@@ -1,4 +1,4 @@
-import { byId } from "./dom";
+import { byId, make } from "./dom";
 
 /** What a click does. */
 export type Tool = "add" | "remove" | "box" | "move";
@@ -36,9 +36,12 @@ export class Tools {
 
   /** How much of everything was found, from 0 to 1; nothing when that is over. */
   progress(done: number | null): void {
+    const share = done === null ? "" : `${Math.floor(done * 100)} %`;
+    this.everything.classList.toggle("busy", done !== null);
     this.everything.style.setProperty("--done", String(done ?? 0));
-    const text = done === null ? "Everything" : `Cancel, ${Math.floor(done * 100)} %`;
-    this.everything.querySelector("span")!.textContent = text;
-    this.everything.ariaLabel = done === null ? "Find everything" : text;
+    this.everything.ariaLabel = share ? `Cancel, ${share} done` : "Find everything";
+    const cancel = make("span", { className: "wide" }, ["Cancel, "]);
+    const words = share ? [cancel, share] : ["Everything"];
+    this.everything.querySelector("span")!.replaceChildren(...words);
   }
 }

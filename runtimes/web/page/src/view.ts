@@ -14,18 +14,16 @@ export interface View {
 
 const MOST_SCALE = 32;
 
-/** The whole picture in the middle of the stage, with a margin; small ones are enlarged a little. */
-export function fitted(picture: Size, stage: Size, margin = 16): View {
-  const room = (side: number): number => Math.max(1, side - 2 * margin);
-  const scale = Math.min(room(stage.width) / picture.width, room(stage.height) / picture.height, 4);
-  return centred({ scale, x: 0, y: 0 }, picture, stage);
-}
-
-function centred(view: View, picture: Size, stage: Size): View {
+/** The whole picture in the middle of the stage, with a margin, and `below` it room for the tools;
+ * small ones are enlarged a little. */
+export function fitted(picture: Size, stage: Size, margin = 16, below = 0): View {
+  const room = { width: stage.width - 2 * margin, height: stage.height - 2 * margin - below };
+  const scales = [room.width / picture.width, room.height / picture.height];
+  const scale = Math.max(1e-3, Math.min(...scales, 4));
   return {
-    scale: view.scale,
-    x: (stage.width - picture.width * view.scale) / 2,
-    y: (stage.height - picture.height * view.scale) / 2,
+    scale,
+    x: (stage.width - picture.width * scale) / 2,
+    y: (stage.height - below - picture.height * scale) / 2,
   };
 }
 

@@ -7,6 +7,7 @@ const stage = { width: 800, height: 600 };
 test("a picture is fitted in the middle", () => {
   const view = fitted(picture, stage, 0);
   expect(view).toEqual({ scale: 2, x: 0, y: 100 });
+  expect(fitted(picture, stage, 0, 200)).toEqual({ scale: 2, x: 0, y: 0 });
   expect(fitted({ width: 10, height: 10 }, stage).scale).toBe(4);
 });
 
