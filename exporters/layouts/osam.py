@@ -1,8 +1,8 @@
-"""osam, which labelme uses (wkentaro/osam, 3de04b0; osam 0.8).
+"""osam, which labelme uses (osam 0.8.1 of PyPI).
 
-Its SAM has the tensors of Segment Anything's ONNX export with ``--return-single-mask``. Two of its
-steps are not those of the models, and our files make up for them: for SAM it says -1 where there is
-no mask to start from, and for SAM 2 it divides the mean by the deviation instead of the difference.
+Its SAM has the tensors of Segment Anything's ONNX export with ``--return-single-mask``, and says -1
+where there is no mask to start from. To SAM 2.1 it sends no padding point: the decoder adds one.
+osam up to 0.5 normalised images for SAM 2.1 in another way, and is not what these files are for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samdeploy.bundle import Bundle
-from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 from samdeploy.exporters.layouts import pieces
 from samdeploy.exporters.layouts.adapters import (
     AMBIGUOUS,
@@ -36,9 +35,6 @@ from samdeploy.layouts import Candidates, Flavour, Layout, Tokens
 from samdeploy.prompts import Prompt
 from samdeploy.session import Array
 
-#: Pixels are of 0-1 there, and this is what is subtracted.
-_SHIFT = tuple(255 * mean / std for mean, std in zip(PIXEL_MEAN, PIXEL_STD, strict=True))
-
 
 def _write_sam(bundle: Bundle, folder: Path) -> None:
     save(bundle, encoder_text(bundle), folder / "encoder.onnx")
@@ -54,7 +50,7 @@ def _write_sam2(bundle: Bundle, folder: Path) -> None:
     encoder = f"""
 encoder (float[1,3,{side},{side}] input) => ({features}
 )
-{{{pieces.unnormalised("input", "image", (255.0,) * 3, _SHIFT)}
+{{{pieces.unnormalised("input", "image")}
     image_embeddings, high_res_features1, high_res_features2 = encoder (image)
 }}"""
     decoder = f"""
@@ -117,7 +113,7 @@ class Sam2Adapter(OnnxAdapter):
         return np.asarray(resized)
 
     def tensor(self, image: NDArray[Any]) -> Array:
-        pixels = np.float32(self.resized(image)) / 255 - MEAN / STD
+        pixels = (np.float32(self.resized(image)) / 255 - MEAN / 255) / (STD / 255)
         return padded(pixels, self.side)
 
     def tokens(self, prompt: Prompt) -> Tokens:

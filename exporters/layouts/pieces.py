@@ -17,19 +17,13 @@ def _channels(values: Iterable[float]) -> str:
     )
 
 
-def unnormalised(
-    source: str,
-    target: str,
-    scale: Iterable[float] = PIXEL_STD,
-    shift: Iterable[float] = PIXEL_MEAN,
-) -> str:
-    """``source`` ``[1, 3, S, S]`` as a tool normalised it, times ``scale`` plus ``shift``: pixels
-    in 0-255, which our encoder normalises itself."""
+def unnormalised(source: str, target: str) -> str:
+    """Normalised ``source`` ``[1, 3, S, S]`` to pixels in 0-255: our encoder normalises itself."""
     return f"""
-    {target}_scale = {_channels(scale)}
-    {target}_shift = {_channels(shift)}
-    {target}_scaled = Mul ({source}, {target}_scale)
-    {target} = Add ({target}_scaled, {target}_shift)"""
+    {target}_std = {_channels(PIXEL_STD)}
+    {target}_mean = {_channels(PIXEL_MEAN)}
+    {target}_scaled = Mul ({source}, {target}_std)
+    {target} = Add ({target}_scaled, {target}_mean)"""
 
 
 def reversed_channels(source: str, target: str) -> str:
@@ -167,15 +161,16 @@ def full_size_at_once() -> str:
 def padding_token(labels: str = "point_labels", kind: str = "") -> str:
     """``point_coords`` and ``labels`` to ``coords`` and ``labels`` with the padding token behind,
     for tools that do not send it. ``kind`` ``[prompts, 1]`` are its labels, by default -1."""
+    usual = "Constant <value = float[1] {-1.0}> ()"
     return f"""
-    padding_label = Constant <value = float[1] {{-1.0}}> ()
+    padding_label = {f"Identity ({kind})" if kind else usual}
     padding_zero = Constant <value = float[1] {{0.0}}> ()
     padding_one = Constant <value_ints = [1]> ()
     padding_two = Constant <value_ints = [1, 2]> ()
     padding_prompts = Shape <start = 0, end = 1> ({labels})
     padding_column = Concat <axis = 0> (padding_prompts, padding_one)
     padding_corner = Concat <axis = 0> (padding_prompts, padding_two)
-    padding_kind = Expand ({kind or "padding_label"}, padding_column)
+    padding_kind = Expand (padding_label, padding_column)
     padding_coords = Expand (padding_zero, padding_corner)
     labels = Concat <axis = 1> ({labels}, padding_kind)
     coords = Concat <axis = 1> (point_coords, padding_coords)"""
