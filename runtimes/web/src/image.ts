@@ -37,7 +37,7 @@ export function toRgb(image: ImageSource): Rgb {
   const { data, width, height } = toRgba(image);
   if (!(width >= 1 && height >= 1) || width * height > mostPixels || data.length !== 4 * width * height) {
     throw new InputError(
-      `an image of ${width} x ${height} pixels with ${data.length} bytes; expected RGBA, ${4} bytes a pixel, of at most ${mostPixels} pixels.`,
+      `an image of ${width} x ${height} pixels with ${data.length} bytes; expected RGBA, four bytes a pixel, of at most ${mostPixels} pixels.`,
     );
   }
   const rgb = new Uint8Array(3 * width * height);

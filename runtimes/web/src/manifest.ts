@@ -1,7 +1,7 @@
 import { BundleError, reason } from "./errors.js";
 import { families, roles, tensorsOf, type Family, type Role } from "./families.js";
 import { chosenSteps, type Steps } from "./preprocess.js";
-import type { CocoRle } from "./rle.js";
+import { Runs, type CocoRle } from "./rle.js";
 
 export const manifestName = "bundle.json";
 export const longestManifest = 4 << 20;
@@ -179,12 +179,18 @@ class Checked {
     if (JSON.stringify(mask["size"]) !== JSON.stringify([height, width])) {
       this.refuse("golden mask size", mask["size"], `[${height}, ${width}]`);
     }
+    const rle: CocoRle = { size: [height, width], counts: this.text(mask["counts"], "golden mask counts", 1 << 18) };
+    try {
+      Runs.fromCoco(rle);
+    } catch {
+      this.refuse("golden mask counts", rle.counts, "COCO run lengths of its size");
+    }
     return {
       width,
       height,
       point: numbers("point", 2) as [number, number],
       iou_predictions: numbers("iou_predictions", 64, 1),
-      mask: { size: [height, width], counts: this.text(mask["counts"], "golden mask counts", 1 << 18) },
+      mask: rle,
     };
   }
 

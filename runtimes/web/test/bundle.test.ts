@@ -1,6 +1,6 @@
 import * as ort from "onnxruntime-node";
 import { createHash } from "node:crypto";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { Sam } from "../src/index.js";
 import { openFolder } from "../src/node.js";
 import { externalFiles } from "../src/onnx_file.js";
-import { folder } from "./cases.js";
+import { folder, picture } from "./cases.js";
 
 const source = resolve(folder, "sam_tiny");
 const files = (): Record<string, Uint8Array> =>
@@ -48,6 +48,7 @@ describe("a bundle that is not what it should be is refused", () => {
     ["another length", () => changed((m) => (m.graphs[0]!.files[0]!.bytes = 7)), /has \d+ bytes, the manifest says 7/],
     ["steps it cannot do", () => changed((m) => (m["preprocess"] = { resampling: "spline" })), /resampling "spline"/],
     ["a golden answer of nonsense", () => changed((m) => (m["golden"] = { width: "x" })), /golden/],
+    ["a golden mask of another size", () => changed((m) => ((m["golden"] as { mask: { counts: string } }).mask.counts = "11")), /golden mask counts "11"/],
     [
       "a changed byte",
       () => {
@@ -137,9 +138,12 @@ describe("where a bundle may be", () => {
   });
 
   test("with weights beside its graph", async () => {
-    const name = process.env["SAMDEPLOY_EXTERNAL_BUNDLE"] ?? resolve(folder, "external");
-    const sam = await Sam.open(await openFolder(name), { ort });
-    await sam.close();
-    writeFileSync(join(temporary, "done"), "");
+    const external = resolve(folder, "external");
+    expect([...externalFiles(readFileSync(join(external, "encoder.onnx")))]).toEqual(["encoder.onnx.data"]);
+    const [whole, parted] = [await Sam.open(files(), { ort }), await Sam.open(await openFolder(external), { ort })];
+    const [expected, found] = await Promise.all([whole, parted].map((sam) => sam.predict(picture("scene"), { points: [[90, 60]] })));
+    expect(found![0]!.rle()).toEqual(expected![0]!.rle());
+    await whole.close();
+    await parted.close();
   });
 });

@@ -26,3 +26,8 @@ test("what a manifest wants and this package cannot do is refused", () => {
   expect(() => chosenSteps({ resampling: "spline" }, "x")).toThrow(/resampling "spline".*it can bilinear, bicubic, area/);
   expect(() => chosenSteps({ sharpen: 1 }, "x")).toThrow(/sharpen 1/);
 });
+
+test("alpha is dropped, and colours stay as they are stored", () => {
+  const data = Uint8ClampedArray.of(1, 2, 3, 0, 4, 5, 6, 128);
+  expect(toRgb({ data, width: 2, height: 1 })).toEqual({ data: Uint8Array.of(1, 2, 3, 4, 5, 6), size: [1, 2] });
+});
