@@ -263,6 +263,40 @@ class TestTheDecoderOfManyTools:
         )
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_the_decoder_is_that_of_the_official_export(
+    single: bool, golden: Path, small_bundle: Path, tmp_path: Path
+) -> None:
+    """Numbers of Segment Anything's own ``SamOnnxModel``; see golden/README.md."""
+    bundle, path = Bundle.open(small_bundle), tmp_path / "decoder.onnx"
+    save(bundle, meta.decoder_text(bundle, single=single), path)
+    decoder = _session(path)
+    embeddings = np.load(golden / "sam_vit_small" / "outputs.npz")["image_embedding"]
+    with np.load(golden / "onnx_decoder_outputs.npz") as file:
+        numbers = {tuple(key.split("/", 1)): file[key] for key in file}
+    names = {name for name, _ in numbers}
+    assert len(names) > 10
+    for name in names:
+        given = {key[3:]: numbers[each, key] for each, key in numbers
+                 if each == name and key.startswith("in/")}  # fmt: skip
+        feeds = {
+            "mask_input": np.zeros((1, 1, 64, 64), np.float32),
+            **given,
+            "image_embeddings": embeddings.reshape(1, 64, 16, 16),
+            "orig_im_size": np.array([180, 240], np.float32),
+        }
+        masks, ious, _ = decoder.run(None, feeds)
+        wanted, scores = numbers[name, "all/masks_stride12"], numbers[name, "all/scores"]
+        if single:
+            token = numbers[name, "single/selected_token"]
+            wanted, scores = (
+                each[np.arange(len(token)), token][:, None] for each in (wanted, scores)
+            )
+        assert masks.shape == (len(scores), 1 if single else 4, 180, 240)
+        np.testing.assert_allclose(ious, scores, atol=1e-4)
+        np.testing.assert_allclose(masks[..., ::12, ::12], wanted, atol=2e-3)
+
+
 class TestTransformersJs:
     """What its processor may give beside a click."""
 
