@@ -79,11 +79,10 @@ class Endpoint:
     async def respond(self, service: Service, request: Request) -> Response:
         """Read a request and answer it; whatever goes wrong becomes one sentence."""
         try:
-            body = None if self.body is None else await self._read(service, request)
-            answer = await self.handle(
-                service, Call(body, request.query_params, request.path_params)
-            )
-            return json_response(answer, self.status)
+            if self.body is None:
+                return await self._answer(service, request, None)
+            with service.admitted():
+                return await self._answer(service, request, await self._read(service, request))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except SamDeployError as error:
@@ -93,6 +92,10 @@ class Endpoint:
             return self.refuse(
                 RefusedError(500, f"the server failed ({reason(error)}); see its output.")
             )
+
+    async def _answer(self, service: Service, request: Request, body: Any) -> Response:
+        call = Call(body, request.query_params, request.path_params)
+        return json_response(await self.handle(service, call), self.status)
 
     def refuse(self, refusal: RefusedError) -> Response:
         """The answer to a request that is refused."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,12 +46,32 @@ class Service(Closing):
                 settings.label_studio, settings.label_studio_token, settings.max_bytes
             )
         self._fetching = Turns("Label Studio", settings.queue, _FETCHED_AT_ONCE)
+        self.most_present = len(models) * (settings.queue + 1)
+        self.present = 0
         #: Ids of images by their addresses: every click is about the same one.
         self._fetched: dict[str, str] = {}
 
     def close(self) -> None:
         """Wait for what is being fetched; the models are the caller's."""
         self._fetching.close()
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """One of the requests that may be here at a time: each holds its body in memory. For the
+        thread that serves.
+
+        Raises:
+            RefusedError: as many are here as all models together let wait.
+        """
+        if self.present >= self.most_present:
+            raise RefusedError(
+                503, "the server is busy; try again in a second.", {"Retry-After": "1"}
+            )
+        self.present += 1
+        try:
+            yield
+        finally:
+            self.present -= 1
 
     def model(self, name: str | None = None) -> ServedModel:
         """The model of that name, or the first.

@@ -37,7 +37,9 @@ def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_what_has_begun_ends(tiny_bundle: Path, scene: Scene, number: signal.Signals) -> None:
     with serving(f"model={tiny_bundle}", "threads=1") as (process, told):
         client = Client(told["url"])

@@ -57,7 +57,7 @@ def start(models: dict[str, ServedModel]) -> Start:
 
 @pytest.fixture(scope="session")
 def server(start: Start) -> Iterator[Running]:
-    with start(body_seconds=1.0, max_mb=2, max_pixels=1_000_000) as running:
+    with start(max_mb=2, max_pixels=1_000_000) as running:
         yield running
 
 

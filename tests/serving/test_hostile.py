@@ -21,7 +21,7 @@ from PIL import Image
 
 from samdeploy.serving.turns import Turns
 from tests.serving.client import Reply, png, text
-from tests.serving.conftest import Running
+from tests.serving.conftest import Running, Start
 
 V1 = "/samdeploy/v1"
 JSON = {"Content_Type": "application/json"}
@@ -220,9 +220,23 @@ START = (
 )
 
 
-def test_bytes_that_are_no_proper_request(server: Running) -> None:
-    slow = raw(server, START + b"Content-Length: 100\r\n\r\n{")
+@pytest.fixture
+def hasty(start: Start) -> Iterator[Running]:
+    """A server that waits half a second for a request."""
+    with start(body_seconds=0.5) as running:
+        yield running
+
+
+def test_what_never_ends(hasty: Running) -> None:
+    slow = raw(hasty, START + b"Content-Length: 100\r\n\r\n{")
     assert slow.startswith(b"HTTP/1.1 408 ") and b"send it faster." in slow
+    # A connection without a request is closed, and does not count for ever.
+    assert raw(hasty, b"GET / HTTP/1.1\r\nHost: localhost\r\n") == b""
+    assert raw(hasty, b"") == b""
+    assert hasty.get("/health").status == 200
+
+
+def test_bytes_that_are_no_proper_request(server: Running) -> None:
     chunked = START + b"Transfer-Encoding: chunked\r\n\r\n" + b"1f4000\r\n" + bytes(0x1F4000)
     large = raw(server, chunked + b"\r\n1f4000\r\n" + bytes(0x1000))
     assert large.startswith(b"HTTP/1.1 413 ") and b"too large" in large
@@ -245,11 +259,6 @@ def test_announced_size_is_refused_before_it_comes(server: Running) -> None:
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-def test_headers_that_never_end(server: Running) -> None:
-    """A connection without a request is closed, and does not count for ever."""
-    assert raw(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n") == b""
-
-
 def test_a_full_queue_sends_away(
     server: Running, file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,3 +277,19 @@ def test_a_full_queue_sends_away(
     assert other.status == 200
     assert server.post(f"{V1}/predict", predict(file, POINT)).status == 200
     turns.close()
+
+
+def test_bodies_cannot_fill_the_memory(
+    server: Running, file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_connection(server.address, timeout=20) as held:
+        held.sendall(START + b"Content-Length: 100\r\n\r\n{")
+        while server.service.present < 1:
+            time.sleep(0.01)
+        monkeypatch.setattr(server.service, "most_present", 1)
+        answer = server.post(f"{V1}/predict", predict(file, POINT))
+        assert answer.status == 503 and answer.headers["retry-after"] == "1"
+        assert server.get(f"{V1}/models").status == 200
+    while server.service.present:
+        time.sleep(0.01)
+    assert server.post(f"{V1}/predict", predict(file, POINT)).status == 200
