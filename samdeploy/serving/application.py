@@ -61,7 +61,8 @@ def _giver(file: PageFile) -> _Handler:
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
     asked = f"{request.method} {shortened(request.url.path)}"
-    allowed = (getattr(error, "headers", None) or {}).get("Allow")
-    remedy = f"expected {allowed}." if allowed else "/openapi.json lists what there is."
+    allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+    methods = " or ".join(sorted(allowed.split(", ")))  # Starlette has them in any order
+    remedy = f"expected {methods}." if methods else "/openapi.json lists what there is."
     problem = OWN.write(RefusedError(status, f"{asked} is not answered here; {remedy}"))
     return json_response(problem, status, getattr(error, "headers", None))
