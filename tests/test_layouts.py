@@ -263,6 +263,32 @@ class TestTheDecoderOfManyTools:
         )
 
 
+def test_a_grid_of_points_is_one_call_in_x_anylabeling(make_model: MakeModel) -> None:
+    """It gives a mask to every prompt, and says once for all that there is none."""
+    decoder = _session(make_model("xanylabeling", "sam2").folder / "decoder.onnx")
+    random = np.random.default_rng(7)
+    first, second, third, coords, labels, mask, flag = decoder.get_inputs()
+    features = {
+        each.name: random.standard_normal(each.shape).astype(np.float32)
+        for each in (first, second, third)
+    }
+    points = random.uniform(0, 256, (5, 1, 2)).astype(np.float32)
+
+    def ask(some: Any) -> Any:
+        prompts = {
+            coords.name: some,
+            labels.name: np.ones((len(some), 1), np.float32),
+            mask.name: np.zeros((len(some), 1, 64, 64), np.float32),
+            flag.name: np.zeros(1, np.float32),
+        }
+        return decoder.run(None, {**features, **prompts})
+
+    masks, scores = ask(points)
+    assert masks.shape == (5, 3, 64, 64)
+    assert scores.shape == (5, 3)
+    np.testing.assert_allclose(masks[3:4], ask(points[3:4])[0], atol=1e-3)
+
+
 @pytest.mark.parametrize("single", [False, True])
 def test_the_decoder_is_that_of_the_official_export(
     single: bool, golden: Path, small_bundle: Path, tmp_path: Path

@@ -54,7 +54,7 @@ decoder (
     float[prompts,points,2] point_coords,
     float[prompts,points] point_labels,
     float[given,1,{low},{low}] mask_input,
-    float[given] has_mask_input,
+    float[said] has_mask_input,
     float[2] orig_im_size
 ) => (
     float[prompts,{count},height,width] masks,

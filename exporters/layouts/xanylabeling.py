@@ -75,7 +75,7 @@ decoder (
     float[prompts,points,2] point_coords,
     float[prompts,points] point_labels,
     float[given,1,{low},{low}] mask_input,
-    float[given] has_mask_input
+    float[said] has_mask_input
 ) => (
     float[prompts,3,{low},{low}] masks,
     float[prompts,3] iou_predictions
