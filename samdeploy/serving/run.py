@@ -22,7 +22,7 @@ from samdeploy.serving.models import open_models
 from samdeploy.serving.service import Service
 from samdeploy.serving.settings import ServerSettings
 
-#: Connections at once; more are sent away, so that their bodies cannot fill the memory.
+#: Connections at once; more are sent away.
 _MOST_CONNECTIONS = 128
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
