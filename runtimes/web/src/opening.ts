@@ -35,6 +35,16 @@ export interface Opened {
 
 type Devices = { readonly encoder: string; readonly decoder: string };
 
+/**
+ * As in Python: planned buffers cost memory and gain no speed; threads that wait for a graph's next run would spin on
+ * the cores that another one needs; warnings about folding are of no use to a user.
+ */
+const common: OrtTypes.InferenceSession.SessionOptions = {
+  enableMemPattern: false,
+  extra: { session: { force_spinning_stop: "1" } },
+  logSeverityLevel: 3,
+};
+
 /** They are compared with Python's by tests; any other device is proved when it is opened. */
 const processors = ["wasm", "cpu"];
 
@@ -104,7 +114,7 @@ async function openOn(devices: Devices, bundle: Bundle, files: Files, options: O
 }
 
 async function openGraph(record: GraphRecord, files: readonly CheckedFile[], device: string, options: OpenOptions): Promise<Graph> {
-  const session: OrtTypes.InferenceSession.SessionOptions = { executionProviders: [device] };
+  const session: OrtTypes.InferenceSession.SessionOptions = { ...common, executionProviders: [device] };
   if (options.threads !== undefined && device === "cpu") session.intraOpNumThreads = options.threads;
   try {
     return await Graph.open(options.ort, record, files, device, session);
