@@ -83,7 +83,7 @@ web-demo: $(READY) $(CHROMIUM) web-page
 	rm -rf $(DEMO)
 	$(BIN)/samdeploy export model=sam_tiny.pt format=onnx output=$(DEMO)/model
 	$(BIN)/samdeploy web model=$(DEMO)/model output=$(DEMO)/site runtime=$(WEB)/node_modules/onnxruntime-web
-	cd $(WEB) && SITE=$(DEMO)/site OUTPUT=$(DEMO)/seen CHROMIUM=$(CHROMIUM) node --test --test-reporter=spec page/e2e/page.test.mjs
+	cd $(WEB) && SITE=$(DEMO)/site OUTPUT=$(DEMO)/seen CHROMIUM=$(CHROMIUM) SAMDEPLOY=$(abspath $(BIN))/samdeploy node --test --test-reporter=spec page/e2e/page.test.mjs
 	$(BIN)/python tools/check_web_demo.py $(DEMO)/model $(DEMO)/site $(DEMO)/seen
 	@echo "look at it: python3 -m http.server --directory build/web-demo/site"
 

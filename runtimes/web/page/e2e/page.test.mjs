@@ -1,6 +1,9 @@
 // The page in a real Chromium, as visitors use it; `make web-demo` runs this. SITE is a folder that
-// `samdeploy web` wrote; OUTPUT gets what was downloaded, screenshots, and times.json.
+// `samdeploy web` wrote; OUTPUT gets what was downloaded, screenshots, and times.json. SAMDEPLOY is the
+// command, which serves the site's model for the last test.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { copyFile, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
@@ -338,5 +341,33 @@ test("on a host without headers, threads are allowed all the same", async () => 
     assert.deepEqual(wrong, []);
   } finally {
     await plain.close();
+  }
+});
+
+test("computed by samdeploy serve", async () => {
+  const command = ["serve", `model=${join(site, "model")}`, "port=0"];
+  const server = spawn(process.env.SAMDEPLOY, command, { stdio: ["ignore", "pipe", "inherit"] });
+  try {
+    let said = "";
+    for await (const text of server.stdout) {
+      said += text;
+      if (/http:\S+/.test(said)) break;
+    }
+    const address = `${said.match(/http:\S+/)[0].replace(/\/?$/, "/")}`;
+    const { page, wrong } = await opened(desktop, { address });
+    await ready(page);
+    assert.match(await page.locator("#device").textContent(), /by the server$/);
+    await click(page, CIRCLE);
+    await count(page, 1);
+    const [byServer] = await annotations(page);
+    const here = JSON.parse(await readFile(join(output, "click_coco.json"), "utf8")).annotations[0];
+    assert.ok(Math.abs(byServer.area - here.area) <= 20, `${byServer.area} and ${here.area} pixels`);
+    await page.locator("#everything").click();
+    await page.waitForFunction(() => document.querySelector("#said").textContent.startsWith("Found"));
+    assert.ok((await rows(page).count()) > 10);
+    assert.deepEqual(wrong, []);
+  } finally {
+    server.kill("SIGTERM");
+    await once(server, "exit");
   }
 });

@@ -1,9 +1,8 @@
+import type { Box, Point } from "../../src/geometry";
 import type { CocoRle } from "../../src/rle";
 
-/** x and y in pixels of the picture, from its top left corner. */
-export type Point = readonly [number, number];
-/** First and last column and row inside: x1, y1, x2, y2. */
-export type Box = readonly [number, number, number, number];
+/** Points are x and y in pixels of the picture, boxes x1, y1, x2, y2. */
+export type { Box, Point };
 
 /** What the model is asked: labels are 1 for "of the object" and 0 for "not of it". */
 export interface Prompt {
