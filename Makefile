@@ -16,7 +16,7 @@ WEB := runtimes/web
 WEB_READY := $(WEB)/node_modules/.ready
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo quick test test-full test-overnight lint types wheel dist docs web web-test web-page web-demo clean
+.PHONY: demo quick test test-full test-overnight lint types wheel dist docs web web-test web-page web-demo cpp cpp-all clean
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -86,6 +86,42 @@ web-demo: $(READY) $(CHROMIUM) web-page
 	cd $(WEB) && SITE=$(DEMO)/site OUTPUT=$(DEMO)/seen CHROMIUM=$(CHROMIUM) SAMDEPLOY=$(abspath $(BIN))/samdeploy node --test --test-reporter=spec page/e2e/page.test.mjs
 	$(BIN)/python tools/check_web_demo.py $(DEMO)/model $(DEMO)/site $(DEMO)/seen
 	@echo "look at it: python3 -m http.server --directory build/web-demo/site"
+
+# The C++ runtime beside Python's answers, by both backends, under two sanitizers; see docs/cpp.md.
+CPP := $(CURDIR)/build/cpp
+PACKAGES = $(shell $(BIN)/python -c 'import openvino, os; print(os.path.dirname(os.path.dirname(openvino.__file__)))')
+CPP_CONFIGURE = cmake -G Ninja -S runtimes/cpp -DOpenVINO_DIR=$(PACKAGES)/openvino/cmake \
+  -DONNXRUNTIME_ROOT=$(CPP)/onnxruntime -DSAMDEPLOY_TESTS=ON -DCASES=$(CPP)/cases
+CPP_WARNINGS := -Wall -Wextra -Werror
+CPP_TEST := ctest --output-on-failure --test-dir
+cpp: $(CPP)/.ready
+	$(CPP_CONFIGURE) -B $(CPP)/checked -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	  -DCMAKE_C_FLAGS="$(CPP_WARNINGS) -fsanitize=address,undefined" \
+	  -DCMAKE_CXX_FLAGS="$(CPP_WARNINGS) -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-g1
+	cmake --build $(CPP)/checked
+	$(CPP_TEST) $(CPP)/checked
+
+# The rest: g++ and clang++ as a user builds, and ThreadSanitizer.
+cpp-all: cpp
+	$(CPP_CONFIGURE) -B $(CPP)/gcc -DCMAKE_CXX_COMPILER=g++ -DCMAKE_CXX_FLAGS="$(CPP_WARNINGS)"
+	cmake --build $(CPP)/gcc
+	$(CPP_TEST) $(CPP)/gcc
+	$(CPP_CONFIGURE) -B $(CPP)/clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS="$(CPP_WARNINGS)"
+	cmake --build $(CPP)/clang
+	$(CPP_TEST) $(CPP)/clang
+
+# Debian's tools, the ONNX Runtime of the Python package as CMake looks for it, and what Python answers.
+$(CPP)/.ready: $(READY) tools/web_cases.py
+	@command -v ninja cmake g++ clang++ >/dev/null && test -d /usr/include/nlohmann -a -d /usr/include/stb || \
+	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends \
+	    cmake ninja-build g++ clang nlohmann-json3-dev libstb-dev; }
+	mkdir -p $(CPP)/onnxruntime/lib
+	ln -sf $(PACKAGES)/onnxruntime/capi/libonnxruntime.so.* $(CPP)/onnxruntime/lib/libonnxruntime.so
+	ln -sf libonnxruntime.so $(CPP)/onnxruntime/lib/libonnxruntime.so.1
+	PYTHONPATH=tests $(BIN)/python tools/web_cases.py $(CPP)/cases/openvino openvino
+	PYTHONPATH=tests $(BIN)/python tools/web_cases.py $(CPP)/cases/onnxruntime onnx
+	touch $@
 
 # Only the processor's library is needed; the other downloads of onnxruntime-node are GPU libraries.
 $(WEB_READY): $(WEB)/package.json $(WEB)/package-lock.json

@@ -1,9 +1,11 @@
-"""Writes what the TypeScript runtime is compared with: bundles, pictures, and Python's answers.
+"""Writes what the TypeScript and C++ runtimes are compared with: bundles, pictures, and Python's
+answers.
 
     PYTHONPATH=tests python tools/web_cases.py build/web
+    PYTHONPATH=tests python tools/web_cases.py build/cpp/openvino openvino
 
-Nothing in them is typed by hand: every number is what this package answers on ONNX Runtime, or
-Pillow and OpenCV do.
+Nothing in them is typed by hand: every number is what this package answers on the runtime of the
+format (ONNX unless told), or Pillow and OpenCV do.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ _GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 _KINDS = ("click", "clicks", "box", "box and clicks", "bitmap", "again", "bitmap and click")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, format: str = "onnx") -> None:
     """Write everything into ``folder``; bundles that are there already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {
@@ -53,7 +55,7 @@ def main(folder: Path) -> None:
     for name, image in pictures.items():
         alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
         (folder / f"{name}.rgba").write_bytes(np.concatenate([image, alpha], 2).tobytes())
-    tiny = SAM(_bundle(folder, "sam_tiny", "sam_tiny.pt"))
+    tiny = SAM(_bundle(folder, "sam_tiny", "sam_tiny.pt", format=format))
     cases = {
         "pictures": {name: list(image.shape[:2]) for name, image in pictures.items()},
         "resizing": _resizing(folder, pictures["odd"]),
@@ -62,10 +64,11 @@ def main(folder: Path) -> None:
         "everything": _everything(tiny, pictures),
         "families": [
             _family(bundle, pictures["odd"])
-            for bundle in (_small_sam(folder), _small_sam2(folder), _small_hq(folder))
+            for bundle in (make(folder, format) for make in (_small_sam, _small_sam2, _small_hq))
         ],
     }
-    _external(folder, folder / "sam_tiny")
+    if format == "onnx":
+        _external(folder, folder / "sam_tiny")
     (folder / "cases.json").write_text(json.dumps(cases))
 
 
@@ -241,25 +244,26 @@ def _everything(sam: SAM, pictures: Mapping[str, Picture]) -> list[Case]:
     ]
 
 
-def _small_sam(folder: Path) -> Path:
+def _small_sam(folder: Path, format: str) -> Path:
     source = _GOLDEN / "sam_vit_small"
     weights, config = source / "weights.safetensors", source / "config.json"
-    return _bundle(folder, "small_sam", weights, config=config)
+    return _bundle(folder, "small_sam", weights, format=format, config=config)
 
 
-def _small_sam2(folder: Path) -> Path:
+def _small_sam2(folder: Path, format: str) -> Path:
     source = _GOLDEN / "sam2" / "sam2_small"
     stored = json.loads((source / "config.json").read_text())
     trunk = {"trunk": stored["image_encoder"]["trunk"]}
     config = {"image_size": stored["image_size"], "image_encoder": trunk}
-    return _bundle(folder, "small_sam2", source / "weights.safetensors", config=config)
+    weights = source / "weights.safetensors"
+    return _bundle(folder, "small_sam2", weights, format=format, config=config)
 
 
-def _small_hq(folder: Path) -> Path:
+def _small_hq(folder: Path, format: str) -> Path:
     if (folder / "small_hq").is_dir():
         return folder / "small_hq"
     checkpoint = write_checkpoint("small_vit", folder)
-    return _bundle(folder, "small_hq", checkpoint, config=config_of("small_vit"))
+    return _bundle(folder, "small_hq", checkpoint, format=format, config=config_of("small_vit"))
 
 
 def _family(bundle: Path, image: Picture) -> Case:
@@ -296,4 +300,4 @@ def _external(folder: Path, bundle: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,0 +1,130 @@
+#include "engine.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <thread>
+
+#include "bundle.hpp"
+#include "mask.hpp"
+#include "preprocess.hpp"
+#include "text.hpp"
+
+namespace samdeploy::internal {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Prompts in one decoder call. At 1024 pixels each needs some 60 MB while its masks are made, and more than a few gain
+/// no speed.
+constexpr std::size_t most_prompts = 16;
+
+const BackendKind& kind_named(const std::string& name) {
+  const auto& kinds = backend_kinds();
+  std::string built;
+  for (const BackendKind& kind : kinds) {
+    if (kind.name == name) return kind;
+    built += std::string(built.empty() ? "" : ", ") + kind.name;
+  }
+  refuse(Fault::runtime, "this library was built without a backend '", name, "'; it has ", built, ".");
+}
+
+void check_options(const OpenOptions& options) {
+  const int most_threads = std::max(64, 2 * static_cast<int>(std::thread::hardware_concurrency()));
+  if (options.threads < 0 || options.threads > most_threads) {
+    refuse(Fault::input, "threads=", options.threads, "; expected a whole number from 1 to ", most_threads,
+           ", or 0 for the backend's choice.");
+  }
+}
+
+Graphs open_graphs(const Manifest& manifest, const fs::path& folder, const std::string& backend,
+                   const OpenOptions& options) {
+  const BackendKind& kind = kind_named(backend);
+  const auto opener = kind.make(options);
+  Graphs graphs;
+  for (const auto& [role, record] : manifest.graphs) {
+    const fs::path path = folder / record.files.front().path;
+    const auto& known = kind.suffixes;
+    if (std::find(known.begin(), known.end(), path.extension().string()) == known.end()) {
+      refuse(Fault::input, "backend '", backend, "' does not open '", path.string(), "'; the bundle is for '",
+             manifest.runtime, "'.");
+    }
+    graphs.emplace(role, Graph(opener->open(path, record), record));
+  }
+  return graphs;
+}
+
+std::string listed(const std::vector<std::pair<std::string, Shape>>& shapes) {
+  std::string all;
+  for (const auto& [name, shape] : shapes) {
+    all += (all.empty() ? "'" : ", '") + name + "' [";
+    for (std::size_t i = 0; i < shape.size(); i++) all += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+    all += "]";
+  }
+  return all;
+}
+
+}  // namespace
+
+Engine::Engine(const fs::path& bundle, const OpenOptions& options)
+    : manifest_((check_options(options), open_bundle(bundle))),
+      backend_(options.backend.empty() ? manifest_.runtime : options.backend),
+      graphs_(open_graphs(manifest_, bundle, backend_, options)),
+      decoding_(graphs_, manifest_.family) {}
+
+std::shared_ptr<const EmbeddingData> Engine::encode(const ImageView& image) const {
+  const Rgb rgb = to_rgb(image);
+  const Transform transform = manifest_.steps.transform(rgb.size, manifest_.image_size);
+  const Tensor input = preprocess(rgb, transform, manifest_.steps);
+  return std::make_shared<const EmbeddingData>(graphs_.at("encoder").run({{"image", &input}}), transform);
+}
+
+std::vector<Mask> Engine::predict(const EmbeddingData& embedding, const std::vector<Prompt>& prompts,
+                                  bool multimask) const {
+  check_own(embedding);
+  check_prompts(prompts, embedding.transform);
+  const auto side = static_cast<std::size_t>(embedding.transform.low_res_side());
+  const std::size_t cells = side * side;
+  const Size all{static_cast<int>(side), static_cast<int>(side)};
+  std::vector<Mask> found;
+  for (std::size_t start = 0; start < prompts.size(); start += most_prompts) {
+    const std::size_t count = std::min(most_prompts, prompts.size() - start);
+    const auto batch = encode_prompts(prompts.data() + start, count, embedding.transform, manifest_.family);
+    const Answer answer = decoding_.decode(embedding, batch);
+    std::vector<std::size_t> rows(count);
+    std::iota(rows.begin(), rows.end(), 0);
+    const Tensor masks = answer.masks(rows, all);
+    const auto outputs = static_cast<std::size_t>(answer.iou.shape[1]);
+    for (std::size_t row : rows) {
+      const float* logits = masks.data.data() + row * outputs * cells;
+      const float* iou = answer.iou.data.data() + row * outputs;
+      // Output 0 answers a prompt without doubt, the others an ambiguous one.
+      std::vector<std::size_t> chosen{1, 2, 3};
+      if (!multimask) chosen = {single_mask(manifest_.family.stable_single_mask, logits, cells, iou, outputs)};
+      for (std::size_t output : chosen) {
+        std::vector<float> own(logits + output * cells, logits + (output + 1) * cells);
+        found.emplace_back(iou[output], static_cast<int>(start + row),
+                           std::make_shared<const MaskPixels>(std::move(own), embedding.transform));
+      }
+    }
+  }
+  return found;
+}
+
+Info Engine::info() const {
+  return {manifest_.architecture, manifest_.family.name, manifest_.image_size, manifest_.precision,
+          backend_, graphs_.at("encoder").provider(), manifest_.licence};
+}
+
+void Engine::check_own(const EmbeddingData& embedding) const {
+  std::vector<std::pair<std::string, Shape>> given;
+  std::vector<std::pair<std::string, Shape>> own;
+  for (const auto& [name, tensor] : embedding.tensors) given.emplace_back(name, tensor.shape);
+  for (const TensorRecord& output : graphs_.at("encoder").outputs()) own.emplace_back(output.name, output.shape);
+  std::sort(own.begin(), own.end());
+  if (given == own && embedding.transform.image_size == manifest_.image_size) return;
+  refuse(Fault::input, "an embedding of ", listed(given), " for ", embedding.transform.image_size,
+         " pixels does not fit this model, whose are ", listed(own), " for ", manifest_.image_size,
+         "; encode the image with the model that decodes it.");
+}
+
+}  // namespace samdeploy::internal

@@ -1,0 +1,30 @@
+// The opened graphs of a model, and what is done with them.
+#pragma once
+
+#include <filesystem>
+
+#include "decode.hpp"
+#include "manifest.hpp"
+
+namespace samdeploy::internal {
+
+class Engine {
+ public:
+  Engine(const std::filesystem::path& bundle, const OpenOptions& options);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  std::shared_ptr<const EmbeddingData> encode(const ImageView& image) const;
+  std::vector<Mask> predict(const EmbeddingData& embedding, const std::vector<Prompt>& prompts, bool multimask) const;
+  Info info() const;
+
+ private:
+  void check_own(const EmbeddingData& embedding) const;
+
+  Manifest manifest_;
+  std::string backend_;
+  Graphs graphs_;
+  Decoding decoding_;
+};
+
+}  // namespace samdeploy::internal

@@ -1,0 +1,32 @@
+// An opened graph that is held to its manifest.
+#pragma once
+
+#include <memory>
+
+#include "session.hpp"
+
+namespace samdeploy::internal {
+
+class Graph {
+ public:
+  Graph(std::unique_ptr<Session> session, GraphRecord record)
+      : session_(std::move(session)), record_(std::move(record)) {}
+
+  /// Run with those of `feeds` that the graph takes. Calls have a power of two of prompts, with a power of two of tokens
+  /// each, because a backend prepares itself for every shape that it meets and keeps what it prepared.
+  Tensors run(const Feeds& feeds) const;
+
+  /// As the manifest tells it, -1 where a side is free.
+  const Shape& output_shape(const std::string& name) const;
+  const std::vector<TensorRecord>& outputs() const { return record_.outputs; }
+  const std::vector<TensorRecord>& inputs() const { return record_.inputs; }
+  std::string provider() const { return session_->provider(); }
+
+ private:
+  Tensors run_checked(const Feeds& feeds) const;
+
+  std::unique_ptr<Session> session_;
+  GraphRecord record_;
+};
+
+}  // namespace samdeploy::internal

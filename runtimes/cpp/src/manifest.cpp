@@ -1,0 +1,257 @@
+#include "manifest.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "text.hpp"
+
+namespace samdeploy::internal {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr const char* manifest_name = "bundle.json";
+constexpr std::uint64_t longest_manifest = 4 << 20;
+constexpr int schema_version = 1;
+constexpr std::int64_t most_image_size = 8192;
+constexpr std::int64_t most_bytes = std::int64_t{1} << 36;
+
+std::string shown(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80);
+}
+
+/// Walks through a manifest; whatever does not fit is refused with the bundle's name.
+class Checked {
+ public:
+  explicit Checked(std::string folder) : folder_(std::move(folder)) {}
+
+  Manifest manifest(const Json& root) const {
+    if (!root.is_object()) refuse_value(manifest_name, root, "an object");
+    const Json version = root.value("schema_version", Json());
+    if (version != schema_version) {
+      refuse(Fault::bundle, "'", folder_, "' has schema version ", shown(version), ", this samdeploy reads ",
+             schema_version, "; upgrade samdeploy or export the bundle again.");
+    }
+    Manifest manifest;
+    manifest.architecture = text_of(root, "architecture");
+    manifest.format = text_of(root, "format");
+    manifest.runtime = text_of(root, "runtime");
+    manifest.precision = text_of(root, "precision");
+    manifest.image_size = static_cast<int>(whole(root, "image_size", 16, most_image_size));
+    manifest.family = family(root.contains("family") ? text_of(root, "family") : "sam");
+    manifest.steps = manifest.family.steps;
+    const Json preprocess = root.value("preprocess", Json());
+    if (!preprocess.is_null()) manifest.steps = steps(preprocess);
+    const Json source = root.value("source", Json::object());
+    if (source.is_object() && source.contains("licence")) manifest.licence = text_of(source, "licence", 0);
+    manifest.graphs = graphs(list(root, "graphs", 16), manifest.family);
+    check_sizes(manifest, whole(root, "embedding_channels", 1, 1 << 16));
+    return manifest;
+  }
+
+ private:
+  Family family(const std::string& name) const {
+    std::string known;
+    for (const Family& each : families()) {
+      if (each.name == name) return each;
+      known += (known.empty() ? "" : ", ") + each.name;
+    }
+    refuse(Fault::bundle, "'", folder_, "' holds a model of family '", name, "'; this library runs ", known, ".");
+  }
+
+  Steps steps(const Json& told) const {
+    if (!told.is_object()) refuse_value("preprocess", told, "an object");
+    Steps steps;
+    for (const auto& [name, value] : told.items()) {
+      if (name == "resize") {
+        steps.square = choice(name, value, {"fit", "square"}) == 1;
+      } else if (name == "resampling") {
+        steps.resampling = static_cast<Resampling>(choice(name, value, {"bilinear", "bicubic", "area"}));
+      } else if (name == "rounding") {
+        steps.rounding = static_cast<Rounding>(choice(name, value, {"nearest", "down", "none"}));
+      } else if (name == "scaling") {
+        steps.min_max = choice(name, value, {"none", "min-max"}) == 1;
+      } else if (name == "pad") {
+        if (!value.is_array() || value.size() != 3) cannot(name, value, "three numbers");
+        for (std::size_t i = 0; i < 3; i++) {
+          if (!value[i].is_number()) cannot(name, value, "three numbers");
+          steps.pad[i] = value[i].get<float>();
+        }
+      } else if (name != "mean" && name != "std") {  // these two are inside the graph
+        cannot(name, value, "resize, resampling, rounding, scaling, pad");
+      }
+    }
+    return steps;
+  }
+
+  std::size_t choice(const std::string& name, const Json& value, const Names& known) const {
+    const auto found = std::find(known.begin(), known.end(), value.is_string() ? value.get<std::string>() : "");
+    if (found == known.end()) {
+      std::string all;
+      for (const std::string& each : known) all += (all.empty() ? "" : ", ") + each;
+      cannot(name, value, all);
+    }
+    return static_cast<std::size_t>(found - known.begin());
+  }
+
+  [[noreturn]] void cannot(const std::string& name, const Json& value, const std::string& known) const {
+    refuse(Fault::bundle, "'", folder_, "' wants images with ", name, " ", shown(value),
+           ", which this library cannot do (it can ", known, "); run the bundle with Python.");
+  }
+
+  std::map<std::string, GraphRecord> graphs(const Json& told, const Family& family) const {
+    std::map<std::string, GraphRecord> graphs;
+    for (const Json& each : told) {
+      if (!each.is_object()) refuse_value("graph", each, "an object");
+      GraphRecord graph;
+      graph.role = text_of(each, "role");
+      if (std::find(roles.begin(), roles.end(), graph.role) == roles.end() || graphs.count(graph.role) != 0) {
+        refuse_value("graph", each["role"], "encoder, decoder, prepare, scorer, mask_head, each once");
+      }
+      for (const Json& file : list(each, "files", 256)) graph.files.push_back(file_of(file));
+      const GraphNames expected = tensors_of(family, graph.role);
+      graph.inputs = tensors(list(each, "inputs", 16), expected.inputs, graph.role);
+      graph.outputs = tensors(list(each, "outputs", 16), expected.outputs, graph.role);
+      graphs.emplace(graph.role, std::move(graph));
+    }
+    const std::size_t wanted = graphs.size() > 2 ? roles.size() : 2;
+    for (std::size_t i = 0; i < wanted; i++) {
+      if (graphs.count(roles[i]) == 0) {
+        refuse(Fault::bundle, "bundle '", folder_, "' has no ", roles[i], " graph; export it again.");
+      }
+    }
+    return graphs;
+  }
+
+  std::vector<TensorRecord> tensors(const Json& told, const Names& expected, const std::string& role) const {
+    std::vector<TensorRecord> tensors;
+    std::set<std::string> names;
+    for (const Json& each : told) {
+      if (!each.is_object()) refuse_value("tensor", each, "an object");
+      TensorRecord tensor;
+      tensor.name = text_of(each, "name");
+      if (each.value("dtype", Json()) != "float32") {
+        refuse_value("dtype of '" + tensor.name + "'", each.value("dtype", Json()), "float32");
+      }
+      const Json& shape = list(each, "shape", 8, 0);
+      for (const Json& side : shape) {
+        const bool fits = side.is_string() || (side.is_number_integer() && side >= 1 && side < (std::int64_t{1} << 31));
+        if (!fits) refuse_value("shape of '" + tensor.name + "'", shape, "whole numbers and names");
+        tensor.shape.push_back(side.is_string() ? -1 : side.get<std::int64_t>());
+      }
+      tensor.per_prompt = !shape.empty() && shape[0] == "prompts";
+      names.insert(tensor.name);
+      tensors.push_back(std::move(tensor));
+    }
+    if (names != std::set<std::string>(expected.begin(), expected.end()) || tensors.size() != expected.size()) {
+      refuse_value(role + " tensors", Json(names), shown(Json(expected)));
+    }
+    return tensors;
+  }
+
+  FileRecord file_of(const Json& told) const {
+    if (!told.is_object()) refuse_value("file", told, "an object");
+    FileRecord file;
+    file.path = text_of(told, "path");
+    const bool safe = std::none_of(file.path.begin(), file.path.end(), [](char c) {
+      return static_cast<unsigned char>(c) < 32 || c == ':' || c == '\\';
+    });
+    const fs::path path = file.path;
+    const bool inside = std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
+    if (!safe || !inside || path.is_absolute()) {
+      refuse(Fault::bundle, "bundle '", folder_, "' names '", shown(file.path),
+             "', which is a link or outside its folder; do not use it.");
+    }
+    file.bytes = static_cast<std::uint64_t>(whole(told, "bytes", 0, most_bytes));
+    file.sha256 = text_of(told, "sha256");
+    if (file.sha256.size() != 64 || file.sha256.find_first_not_of("0123456789abcdef") != std::string::npos) {
+      refuse_value("sha256 of '" + file.path + "'", told["sha256"], "64 hex digits");
+    }
+    return file;
+  }
+
+  void check_sizes(const Manifest& manifest, std::int64_t channels) const {
+    const std::int64_t side = manifest.image_size;
+    const std::int64_t cells = side / 16;
+    check_shape(manifest, "encoder", "image", {1, 3, side, side});
+    check_shape(manifest, "decoder", "image_embeddings", {1, channels, cells, cells});
+    check_shape(manifest, "decoder", "mask_input", {-1, 1, 4 * cells, 4 * cells});
+  }
+
+  void check_shape(const Manifest& manifest, const char* role, const char* name, const Shape& expected) const {
+    for (const TensorRecord& tensor : manifest.graphs.at(role).inputs) {
+      if (tensor.name == name && tensor.shape != expected) {
+        refuse_value(text(role, " '", name, "'"), Json(tensor.shape), shown(Json(expected)) + " (-1 is free)");
+      }
+    }
+  }
+
+  std::string text_of(const Json& object, const char* name, std::size_t least = 1) const {
+    const Json value = object.value(name, Json());
+    if (!value.is_string() || value.get_ref<const std::string&>().size() < least ||
+        value.get_ref<const std::string&>().size() > 1024) {
+      refuse_value(name, value, "a text");
+    }
+    return value.get<std::string>();
+  }
+
+  std::int64_t whole(const Json& object, const char* name, std::int64_t least, std::int64_t most) const {
+    const Json value = object.value(name, Json());
+    if (!value.is_number_integer() || value < least || value > most) {
+      refuse_value(name, value, text("a whole number from ", least, " to ", most));
+    }
+    return value.get<std::int64_t>();
+  }
+
+  const Json& list(const Json& object, const char* name, std::size_t most, std::size_t least = 1) const {
+    const auto found = object.find(name);
+    if (found == object.end() || !found->is_array() || found->size() < least || found->size() > most) {
+      refuse_value(name, found == object.end() ? Json() : *found, text("a list of ", least, " to ", most));
+    }
+    return *found;
+  }
+
+  [[noreturn]] void refuse_value(const std::string& what, const Json& value, const std::string& expected) const {
+    refuse(Fault::bundle, "'", folder_, "' tells ", what, " ", shown(value), "; expected ", expected,
+           ", export the bundle again.");
+  }
+
+  std::string folder_;
+};
+
+}  // namespace
+
+Manifest read_manifest(const fs::path& folder) {
+  const fs::path path = folder / manifest_name;
+  std::error_code none;
+  if (!fs::is_regular_file(path, none)) {
+    refuse(Fault::bundle, "'", folder.string(), "' is not a bundle: it has no readable ", manifest_name,
+           "; make one with 'samdeploy export'.");
+  }
+  const auto invalid = [&](const std::string& why) {
+    refuse(Fault::bundle, "'", path.string(), "' is not a valid manifest (", why, "); export the bundle again.");
+  };
+  const std::uintmax_t bytes = fs::file_size(path, none);
+  if (none || bytes > longest_manifest) invalid(text("it has more than ", longest_manifest, " bytes"));
+  std::string content(static_cast<std::size_t>(bytes), '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.read(content.data(), static_cast<std::streamsize>(content.size()));
+  if (!file) invalid("it cannot be read");
+  // Deeper nesting than any manifest has would only cost memory.
+  const auto shallow = [](int depth, Json::parse_event_t, Json&) {
+    if (depth > 64) throw std::length_error("nested too deeply");
+    return true;
+  };
+  Json json;
+  try {
+    json = Json::parse(content, shallow);
+  } catch (const std::exception& error) {
+    invalid(reason(error));
+  }
+  return Checked(folder.string()).manifest(json);
+}
+
+}  // namespace samdeploy::internal

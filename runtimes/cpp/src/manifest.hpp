@@ -1,0 +1,52 @@
+// What this library reads of a bundle.json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "families.hpp"
+#include "tensor.hpp"
+
+namespace samdeploy::internal {
+
+struct FileRecord {
+  std::string path;
+  std::uint64_t bytes = 0;
+  std::string sha256;
+};
+
+struct TensorRecord {
+  std::string name;
+  /// -1 where a dimension is free.
+  Shape shape;
+  /// Whether the first dimension is the number of prompts.
+  bool per_prompt = false;
+};
+
+struct GraphRecord {
+  std::string role;
+  /// The graph first, then its side files.
+  std::vector<FileRecord> files;
+  std::vector<TensorRecord> inputs;
+  std::vector<TensorRecord> outputs;
+};
+
+struct Manifest {
+  std::string architecture;
+  int image_size = 0;
+  std::string precision;
+  std::string format;
+  std::string runtime;
+  std::string licence;
+  Family family;
+  Steps steps;
+  std::map<std::string, GraphRecord> graphs;
+};
+
+/// Read and check `bundle.json` of a folder. Throws `Error` (bundle) for what does not fit.
+Manifest read_manifest(const std::filesystem::path& folder);
+
+}  // namespace samdeploy::internal

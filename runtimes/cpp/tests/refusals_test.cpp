@@ -1,0 +1,206 @@
+// Bad input gets one sentence, and nothing half-written is left.
+#include <filesystem>
+#include <functional>
+#include <limits>
+
+#include "cases.hpp"
+
+namespace fs = std::filesystem;
+using samdeploy::Fault;
+
+namespace {
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write(const fs::path& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
+
+/// Copies of a bundle, each changed in one way.
+class Bundles {
+ public:
+  Bundles(fs::path bundle, std::string backend)
+      : bundle_(std::move(bundle)), backend_(std::move(backend)), copy_(bundle_.string() + "_changed") {}
+  ~Bundles() { fs::remove_all(copy_); }
+
+  void refused(const std::string& expected, const std::function<void(const fs::path&)>& change,
+               Fault fault = Fault::bundle) const {
+    fs::remove_all(copy_);
+    fs::copy(bundle_, copy_, fs::copy_options::recursive);
+    change(copy_);
+    samdeploy::OpenOptions options;
+    options.backend = backend_;
+    check_refused(fault, expected, [&] { samdeploy::Model::open(copy_.string(), options); });
+  }
+
+  /// With a manifest in which `change` was made.
+  void manifest_refused(const std::string& expected, const std::function<void(Json&)>& change) const {
+    refused(expected, [&](const fs::path& copy) {
+      Json manifest = Json::parse(read(copy / "bundle.json"));
+      change(manifest);
+      write(copy / "bundle.json", manifest.dump());
+    });
+  }
+
+ private:
+  fs::path bundle_;
+  std::string backend_;
+  fs::path copy_;
+};
+
+void test_bundles(const Bundles& bundles) {
+  const auto first_file = [](const fs::path& copy) {
+    return copy / Json::parse(read(copy / "bundle.json"))["graphs"][0]["files"][0]["path"].get<std::string>();
+  };
+  bundles.refused("is not a bundle", [](const fs::path& copy) { fs::remove(copy / "bundle.json"); });
+  bundles.refused("is not a valid manifest", [](const fs::path& copy) { write(copy / "bundle.json", "{\"a\": "); });
+  bundles.refused("is not a valid manifest", [](const fs::path& copy) {
+    write(copy / "bundle.json", std::string(100000, '[') + std::string(100000, ']'));
+  });
+  bundles.refused("is not a valid manifest (it has more than",
+                  [](const fs::path& copy) { write(copy / "bundle.json", std::string((4 << 20) + 1, ' ')); });
+  bundles.refused("lacks", [&](const fs::path& copy) { fs::remove(first_file(copy)); });
+  bundles.refused("bytes, the manifest says", [&](const fs::path& copy) {
+    const auto path = first_file(copy);
+    fs::resize_file(path, fs::file_size(path) / 2);
+  });
+  bundles.refused("was changed: its SHA-256", [&](const fs::path& copy) {
+    std::string content = read(first_file(copy));
+    content[content.size() / 2] ^= 1;
+    write(first_file(copy), content);
+  });
+  bundles.refused("is a link or outside its folder", [&](const fs::path& copy) {
+    const auto path = first_file(copy);
+    fs::rename(path, copy / "elsewhere");
+    fs::create_symlink("elsewhere", path);
+  });
+  bundles.manifest_refused("is a link or outside its folder",
+                           [](Json& m) { m["graphs"][0]["files"][0]["path"] = "../outside.xml"; });
+  bundles.manifest_refused("is a link or outside its folder",
+                           [](Json& m) { m["graphs"][0]["files"][0]["path"] = "/etc/passwd"; });
+  bundles.manifest_refused("is a link or outside its folder",
+                           [](Json& m) { m["graphs"][0]["files"][0]["path"] = "a\\b.xml"; });
+  bundles.manifest_refused("schema version 2", [](Json& m) { m["schema_version"] = 2; });
+  bundles.manifest_refused("family 'sam9'", [](Json& m) { m["family"] = "sam9"; });
+  bundles.manifest_refused("image_size 0", [](Json& m) { m["image_size"] = 0; });
+  bundles.manifest_refused("image_size \"256\"", [](Json& m) { m["image_size"] = "256"; });
+  bundles.manifest_refused("expected a list", [](Json& m) { m["graphs"] = Json::object(); });
+  bundles.manifest_refused("has no decoder graph", [](Json& m) { m["graphs"] = Json{m["graphs"][0]}; });
+  bundles.manifest_refused("each once", [](Json& m) { m["graphs"].push_back(m["graphs"][0]); });
+  bundles.manifest_refused("64 hex digits", [](Json& m) { m["graphs"][0]["files"][0]["sha256"] = "00"; });
+  bundles.manifest_refused("encoder tensors", [](Json& m) { m["graphs"][0]["inputs"][0]["name"] = "picture"; });
+  bundles.manifest_refused("dtype of 'image'", [](Json& m) { m["graphs"][0]["inputs"][0]["dtype"] = "int8"; });
+  bundles.manifest_refused("encoder 'image'", [](Json& m) { m["graphs"][0]["inputs"][0]["shape"][2] = 128; });
+  bundles.manifest_refused("which this library cannot do",
+                           [](Json& m) { m["preprocess"]["resampling"] = "spline"; });
+  bundles.manifest_refused("pad", [](Json& m) { m["preprocess"] = {{"pad", {1, 2}}}; });
+  // A file that is what its manifest says, and no graph.
+  bundles.refused("export it again", [&](const fs::path& copy) {
+    Json manifest = Json::parse(read(copy / "bundle.json"));
+    Json& file = manifest["graphs"][0]["files"][0];
+    write(first_file(copy), "");
+    file["bytes"] = 0;
+    file["sha256"] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    write(copy / "bundle.json", manifest.dump());
+  });
+}
+
+void test_options(const std::string& bundle) {
+  const auto refused = [&](Fault fault, const std::string& expected, const samdeploy::OpenOptions& options) {
+    check_refused(fault, expected, [&] { samdeploy::Model::open(bundle, options); });
+  };
+  refused(Fault::runtime, "without a backend 'tensorflow'", {"tensorflow", "cpu", 0, "fp32"});
+  refused(Fault::runtime, "device 'tpu'", {"", "tpu", 0, "fp32"});
+  refused(Fault::input, "threads=-1", {"", "cpu", -1, "fp32"});
+  refused(Fault::input, "precision=int2", {"", "cpu", 0, "int2"});
+}
+
+void test_prompts(const Cases& cases, samdeploy::Model model) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const auto embedding = model.encode(cases.picture("scene").view());
+  const auto refused = [&](const std::string& expected, const samdeploy::Prompt& prompt) {
+    check_refused(Fault::input, expected, [&] { model.predict(embedding, {prompt}); });
+  };
+  samdeploy::Prompt prompt;
+  refused("an empty Prompt", prompt);
+  prompt.points = {{nan, 1}};
+  refused("not finite", prompt);
+  prompt.points = {{241, 10}};
+  refused("point (241, 10) is outside the image; expected 0 <= x <= 240 and 0 <= y <= 180 in pixels.", prompt);
+  prompt.points = {{10, 10}};
+  prompt.labels = {1, 0};
+  refused("2 labels for 1 points", prompt);
+  prompt.labels = {2};
+  refused("label 2", prompt);
+  prompt = {};
+  prompt.box = samdeploy::Box{50, 50, 20, 60};
+  refused("has no area in the image", prompt);
+  prompt.box = samdeploy::Box{0, 0, 500, 60};
+  refused("box corner (500, 60)", prompt);
+  prompt.box = samdeploy::Box{0, 0, nan, 60};
+  refused("not finite", prompt);
+  prompt = {};
+  prompt.bitmap.resize(7);
+  refused("a mask of 7 pixels", prompt);
+  prompt = {};
+  prompt.logits.resize(7);
+  refused("a mask of 7 logits", prompt);
+  prompt.logits.assign(64 * 64, std::numeric_limits<float>::infinity());
+  refused("not finite", prompt);
+  check(model.predict(embedding, {}).empty(), "no prompts, no masks");
+}
+
+void test_images(const samdeploy::Model& model) {
+  const std::vector<std::uint8_t> pixels(12);
+  const auto refused = [&](const std::string& expected, const samdeploy::ImageView& image) {
+    check_refused(Fault::input, expected, [&] { model.encode(image); });
+  };
+  refused("an image of 0 x 2 pixels", {pixels.data(), 0, 2, samdeploy::PixelFormat::rgb, 0});
+  refused("without data", {nullptr, 2, 2, samdeploy::PixelFormat::rgb, 0});
+  refused("at most", {pixels.data(), 1 << 20, 1 << 20, samdeploy::PixelFormat::rgb, 0});
+  refused("a stride of 5 bytes", {pixels.data(), 2, 2, samdeploy::PixelFormat::rgb, 5});
+  refused("pixel format 9", {pixels.data(), 2, 2, static_cast<samdeploy::PixelFormat>(9), 0});
+}
+
+void test_files(const Cases& cases, samdeploy::Model model) {
+  const fs::path path = cases.path("damaged.npz");
+  const auto embedding = model.encode(cases.picture("scene").view());
+  embedding.save(path.string());
+  const std::string whole = read(path);
+  const auto refused = [&](const std::string& content, const std::string& expected) {
+    write(path, content);
+    check_refused(Fault::input, expected, [&] { samdeploy::Embedding::load(path.string()); });
+  };
+  refused("", "is not a saved embedding (it is truncated)");
+  refused(whole.substr(0, whole.size() / 2), "is not a saved embedding");
+  std::string changed = whole;
+  changed[changed.size() / 2] ^= 1;
+  refused(changed, "its content was changed");
+  fs::remove(path);
+  check_refused(Fault::input, "cannot be read", [&] { samdeploy::Embedding::load(path.string()); });
+  check_refused(Fault::output, "cannot be written", [&] { embedding.save(cases.path("nowhere/embedding.npz")); });
+  const auto other = samdeploy::Model::open(cases.path("small_sam2"));
+  check_refused(Fault::input, "does not fit this model", [&] {
+    samdeploy::Prompt click;
+    click.points = {{1, 1}};
+    other.predict(embedding, {click});
+  });
+  model.close();
+  check_refused(Fault::input, "the session is closed", [&] { model.encode(cases.picture("scene").view()); });
+  check_refused(Fault::input, "the session is closed", [&] { model.info(); });
+}
+
+}  // namespace
+
+int main(int, char** arguments) {
+  const Cases cases(arguments[1]);
+  const std::string bundle = cases.path("sam_tiny");
+  test_bundles(Bundles(bundle, arguments[2]));
+  test_options(bundle);
+  const auto model = samdeploy::Model::open(bundle);
+  test_prompts(cases, model);
+  test_images(model);
+  test_files(cases, model);
+  return failures();
+}
