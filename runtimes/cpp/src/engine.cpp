@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "bundle.hpp"
+#include "generate.hpp"
 #include "mask.hpp"
 #include "preprocess.hpp"
 #include "text.hpp"
@@ -72,9 +73,12 @@ Engine::Engine(const fs::path& bundle, const OpenOptions& options)
       decoding_(graphs_, manifest_.family) {}
 
 std::shared_ptr<const EmbeddingData> Engine::encode(const ImageView& image) const {
-  const Rgb rgb = to_rgb(image);
-  const Transform transform = manifest_.steps.transform(rgb.size, manifest_.image_size);
-  const Tensor input = preprocess(rgb, transform, manifest_.steps);
+  return encode_rgb(to_rgb(image));
+}
+
+std::shared_ptr<const EmbeddingData> Engine::encode_rgb(const Rgb& image) const {
+  const Transform transform = manifest_.steps.transform(image.size, manifest_.image_size);
+  const Tensor input = preprocess(image, transform, manifest_.steps);
   return std::make_shared<const EmbeddingData>(graphs_.at("encoder").run({{"image", &input}}), transform);
 }
 
@@ -108,6 +112,18 @@ std::vector<Mask> Engine::predict(const EmbeddingData& embedding, const std::vec
     }
   }
   return found;
+}
+
+std::vector<Mask> Engine::generate(const ImageView& image, const WholeImageSettings& settings,
+                                   const Progress& progress) const {
+  const auto encoding = [this](const Rgb& part) { return encode_rgb(part); };
+  std::vector<Mask> masks;
+  for (const Candidate& each :
+       internal::generate(to_rgb(image), encoding, decoding_, manifest_.family, settings, progress)) {
+    masks.emplace_back(each.score, each.prompt, std::make_shared<const MaskPixels>(each.runs()), each.stability,
+                       each.point);
+  }
+  return masks;
 }
 
 Info Engine::info() const {

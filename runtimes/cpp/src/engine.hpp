@@ -16,9 +16,13 @@ class Engine {
 
   std::shared_ptr<const EmbeddingData> encode(const ImageView& image) const;
   std::vector<Mask> predict(const EmbeddingData& embedding, const std::vector<Prompt>& prompts, bool multimask) const;
+  std::vector<Mask> generate(const ImageView& image, const WholeImageSettings& settings,
+                             const Progress& progress) const;
+  const WholeImageSettings& whole_image() const { return manifest_.whole_image; }
   Info info() const;
 
  private:
+  std::shared_ptr<const EmbeddingData> encode_rgb(const Rgb& image) const;
   void check_own(const EmbeddingData& embedding) const;
 
   Manifest manifest_;

@@ -47,6 +47,7 @@ class Checked {
     if (!preprocess.is_null()) manifest.steps = steps(preprocess);
     const Json source = root.value("source", Json::object());
     if (source.is_object() && source.contains("licence")) manifest.licence = text_of(source, "licence", 0);
+    manifest.whole_image = whole_image(root.value("whole_image", Json::object()));
     manifest.graphs = graphs(list(root, "graphs", 16), manifest.family);
     check_sizes(manifest, whole(root, "embedding_channels", 1, 1 << 16));
     return manifest;
@@ -85,6 +86,41 @@ class Checked {
       }
     }
     return steps;
+  }
+
+  WholeImageSettings whole_image(const Json& told) const {
+    if (!told.is_object()) refuse_value("whole_image", told, "an object");
+    WholeImageSettings settings;
+    const std::map<std::string, double*> shares{{"conf_thres", &settings.conf_thres},
+                                                {"stability_score_thresh", &settings.stability_score_thresh},
+                                                {"stability_score_offset", &settings.stability_score_offset},
+                                                {"nms_thresh", &settings.nms_thresh},
+                                                {"crop_nms_thresh", &settings.crop_nms_thresh},
+                                                {"crop_overlap_ratio", &settings.crop_overlap_ratio}};
+    const std::map<std::string, int*> counts{{"points_stride", &settings.points_stride},
+                                             {"points_batch_size", &settings.points_batch_size},
+                                             {"crop_n_layers", &settings.crop_n_layers},
+                                             {"crop_downscale_factor", &settings.crop_downscale_factor}};
+    const std::map<std::string, bool*> flags{{"exact", &settings.exact},
+                                             {"multimask_output", &settings.multimask_output},
+                                             {"best_only", &settings.best_only},
+                                             {"use_m2m", &settings.use_m2m}};
+    for (const auto& [name, value] : told.items()) {
+      if (shares.count(name) != 0 && value.is_number()) {
+        *shares.at(name) = value.get<double>();
+      } else if (counts.count(name) != 0 && value.is_number_integer()) {
+        *counts.at(name) = value.get<int>();
+      } else if (flags.count(name) != 0 && value.is_boolean()) {
+        *flags.at(name) = value.get<bool>();
+      } else if (name == "min_mask_region_area" && value.is_number_integer()) {
+        settings.min_mask_region_area = value.get<std::int64_t>();
+      } else if (name == "mode" && (value == "grid" || value == "adaptive")) {
+        settings.adaptive = value == "adaptive";
+      } else {
+        refuse_value("the whole-image setting " + name, value, "a setting that this library knows");
+      }
+    }
+    return settings;
   }
 
   std::size_t choice(const std::string& name, const Json& value, const Names& known) const {

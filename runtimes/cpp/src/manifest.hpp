@@ -43,6 +43,8 @@ struct Manifest {
   std::string licence;
   Family family;
   Steps steps;
+  /// What the model recommends.
+  WholeImageSettings whole_image;
   std::map<std::string, GraphRecord> graphs;
 };
 

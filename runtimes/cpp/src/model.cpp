@@ -32,6 +32,13 @@ std::vector<Mask> Model::predict(const Embedding& embedding, const std::vector<P
   return engine()->predict(embedding.data(), prompts, multimask);
 }
 
+std::vector<Mask> Model::generate(const ImageView& image, const WholeImageSettings& settings,
+                                  const Progress& progress) const {
+  return engine()->generate(image, settings, progress);
+}
+
+WholeImageSettings Model::whole_image() const { return engine()->whole_image(); }
+
 Info Model::info() const { return engine()->info(); }
 
 void Model::close() {

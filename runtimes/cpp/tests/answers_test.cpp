@@ -54,6 +54,47 @@ void test_asked(const Cases& cases, const samdeploy::Model& model, const Json& a
           what + " on " + asked["picture"].get<std::string>());
 }
 
+samdeploy::WholeImageSettings settings_of(const Json& told, samdeploy::WholeImageSettings settings) {
+  settings.points_stride = told.value("points_stride", settings.points_stride);
+  settings.crop_n_layers = told.value("crop_n_layers", settings.crop_n_layers);
+  settings.min_mask_region_area = told.value("min_mask_region_area", settings.min_mask_region_area);
+  settings.conf_thres = told.value("conf_thres", settings.conf_thres);
+  settings.stability_score_thresh = told.value("stability_score_thresh", settings.stability_score_thresh);
+  settings.exact = told.value("exact", settings.exact);
+  settings.best_only = told.value("best_only", settings.best_only);
+  settings.use_m2m = told.value("use_m2m", settings.use_m2m);
+  settings.multimask_output = told.value("multimask_output", settings.multimask_output);
+  settings.adaptive = told.value("mode", "grid") == "adaptive";
+  return settings;
+}
+
+/// The same masks in the same order.
+void test_everything(const Cases& cases, const samdeploy::Model& model, const Json& asked, const std::string& what) {
+  int last = 0;
+  const auto count = [&](int done, int total) {
+    check(done >= last && done <= total, "progress of " + what);
+    last = done;
+    return true;
+  };
+  const auto settings = settings_of(asked["settings"], model.whole_image());
+  const auto masks = model.generate(cases.picture(asked["picture"]).view(), settings, count);
+  const std::string which = what + ", whole image, " + asked["settings"].dump();
+  compare(masks, asked["masks"], which);
+  for (std::size_t i = 0; i < std::min(masks.size(), asked["masks"].size()); i++) {
+    const double stability = asked["masks"][i]["stability"];
+    check(std::abs(static_cast<double>(masks[i].stability().value()) - stability) <= 5e-3, which + ": stability");
+  }
+}
+
+void test_cancelling(const Cases& cases, const samdeploy::Model& model) {
+  check_refused(samdeploy::Fault::input, "generate was cancelled at 4 of 1024 points", [&] {
+    model.generate(cases.picture("scene").view(), {}, [](int, int) { return false; });
+  });
+  samdeploy::WholeImageSettings settings;
+  settings.points_stride = 0;
+  check_refused(samdeploy::Fault::input, "points_stride=0", [&] { model.generate(cases.picture("scene").view(), settings); });
+}
+
 /// Step by step what docs/embedding.md says of `golden`.
 void test_golden(const Cases& cases, const samdeploy::Model& model, const std::string& bundle) {
   std::ifstream file(cases.path(bundle) + "/bundle.json");
@@ -125,11 +166,14 @@ int main(int, char** arguments) {
   for (const Json& asked : cases["prompting"]) test_asked(cases, tiny, asked, "sam_tiny");
   test_golden(cases, tiny, "sam_tiny");
   test_files(cases, tiny);
+  for (const Json& asked : cases["everything"]) test_everything(cases, tiny, asked, "sam_tiny");
+  test_cancelling(cases, tiny);
   for (const Json& family : cases["families"]) {
     const std::string name = family["bundle"];
     const auto model = samdeploy::Model::open(cases.path(name), options);
     test_asked(cases, model, family["asked"], name);
     test_golden(cases, model, name);
+    test_everything(cases, model, family["everything"], name);
   }
   test_threads(cases, tiny);
   return failures();

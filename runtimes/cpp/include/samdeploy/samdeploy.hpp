@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -94,6 +95,47 @@ struct Polygon {
   std::vector<std::vector<Point>> holes;
 };
 
+/// Settings of whole-image mode: Meta's defaults, but for the batch, which is sized for a processor.
+struct WholeImageSettings {
+  /// Grid points along one side of the image.
+  int points_stride = 32;
+  /// Prompts in one decoder call; no answer depends on it.
+  int points_batch_size = 4;
+  /// Smallest predicted IoU, exclusive; 0 keeps all.
+  double conf_thres = 0.88;
+  /// Smallest stability score, inclusive; 0 keeps all.
+  double stability_score_thresh = 0.95;
+  /// Shift of the threshold for the stability score, in logits.
+  double stability_score_offset = 1;
+  /// Boxes of one crop that overlap more than this IoU are duplicates.
+  double nms_thresh = 0.7;
+  /// Layers of crops; layer `i` has `4^i`.
+  int crop_n_layers = 0;
+  /// The same as `nms_thresh` between crops.
+  double crop_nms_thresh = 0.7;
+  /// Overlap of neighbouring crops, as a share of the shorter side.
+  double crop_overlap_ratio = 512.0 / 1500;
+  /// Points along a side are divided by this for every layer.
+  int crop_downscale_factor = 1;
+  /// Holes and islands below this many pixels are removed; 0 keeps all.
+  std::int64_t min_mask_region_area = 0;
+  /// Own grids, points from 0 to 1 for the image and for each layer of crops, instead of `points_stride`.
+  std::vector<std::vector<Point>> point_grids;
+  /// Judge stability and boxes on masks at full size, as the reference implementation does.
+  bool exact = false;
+  /// Three masks a point; without, the one that a prompt without doubt gets.
+  bool multimask_output = true;
+  /// Of the three masks of a point only that of the largest predicted IoU.
+  bool best_only = false;
+  /// Ask again for every mask with its logits beside its point.
+  bool use_m2m = false;
+  /// Walk the grid coarse to fine and leave out points inside masks found so far.
+  bool adaptive = false;
+};
+
+/// Told after every decoder call how many grid points are done; `false` ends the work with an `Error`.
+using Progress = std::function<bool(int done, int total)>;
+
 namespace internal {
 class MaskPixels;
 struct EmbeddingData;
@@ -105,8 +147,12 @@ class SAMDEPLOY_API Mask {
  public:
   /// Predicted IoU; it may be above 1.
   float score() const { return score_; }
-  /// Index of the prompt that it answers.
+  /// Index of the prompt that it answers; in whole-image mode that of the grid point.
   int prompt() const { return prompt_; }
+  /// Whole-image mode: the stability score.
+  std::optional<float> stability() const { return stability_; }
+  /// Whole-image mode: the grid point.
+  std::optional<Point> point() const { return point_; }
   /// Of the image.
   Size size() const;
   /// Number of pixels inside.
@@ -118,15 +164,18 @@ class SAMDEPLOY_API Mask {
   RunLengths run_lengths() const;
   /// Parts, largest first; `epsilon` is how far simplification may move an outline, in pixels.
   std::vector<Polygon> polygons(double epsilon = 0) const;
-  /// The answer of the network, `S/4 x S/4`, as a later prompt's `logits`.
+  /// The answer of the network, `S/4 x S/4`, as a later prompt's `logits`; none in whole-image mode.
   const std::vector<float>& logits() const;
 
-  Mask(float score, int prompt, std::shared_ptr<const internal::MaskPixels> pixels);
+  Mask(float score, int prompt, std::shared_ptr<const internal::MaskPixels> pixels,
+       std::optional<float> stability = std::nullopt, std::optional<Point> point = std::nullopt);
 
  private:
   float score_;
   int prompt_;
   std::shared_ptr<const internal::MaskPixels> pixels_;
+  std::optional<float> stability_;
+  std::optional<Point> point_;
 };
 
 /// An encoded image: any number of prompts are decoded from it.
@@ -181,6 +230,12 @@ class SAMDEPLOY_API Model {
   /// One mask a prompt, or three with `multimask` (for ambiguous ones such as a single click), prompt by prompt.
   std::vector<Mask> predict(const Embedding& embedding, const std::vector<Prompt>& prompts,
                             bool multimask = false) const;
+
+  /// Masks of everything in an image, best first when there are no crops and no small regions to clean.
+  std::vector<Mask> generate(const ImageView& image, const WholeImageSettings& settings,
+                             const Progress& progress = nullptr) const;
+  /// The settings that the model recommends.
+  WholeImageSettings whole_image() const;
 
   Info info() const;
 
