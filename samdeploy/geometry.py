@@ -125,8 +125,10 @@ def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     height, width = size
     if image.shape[:2] == size:
         return image
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    # Along the rows first: Pillow 13 begins with the columns of tall images, and what is rounded to
+    # 8 bits between the two would depend on the version.
+    rows = Image.fromarray(image).resize((width, image.shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(rows.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_logits(logits: Floats, transform: Transform) -> Floats:

@@ -50,7 +50,7 @@ def main(folder: Path, format: str = "onnx") -> None:
         "example": golden_picture(),
         "scene": generate_scene(3, (180, 240)).image,
         "odd": generate_scene(21, (333, 517)).image,
-        "large": generate_scene(5, (600, 400)).image,
+        "tall": generate_scene(5, (600, 280)).image,
     }
     for name, image in pictures.items():
         alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
@@ -229,7 +229,7 @@ def _everything(sam: SAM, pictures: Mapping[str, Picture]) -> list[Case]:
         ("odd", {"points_stride": 12}),
         ("scene", {"points_stride": 20}),
         ("odd", {"points_stride": 8, "crop_n_layers": 1, "min_mask_region_area": 60}),
-        ("large", {"points_stride": 12, "mode": "adaptive"}),
+        ("tall", {"points_stride": 12, "mode": "adaptive"}),
         ("scene", {"points_stride": 6, "exact": True, "best_only": True}),
         ("scene", {"points_stride": 4, "use_m2m": True, "stability_score_thresh": 0.9}),
         ("odd", {"points_stride": 8, "multimask_output": False, "conf_thres": 0.5}),
