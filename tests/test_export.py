@@ -157,6 +157,7 @@ class TestVerification:
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.usefixtures("spoiled")
+    @pytest.mark.slow
     def test_warn_writes_it_and_says_so(
         self, small_checkpoint: Path, small_config: Path, tmp_path: Path
     ) -> None:

@@ -49,7 +49,14 @@ def distances(bundle: Path, golden: Golden) -> list[tuple[float, float]]:
     return found
 
 
-@pytest.mark.parametrize("bundle", ["tiny_bundle", "small_bundle", "small_openvino_bundle"])
+@pytest.mark.parametrize(
+    "bundle",
+    [
+        "tiny_bundle",
+        "small_bundle",
+        pytest.param("small_openvino_bundle", marks=pytest.mark.slow),
+    ],
+)
 def test_every_backend_gives_it(bundle: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(bundle)
     for error, overlap in distances(folder, golden_of(folder)):

@@ -185,7 +185,7 @@ class Scorer(nn.Module):
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
         bias = F.pad(absent, (own.shape[1], 0))  # [B, T]
-        token_bias = bias.repeat(1, heads).unsqueeze(2)  # [B, h T, 1]
+        token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(2)  # [B, h T, 1]
 
         queries = _among_tokens(first, tokens, tokens, bias)
         to_image, from_image = first.cross_attn_token_to_image, first.cross_attn_image_to_token

@@ -104,6 +104,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_stand_ins_of_torchvision_and_timm() -> None:
     done = subprocess.run(
         [sys.executable, "-c", STAND_INS], capture_output=True, text=True, timeout=300
