@@ -123,7 +123,8 @@ def test_the_official_outputs(
 
 
 @pytest.mark.skipif(bool(find_gpus()[0]), reason="with a GPU the engines are run instead")
-@pytest.mark.parametrize("half", [pytest.param(False, marks=pytest.mark.overnight), True])
+@pytest.mark.overnight
+@pytest.mark.parametrize("half", [False, True])
 def test_mobile_sam_to_tensorrt(golden: Path, tmp_path: Path, half: bool) -> None:
     """Built by TensorRT-RTX and inspected; nothing here can run them."""
     checkpoint = make_checkpoint(golden, tmp_path, "vit_t")

@@ -46,7 +46,7 @@ def all_four(
 @pytest.mark.parametrize(
     ("format", "runtime"),
     [
-        pytest.param("onnx", "onnxruntime", marks=pytest.mark.slow),
+        pytest.param("onnx", "onnxruntime", marks=[pytest.mark.slow, pytest.mark.overnight]),
         pytest.param("openvino", "openvino", marks=[pytest.mark.slow, pytest.mark.overnight]),
         pytest.param("coreml", "mil", marks=[pytest.mark.slow, pytest.mark.overnight]),
     ],

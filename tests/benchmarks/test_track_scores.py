@@ -115,6 +115,7 @@ def test_the_documentation_says_what_was_measured() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_the_record_is_reached(tiny_bundle: Path) -> None:
     with SAM(tiny_bundle) as sam:
         for seed, scores in score_clips(sam, range(3)):

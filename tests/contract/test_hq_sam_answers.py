@@ -182,6 +182,7 @@ def test_the_high_quality_mask_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_light_hq_sam(
     export_once: ExportOnce, tmp_path: Path, photo: NDArray[np.uint8], mask_inputs: dict[str, Array]
 ) -> None:
