@@ -159,14 +159,16 @@ def test_every_layout_is_tested() -> None:
 
 
 #: At 1024 pixels, or the same graphs as another.
-_LONG = {"osam", "isaac", "anylabeling", "xanylabeling"}
+_LONG = {"osam", "xanylabeling"}
 _LONGEST = {"isaac", "anylabeling"}
 
 
 def _pairs() -> list[Any]:
-    return [
-        pytest.param(*pair, marks=[pytest.mark.slow] if pair[0] in _LONG else []) for pair in NAMES
-    ]
+    marks = {
+        **dict.fromkeys(_LONG, (pytest.mark.slow,)),
+        **dict.fromkeys(_LONGEST, (pytest.mark.slow, pytest.mark.overnight)),
+    }
+    return [pytest.param(*pair, marks=marks.get(pair[0], ())) for pair in NAMES]
 
 
 @pytest.mark.parametrize(("layout", "family"), _pairs())
