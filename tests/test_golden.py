@@ -54,7 +54,7 @@ def distances(bundle: Path, golden: Golden) -> list[tuple[float, float]]:
     [
         "tiny_bundle",
         "small_bundle",
-        pytest.param("small_openvino_bundle", marks=pytest.mark.slow),
+        pytest.param("small_openvino_bundle", marks=[pytest.mark.slow, pytest.mark.overnight]),
     ],
 )
 def test_every_backend_gives_it(bundle: str, request: pytest.FixtureRequest) -> None:
