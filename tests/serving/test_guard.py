@@ -10,6 +10,8 @@ from samdeploy.errors import InputError
 from samdeploy.serving.settings import ServerSettings
 from tests.serving.conftest import Running, Start
 
+pytestmark = pytest.mark.exporting
+
 MODELS = "/samdeploy/v1/models"
 
 

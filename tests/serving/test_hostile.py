@@ -23,6 +23,8 @@ from samdeploy.serving.turns import Turns
 from tests.serving.client import Reply, png, text
 from tests.serving.conftest import Running, Start
 
+pytestmark = pytest.mark.exporting
+
 V1 = "/samdeploy/v1"
 JSON = {"Content_Type": "application/json"}
 POINT = [{"points": [[9, 9]]}]

@@ -17,6 +17,8 @@ from samdeploy.web.page import page_folder
 from tests.serving.client import mask_of, png, text
 from tests.serving.conftest import Running, Start
 
+pytestmark = pytest.mark.exporting
+
 V1 = "/samdeploy/v1"
 FEW = {"points_stride": 4, "conf_thres": 0.5, "stability_score_thresh": 0.5}
 

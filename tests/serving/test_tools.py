@@ -20,6 +20,8 @@ from tests.serving.brush_reader import read_brush
 from tests.serving.client import mask_of, text
 from tests.serving.conftest import Running, Start
 
+pytestmark = pytest.mark.exporting
+
 
 def osam(file: bytes, points: Any, labels: Any, **more: Any) -> dict[str, Any]:
     prompt = {
