@@ -25,7 +25,7 @@ from samdeploy.session import RuntimeOptions
 from samdeploy.sources import iter_sources
 from samdeploy.tracking.frames import Frames, iter_frames
 from samdeploy.tracking.settings import TrackSettings
-from samdeploy.tracking.track import by_frame, track
+from samdeploy.tracking.track import Tracker, by_frame, track
 from samdeploy.tracking.tracked import Tracked
 from samdeploy.whole_image.generate import generate
 from samdeploy.whole_image.settings import WholeImageSettings
@@ -290,6 +290,15 @@ class SAM(Closing):
         frames = iter_frames(source, channel_order, self._image_options)
         results = track(self._encode, self._engine, frames, wanted, chosen)
         return results if stream else list(results)
+
+    def tracker(self, **settings: Any) -> Tracker:
+        """What follows objects through frames that come one by one, while objects come and go:
+        ``tracker.step(Frame(name, pixels), {id: Prompt(...)})`` and ``tracker.remove(id)``.
+
+        Args:
+            settings: those of :class:`~samdeploy.tracking.settings.TrackSettings`.
+        """
+        return Tracker(self._encode, self._engine, TrackSettings.from_names(settings))
 
     def set_image(self, image: ImageSource, channel_order: ChannelOrder = "bgr") -> None:
         """Encode an image for the prompts that follow."""

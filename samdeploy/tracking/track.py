@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -83,41 +85,71 @@ def track(
         InputError: a prompt does not fit its frame, or its frame does not come.
     """
     tracker = Tracker(encode, model, settings)
-    number = -1
+    number, ids = -1, count()
     for number, frame in enumerate(frames):
-        yield tracker.step(frame, prompts.get(number, ()))
+        yield tracker.step(frame, {next(ids): prompt for prompt in prompts.get(number, ())})
     late = [each for each in prompts if each > number]
     if late:
         raise InputError(f"prompts for frame {late[0]}; there are {number + 1} frames, from 0 on.")
 
 
 class Tracker:
-    """The objects that are followed, and the number of frames so far."""
+    """The objects that are followed, under ids that the caller gives, and the number of frames so
+    far."""
 
     def __init__(self, encode: Encode, model: Model, settings: TrackSettings) -> None:
         self._encode, self._model, self._settings = encode, model, settings
         self._targets: dict[int, Target] = {}  # by id; without those that were given up
-        self._frame = self._ids = 0
+        self._ids: dict[int, None] = {}  # all, in the order in which they came
+        self._frame = 0
 
-    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> Tracked:
-        """Look for every object in the next frame, and begin with those of ``prompts``.
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Of all objects that have not been removed."""
+        return tuple(self._ids)
+
+    def step(
+        self,
+        frame: Frame,
+        prompts: Mapping[int, Prompt] = MappingProxyType({}),
+        embedding: Embedding | None = None,
+    ) -> Tracked:
+        """Look for every object in the next frame, and begin with those of ``prompts``, each under
+        its id. ``embedding`` is the frame's, where it was encoded already.
 
         Raises:
-            InputError: a prompt does not fit the frame.
+            InputError: a prompt does not fit the frame, or its id is in use; then the frame counts
+                as not seen.
         """
+        used = self._ids.keys() & prompts.keys()
+        if used:
+            raise InputError(f"object {min(used)} is followed already; take an id that is free.")
         seen: dict[int, _Seen] = {}
         masks = Masks.from_rles([], frame.pixels.shape[:2], [], image=frame.pixels)
         if self._targets or prompts:
-            embedding = self._encode(frame.pixels)
+            embedding = embedding or self._encode(frame.pixels)
             small = shrunk(frame.pixels, embedding.transform)
             seen = self._known(embedding, small) | self._new(embedding, small, prompts)
             masks = self._remember(seen, embedding.transform, frame.pixels)
+        self._ids.update(dict.fromkeys(prompts))
         ids = set(masks.prompt_index.tolist())
         scores = {id: each.score for id, each in seen.items()}
-        lost = tuple(id for id in range(self._ids) if id not in ids)
+        lost = tuple(id for id in self._ids if id not in ids)
         tracked = Tracked(self._frame, masks, lost, scores, frame.name)
         self._frame += 1
         return tracked
+
+    def remove(self, id: int) -> None:
+        """Forget an object; its id is free again.
+
+        Raises:
+            InputError: there is none of this id.
+        """
+        if id not in self._ids:
+            known = ", ".join(map(str, self._ids)) or "none"
+            raise InputError(f"object {id} is not followed; expected one of: {known}.")
+        del self._ids[id]
+        self._targets.pop(id, None)
 
     def _known(self, embedding: Embedding, small: NDArray[np.uint8]) -> dict[int, _Seen]:
         """What is most likely each object that is known, by id."""
@@ -136,18 +168,18 @@ class Tracker:
         return seen
 
     def _new(
-        self, embedding: Embedding, small: NDArray[np.uint8], prompts: Sequence[Prompt]
+        self, embedding: Embedding, small: NDArray[np.uint8], prompts: Mapping[int, Prompt]
     ) -> dict[int, _Seen]:
         """What the prompts of new objects show, the mask that :meth:`samdeploy.SAM.predict` would
-        answer, by the ids that they get."""
+        answer, by their ids."""
         seen = {}
-        for logits, iou in self._answers(embedding, prompts):
+        answers = self._answers(embedding, list(prompts.values()))
+        for id, (logits, iou) in zip(prompts, answers, strict=True):
             chosen = int(self._model.single_mask(logits[None], iou[None])[0])
             rating = float(iou[chosen])
             now = look(logits[chosen], small)
             score = 0.0 if now is None else min(1.0, max(0.0, rating))
-            seen[self._ids] = _Seen(score, now, logits[chosen].copy(), rating)
-            self._ids += 1
+            seen[id] = _Seen(score, now, logits[chosen].copy(), rating)
         return seen
 
     def _answers(

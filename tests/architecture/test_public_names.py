@@ -46,6 +46,7 @@ SIGNATURES = {
         "self source bboxes points labels masks multimask stream channel_order settings"
     ),
     "SAM.track": "self source points labels bboxes masks prompts stream channel_order settings",
+    "SAM.tracker": "self settings",
     "SAM.set_image": "self image channel_order",
     "SAM.reset_image": "self",
     "SAM.info": "self verbose",

@@ -176,7 +176,7 @@ def test_a_score_is_a_share() -> None:
 def test_steps_may_be_taken_one_by_one() -> None:
     tracker = new_tracker(ColourModel())
     frame = Frame("camera", paint((RED_BOX, RED)))
-    assert tracker.step(frame, [Prompt(box=RED_BOX)]).ids.tolist() == [0]
+    assert tracker.step(frame, {0: Prompt(box=RED_BOX)}).ids.tolist() == [0]
     assert tracker.step(frame).frame == 1
 
 
