@@ -14,8 +14,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
+from samdeploy.exporters.passes import onnx_graph
 from samdeploy.exporting.pipeline import export
 from samdeploy.scenes import Scene, generate_scene
+from tests.traced import remembered
 
 _GOLDEN = Path(__file__).parent / "golden"
 
@@ -53,6 +55,17 @@ def export_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Exp
             return bundle if bundle.exists() else export(*arguments, output=bundle, **options)
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Tracing takes most of an export: the same graph is traced once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "traced"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_graph, "_traced", remembered(onnx_graph._traced, folder))
+        yield
 
 
 @pytest.fixture(scope="session")

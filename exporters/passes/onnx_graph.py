@@ -45,9 +45,7 @@ def onnx_graph(
         ExportError: the tracer failed, simplifying changed what the graph computes, or an operator
             is too wide (:mod:`samdeploy.exporters.passes.onnx_narrow`).
     """
-    traced = _trace(graph, folder, opset)
-    if simplify and traced.ByteSize() < SIDE_FILE_BYTES:
-        traced = _simplify(traced, graph.role)
+    traced = _traced(graph, folder, opset, simplify)
     narrow(traced, graph.role)
     _describe(traced, graph.role, graph.inputs, graph.outputs, metadata or {})
     return traced
@@ -63,6 +61,13 @@ def save_onnx(model: onnx.ModelProto, folder: Path, role: str) -> tuple[Path, ..
     convert_model_to_external_data(model, location=side.name, size_threshold=1024)
     onnx.save(model, folder / path)
     return path, side
+
+
+def _traced(graph: GraphModule, folder: Path, opset: int, simplify: bool) -> onnx.ModelProto:
+    model = _trace(graph, folder, opset)
+    if simplify and model.ByteSize() < SIDE_FILE_BYTES:
+        model = _simplify(model, graph.role)
+    return model
 
 
 def _trace(graph: GraphModule, folder: Path, opset: int) -> onnx.ModelProto:
