@@ -14,7 +14,7 @@ from samdeploy.processor import cpu_flags, cpu_name
 #: Distributions that can change a figure.
 _DISTRIBUTIONS = (
     "samdeploy", "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu",
-    "openvino", "torch", "coremltools", "tensorrt", "ultralytics", "transformers",
+    "openvino", "torch", "coremltools", "tensorrt", "MNN", "ultralytics", "transformers",
     "segment-anything", "mobilesam-mirror", "samexporter",
 )  # fmt: skip
 

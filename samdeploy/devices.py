@@ -28,6 +28,10 @@ DEVICES = {
     "migraphx": Kind("AMD GPU through MIGraphX", gpu=True),
     "directml": Kind("any GPU on Windows", gpu=True),
     "webgpu": Kind("any GPU through WebGPU", gpu=True),
+    "opencl": Kind("any GPU through OpenCL", gpu=True),
+    "vulkan": Kind("any GPU through Vulkan", gpu=True),
+    "metal": Kind("Apple GPU through Metal", gpu=True),
+    "nnapi": Kind("Android's NPUs and GPUs through NNAPI"),
     "qnn": Kind("Qualcomm NPU"),
     "openvino": Kind("OpenVINO inside ONNX Runtime"),
 }

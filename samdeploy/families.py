@@ -235,6 +235,14 @@ def dimension(tensor: str, axis: int) -> str:
     return next((side for side in sides if isinstance(side, str)), f"d{axis}")
 
 
+def named_shape(tensor: str) -> tuple[str, ...]:
+    """A name for every dimension of a tensor, for backends that tell no shape: those of its
+    :func:`dynamic` ones, and of the others names that no other tensor has."""
+    known = dynamic(tensor)
+    rank = next(len(spec.shape) for _, spec in _tensors(tensor))
+    return (*known, *(f"{tensor}_{axis}" for axis in range(len(known), rank)))
+
+
 def meaning(tensor: str) -> str:
     """The meaning of a tensor, in one line; empty where nobody says it."""
     found = (contract.meanings.get(tensor) for contract in _contracts())

@@ -91,6 +91,11 @@ def small_coreml_bundle(
 
 
 @pytest.fixture(scope="session")
+def small_mnn_bundle(export_once: ExportOnce, small_checkpoint: Path, small_config: Path) -> Path:
+    return export_once("small_mnn", small_checkpoint, "mnn", config=small_config)
+
+
+@pytest.fixture(scope="session")
 def tiny_bundle(export_once: ExportOnce) -> Path:
     """The shipped model as a verified ONNX bundle. Copy it before changing anything."""
     return export_once("sam_tiny_onnx", "sam_tiny.pt")

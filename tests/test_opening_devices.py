@@ -52,5 +52,6 @@ def test_what_the_model_recommends_comes_first(
 def test_gpus_are_devices() -> None:
     assert [name for name in DEVICES if is_gpu(name)] == [
         "cuda", "tensorrt", "rtx", "mps", "mlx", "gpu", "rocm", "migraphx", "directml", "webgpu",
+        "opencl", "vulkan", "metal",
     ]  # fmt: skip
     assert not is_gpu("auto")

@@ -150,6 +150,34 @@ class RuntimeContract:
                 difference = np.abs(values[0] - together[name][index]).max()
                 assert difference <= self.tolerance * scale, (name, index)
 
+    def test_an_answer_does_not_depend_on_the_calls_before(
+        self, graphs: dict[str, Path], options: RuntimeOptions, embedding: Array
+    ) -> None:
+        """Of one prompt, of many, and of parts of the image."""
+        prompts = [p for p in self.prompts(embedding) if p.mask is None]
+        size = embedding.shape[-1] * 16
+        transform = Transform.fit((size, size), size)
+        opener = load_runtime(self.runtime)()
+        found = []
+        for counts in ([1, len(prompts)], [len(prompts)]):
+            sessions = {
+                role: CheckedSession(
+                    opener.open(path, role, device=self.device, options=options), role
+                )
+                for role, path in graphs.items()
+            }
+            decoding = Decoding(sessions)
+            image = Embedding({"image_embeddings": embedding}, transform)
+            for count in counts:
+                encoded = encode_prompts(prompts[:count], transform, size // 4)
+                answer = decoding(image, encoded)
+                masks = [answer.masks(np.arange(count), cells) for cells in ((9, 14), None)]
+            found.append([answer.iou_predictions, *masks])
+            for session in sessions.values():
+                session.close()
+        for after, alone in zip(*found, strict=True):
+            assert np.abs(after - alone).max() <= self.tolerance * np.abs(alone).max()
+
     def test_a_prompt_matters(self, model: Model, embedding: Array) -> None:
         answers = [
             model[DECODER].run(self.feeds(embedding, [prompt]))["low_res_masks"]

@@ -29,6 +29,10 @@ class TestCoreMl(ExporterContract):
     options: ClassVar[dict[str, Any]] = {"max_prompts": 3, "max_points": 4}
 
 
+class TestMnn(ExporterContract):
+    format = "mnn"
+
+
 @pytest.mark.slow
 class TestTensorRt(ExporterContract):
     format = "tensorrt"

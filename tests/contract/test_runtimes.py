@@ -179,6 +179,19 @@ class TestOpenVino(RuntimeContract):
             )
 
 
+class TestMnn(RuntimeContract):
+    runtime = "mnn"
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        pytest.importorskip("samdeploy.runtimes.mnn")
+        return Bundle.open(fixture("small_mnn_bundle")).graphs()
+
+    def test_availability_names_devices(self) -> None:
+        pytest.importorskip("samdeploy.runtimes.mnn")
+        super().test_availability_names_devices()
+
+
 @pytest.mark.slow
 class TestMil(RuntimeContract):
     """Core ML packages through the evaluator, on every system."""

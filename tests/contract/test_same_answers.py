@@ -18,6 +18,7 @@ from samdeploy.graphs import DECODER, ENCODER, ROLES
 from samdeploy.masks.rle import Rle
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
+from samdeploy.registry import RUNTIMES, availability
 from samdeploy.session import Array, RuntimeOptions
 
 pytestmark = pytest.mark.exporting
@@ -30,6 +31,7 @@ BACKENDS = {
     "onnxruntime": "small_bundle",
     "openvino": "small_openvino_bundle",
     "mil": "small_coreml_bundle",
+    "mnn": "small_mnn_bundle",
 }
 
 
@@ -42,10 +44,13 @@ def golden_prompts() -> list[dict[str, Any]]:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.slow if name == "mil" else ()) for name in BACKENDS
+        pytest.param(name, marks=pytest.mark.slow if name in ("mil", "mnn") else ())
+        for name in BACKENDS
     ],
 )
 def backend(request: pytest.FixtureRequest) -> tuple[str, Path]:
+    if not availability(RUNTIMES, request.param).usable:
+        pytest.skip(f"{request.param} is not installed")
     return request.param, request.getfixturevalue(BACKENDS[request.param])
 
 
@@ -127,7 +132,9 @@ def test_the_encoder_alone(
     from samdeploy.constants import PIXEL_MEAN, PIXEL_STD
 
     runtime, source = backend
-    suffix = {"onnxruntime": ".onnx", "openvino": ".xml", "mil": ".mlpackage"}.get(runtime)
+    suffix = {"onnxruntime": ".onnx", "openvino": ".xml", "mil": ".mlpackage", "mnn": ".mnn"}.get(
+        runtime
+    )
     paths = {role: source / f"{role}{suffix}" if suffix else source for role in ROLES}
     sessions, _ = open_graphs(paths, runtime, "cpu", options)
     mean, std = (np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
