@@ -16,6 +16,7 @@ import onnx
 
 from samdeploy.errors import ExportError
 from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
+from samdeploy.exporters.passes.onnx_halves import split_constants
 from samdeploy.exporters.passes.onnx_int8 import LINEAR, quantizable
 from samdeploy.exporters.passes.onnx_storage import constants_to_weights
 from samdeploy.exporting.options import HalfOption, Int8Options
@@ -47,13 +48,16 @@ class MnnExporter:
 
     def export(self, graph: GraphModule, folder: Path, options: MnnOptions) -> Graph:
         path = Path(f"{graph.role}.mnn")
+        eight = options.int8 and graph.role == ENCODER
+        half = options.half or eight  # what is not made 8 bits
         with tempfile.TemporaryDirectory(dir=folder) as work:
             model = onnx_graph(graph, Path(work), metadata=options.metadata)
+            if half:
+                split_constants(model)
             source = Path(work) / save_onnx(model, Path(work), graph.role)[0]
-            if options.int8 and graph.role == ENCODER:
+            if eight:
                 source = _in_bytes(source, model.graph, options.float_layers)
-            half = ["--fp16"] if options.half or source.suffix == path.suffix else []
-            _convert(source, folder / path, half)
+            _convert(source, folder / path, ["--fp16"] if half else [])
         return Graph(graph.role, (path,), graph.inputs, graph.outputs)
 
 

@@ -143,14 +143,19 @@ def _without_large_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def _float32_nodes(graph: onnx.GraphProto, operators: Collection[str]) -> set[int]:
     """Indices of the nodes that stay float32: those of ``operators``, and what is near coordinates
     and pixels."""
+    named = {index for index, node in enumerate(graph.node) if node.op_type in operators}
+    return named | near_coordinates_and_pixels(graph)
+
+
+def near_coordinates_and_pixels(graph: onnx.GraphProto) -> set[int]:
+    """Indices of the nodes whose rounding would move a point or all colours: arithmetic directly on
+    inputs, and what leads to angles."""
     inputs = {value.name for value in graph.input}
     kept: set[int] = set()
     direct, angles = set(inputs), set[str]()
     for index, node in enumerate(graph.node):
         if node.op_type in _ARITHMETIC and direct.intersection(node.input):
             direct.update(node.output)
-            kept.add(index)
-        elif node.op_type in operators:
             kept.add(index)
     for index, node in reversed(list(enumerate(graph.node))):
         if node.op_type in _ANGLES or angles.intersection(node.output):
