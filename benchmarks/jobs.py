@@ -24,6 +24,7 @@ class Job(msgspec.Struct, frozen=True):
             measures everything else.
         substitute: replace the decoder's outputs in whole-image mode.
         logits: ``.npy`` file to write the low-res logits of sixteen prompts to.
+        program: path of ``samdeploy-cli``; only the C++ runtime needs it.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class Job(msgspec.Struct, frozen=True):
     whole_image_rounds: int = 3
     whole_image: dict[str, Any] | None = None
     substitute: bool = False
+    program: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):

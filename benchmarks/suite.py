@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
+from samdeploy.benchmarks.cpp import find_program, in_cpp
 from samdeploy.benchmarks.devices import check_device, why_not
 from samdeploy.benchmarks.jobs import Job
+from samdeploy.benchmarks.program import CPP
 from samdeploy.benchmarks.records import Case
 from samdeploy.benchmarks.result import Result, check_output
 from samdeploy.benchmarks.workbench import Say, Settings, Task, Workbench, workbench
@@ -24,6 +26,8 @@ from samdeploy.registry import RUNTIMES, availability, load_exporter
 
 #: The format that needs no export: the checkpoint itself, run by torch.
 TORCH = "torch"
+#: The languages in which a bundle may be run.
+RUNTIME_LANGUAGES = ("python", CPP)
 
 
 def benchmark(
@@ -31,6 +35,8 @@ def benchmark(
     *,
     formats: Sequence[str] = (),
     device: Sequence[str] = ("cpu",),
+    runtime: Sequence[str] = ("python",),
+    cli: str | Path | None = None,
     reference: str | Path | None = None,
     folder: str | Path | None = None,
     output: str | Path = "runs/benchmark",
@@ -45,6 +51,8 @@ def benchmark(
         check_device(name)
     for name in formats:
         check_format(name)
+    languages = _languages(runtime)
+    program = _program(cli, required="python" not in languages) if CPP in languages else None
     bundle = Bundle.open(model) if Path(model).is_dir() else None
     fixed = formats or chosen.random or chosen.imgsz is not None or chosen.config is not None
     if bundle is not None and fixed:
@@ -65,7 +73,30 @@ def benchmark(
             wanted = formats or ("onnx", TORCH)
             tasks = tasks_of_formats(bench, checkpoint, wanted, device, folder, say)
             compared = bench.reference(checkpoint)
+        if program is not None:
+            bundles = [task for task in tasks if task.case.name.partition(":")[0] != TORCH]
+            more = [in_cpp(bench, task, program) for task in bundles]
+            tasks = [*tasks, *more] if "python" in languages else more
         return measured(bench, "formats", model, tasks, compared, output, say)
+
+
+def _languages(names: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if name not in RUNTIME_LANGUAGES:
+            raise InputError(
+                f"runtime={name}; expected one or both of {', '.join(RUNTIME_LANGUAGES)}."
+            )
+    return names
+
+
+def _program(cli: str | Path | None, required: bool) -> Path | RuntimeUnavailableError:
+    """The built program, or why rows will say that there is none."""
+    try:
+        return find_program(cli)
+    except RuntimeUnavailableError as error:
+        if required:
+            raise
+        return error
 
 
 def measured(

@@ -74,6 +74,8 @@ def benchmark(
     *,
     formats: Sequence[str] = (),
     device: Sequence[str] = ("cpu",),
+    runtime: Sequence[str] = ("python",),
+    cli: str | Path | None = None,
     output: str | Path = "runs/benchmark",
     progress: Callable[[str], None] | None = None,
     **options: Any,
@@ -89,6 +91,9 @@ def benchmark(
             of the inference, as in ``openvino:fp32``. By default ``onnx`` and ``torch``.
         device: one or more of ``cpu``, ``cuda``, ``mps``, ...; those that are not here are in the
             report with the reason.
+        runtime: ``python``, ``cpp`` or both: in C++, each format is a row of its own.
+        cli: the built ``samdeploy-cli`` that ``cpp`` runs; by default what the variable
+            ``SAMDEPLOY_CLI`` names, or what is on the path.
         output: folder of the report.
         progress: called with a line of text at every step.
         options:
@@ -104,7 +109,14 @@ def benchmark(
         RuntimeUnavailableError: nothing of what was asked for can run here.
     """
     result: BenchmarkResult = load_benchmark("formats")(
-        model, formats=formats, device=device, output=output, progress=progress, **options
+        model,
+        formats=formats,
+        device=device,
+        runtime=runtime,
+        cli=cli,
+        output=output,
+        progress=progress,
+        **options,
     )
     return result
 

@@ -40,6 +40,7 @@ class _Options(ctypes.Structure):
         ("device", ctypes.c_char_p),
         ("precision", ctypes.c_char_p),
         ("threads", ctypes.c_int32),
+        ("unproved", ctypes.c_int32),
     ]
 
 
@@ -89,7 +90,7 @@ class Library:
             getattr(self._library, f"samdeploy_{free}_free")(handle)
 
     def open(self, bundle: Path, backend: str) -> Any:
-        options = _Options(backend.encode(), None, None, 2)
+        options = _Options(backend.encode(), None, None, 2, 0)
         return self.made("open", "model", str(bundle).encode(), ctypes.byref(options))
 
     def encode(self, model: ctypes.c_void_p, image: NDArray[np.uint8]) -> Any:
@@ -120,11 +121,13 @@ class Library:
                 to.bitmap, to.bitmap_count = mask.ctypes.data, mask.size
         asked = (model, embedding, given, ctypes.c_size_t(len(prompts)), ctypes.c_int32(0))
         with self.made("predict", "masks", *asked) as masks:
-            return [
-                self._counts(masks, i) for i in range(self._library.samdeploy_masks_count(masks))
-            ]
+            return [self.counts(masks, i) for i in range(self.count(masks))]
 
-    def _counts(self, masks: ctypes.c_void_p, index: int) -> str:
+    def count(self, masks: ctypes.c_void_p) -> int:
+        found: int = self._library.samdeploy_masks_count(masks)
+        return found
+
+    def counts(self, masks: ctypes.c_void_p, index: int) -> str:
         counts = ctypes.c_char_p()
         self.call("mask_counts", masks, ctypes.c_size_t(index), ctypes.byref(counts))
         assert counts.value is not None

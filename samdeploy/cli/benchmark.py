@@ -47,6 +47,8 @@ def benchmark_command(
     device: Annotated[
         str, option("device", help="cpu, cuda, mps, ...; several with commas")
     ] = "cpu",
+    runtime: Annotated[str, option("runtime", help="python, cpp or both")] = "python",
+    cli: Annotated[str | None, option("cli", help="cpp: path of samdeploy-cli")] = None,
     reference: Annotated[str | None, option("reference", help="a bundle's checkpoint")] = None,
     imgsz: Imgsz = None,
     config: Config = None,
@@ -60,6 +62,8 @@ def benchmark_command(
         as_json=as_json,
         formats=parse_names(formats, "formats"),
         device=parse_names(device, "device"),
+        runtime=parse_names(runtime, "runtime"),
+        cli=cli,
         reference=reference,
         imgsz=imgsz,
         config=config,

@@ -1,5 +1,6 @@
 // The C interface over the C++ one: no exception leaves it.
 #include <algorithm>
+#include <limits>
 #include <mutex>
 
 #include "samdeploy/samdeploy.h"
@@ -13,7 +14,13 @@ struct samdeploy_embedding {
   samdeploy::Embedding embedding;
 };
 
+struct samdeploy_settings {
+  samdeploy::WholeImageSettings settings;
+};
+
 struct samdeploy_masks {
+  explicit samdeploy_masks(std::vector<samdeploy::Mask> found) : masks(std::move(found)), counts(masks.size()) {}
+
   std::vector<samdeploy::Mask> masks;
   /// Run lengths that were asked for, kept for their owner.
   mutable std::mutex turn;
@@ -70,6 +77,12 @@ const samdeploy::Mask& mask_at(const samdeploy_masks* masks, std::size_t index) 
   return all[index];
 }
 
+samdeploy::ImageView view_of(const samdeploy_image* image) {
+  const samdeploy_image& given = there(image, "image");
+  return {given.data, given.width, given.height, static_cast<samdeploy::PixelFormat>(given.format),
+          static_cast<std::ptrdiff_t>(given.stride)};
+}
+
 samdeploy::Prompt prompt_of(const samdeploy_prompt& given) {
   samdeploy::Prompt prompt;
   for (std::size_t i = 0; i < given.point_count; i++) {
@@ -90,6 +103,7 @@ samdeploy::OpenOptions options_of(const samdeploy_open_options* given) {
   if (given->device != nullptr) options.device = given->device;
   if (given->precision != nullptr) options.precision = given->precision;
   options.threads = given->threads;
+  options.unproved = given->unproved != 0;
   return options;
 }
 
@@ -106,6 +120,10 @@ samdeploy_status samdeploy_open(const char* bundle, const samdeploy_open_options
   });
 }
 
+samdeploy_status samdeploy_prove(const samdeploy_model* model) {
+  return guarded([&] { there(model, "model").model.prove(); });
+}
+
 void samdeploy_model_free(samdeploy_model* model) { delete model; }
 
 samdeploy_status samdeploy_image_size(const samdeploy_model* model, int32_t* side) {
@@ -117,11 +135,7 @@ samdeploy_status samdeploy_encode(const samdeploy_model* model, const samdeploy_
   return guarded([&] {
     auto& out = there(embedding, "embedding");
     out = nullptr;
-    const samdeploy_image& given = there(image, "image");
-    const auto format = static_cast<samdeploy::PixelFormat>(given.format);
-    const samdeploy::ImageView view{given.data, given.width, given.height, format,
-                                    static_cast<std::ptrdiff_t>(given.stride)};
-    out = new samdeploy_embedding{there(model, "model").model.encode(view)};
+    out = new samdeploy_embedding{there(model, "model").model.encode(view_of(image))};
   });
 }
 
@@ -147,10 +161,47 @@ samdeploy_status samdeploy_predict(const samdeploy_model* model, const samdeploy
     out = nullptr;
     std::vector<samdeploy::Prompt> all;
     for (std::size_t i = 0; i < prompt_count; i++) all.push_back(prompt_of((&there(prompts, "prompts"))[i]));
-    auto found = std::make_unique<samdeploy_masks>();
-    found->masks = there(model, "model").model.predict(there(embedding, "embedding").embedding, all, multimask != 0);
-    found->counts.resize(found->masks.size());
-    out = found.release();
+    out = new samdeploy_masks(
+        there(model, "model").model.predict(there(embedding, "embedding").embedding, all, multimask != 0));
+  });
+}
+
+samdeploy_status samdeploy_settings_create(const samdeploy_model* model, samdeploy_settings** settings) {
+  return guarded([&] {
+    auto& out = there(settings, "settings");
+    out = nullptr;
+    out = new samdeploy_settings{there(model, "model").model.whole_image()};
+  });
+}
+
+samdeploy_status samdeploy_settings_set(samdeploy_settings* settings, const char* name, const char* value) {
+  return guarded([&] { there(settings, "settings").settings.set(&there(name, "name"), &there(value, "value")); });
+}
+
+samdeploy_status samdeploy_settings_add_grid(samdeploy_settings* settings, const double* points, size_t point_count) {
+  return guarded([&] {
+    std::vector<samdeploy::Point> grid;
+    for (std::size_t i = 0; i < point_count; i++) {
+      const double* point = &there(points, "points") + 2 * i;
+      grid.push_back({point[0], point[1]});
+    }
+    there(settings, "settings").settings.point_grids.push_back(std::move(grid));
+  });
+}
+
+void samdeploy_settings_free(samdeploy_settings* settings) { delete settings; }
+
+samdeploy_status samdeploy_generate(const samdeploy_model* model, const samdeploy_image* image,
+                                    const samdeploy_settings* settings, samdeploy_progress progress, void* context,
+                                    samdeploy_masks** masks) {
+  return guarded([&] {
+    auto& out = there(masks, "masks");
+    out = nullptr;
+    const samdeploy::Model& own = there(model, "model").model;
+    samdeploy::Progress told;
+    if (progress != nullptr) told = [&](int done, int total) { return progress(done, total, context) != 0; };
+    out = new samdeploy_masks(
+        own.generate(view_of(image), settings == nullptr ? own.whole_image() : settings->settings, told));
   });
 }
 
@@ -161,8 +212,16 @@ samdeploy_status samdeploy_mask_facts(const samdeploy_masks* masks, size_t index
   return guarded([&] {
     const samdeploy::Mask& mask = mask_at(masks, index);
     const samdeploy::Box box = mask.box();
-    there(facts, "facts") = {mask.score(),       mask.prompt(), mask.size().width,
-                             mask.size().height, mask.area(),   {box.x1, box.y1, box.x2, box.y2}};
+    constexpr double none = std::numeric_limits<double>::quiet_NaN();
+    const samdeploy::Point point = mask.point().value_or(samdeploy::Point{none, none});
+    there(facts, "facts") = {mask.score(),
+                             mask.prompt(),
+                             mask.size().width,
+                             mask.size().height,
+                             mask.area(),
+                             {box.x1, box.y1, box.x2, box.y2},
+                             {point.x, point.y},
+                             mask.stability().value_or(std::numeric_limits<float>::quiet_NaN())};
   });
 }
 

@@ -36,17 +36,16 @@ std::vector<float> corner(const Tensor& tensor, std::int64_t rows, std::int64_t 
   return out;
 }
 
-Graphs::const_iterator found(const Graphs& graphs, const char* role) { return graphs.find(role); }
-
 }  // namespace
 
 Decoding::Decoding(const Graphs& graphs, const Family& family)
     : graphs_(graphs), family_(family), number_(++models) {}
 
 Answer Decoding::decode(const EmbeddingData& embedding, const PromptTensors& prompts) const {
-  const bool split = found(graphs_, "prepare") != graphs_.end();
-  return split && !prompts.masked ? score(embedding, prompts) : plain(embedding, prompts);
+  return is_split() && !prompts.masked ? score(embedding, prompts) : plain(embedding, prompts);
 }
+
+bool Decoding::is_split() const { return graphs_.count("prepare") != 0; }
 
 Answer Decoding::plain(const EmbeddingData& embedding, const PromptTensors& prompts) const {
   Feeds feeds;

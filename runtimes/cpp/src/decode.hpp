@@ -33,9 +33,11 @@ class Decoding {
 
   /// The answer may be asked for masks as long as the embedding is there.
   Answer decode(const EmbeddingData& embedding, const PromptTensors& prompts) const;
+  /// The same by the plain decoder.
+  Answer plain(const EmbeddingData& embedding, const PromptTensors& prompts) const;
+  bool is_split() const;
 
  private:
-  Answer plain(const EmbeddingData& embedding, const PromptTensors& prompts) const;
   Answer score(const EmbeddingData& embedding, const PromptTensors& prompts) const;
   std::shared_ptr<const Tensors> prepared(const EmbeddingData& embedding) const;
 

@@ -6,6 +6,7 @@
 
 #include "bundle.hpp"
 #include "generate.hpp"
+#include "golden.hpp"
 #include "mask.hpp"
 #include "preprocess.hpp"
 #include "text.hpp"
@@ -70,7 +71,10 @@ Engine::Engine(const fs::path& bundle, const OpenOptions& options)
     : manifest_((check_options(options), open_bundle(bundle))),
       backend_(options.backend.empty() ? manifest_.runtime : options.backend),
       graphs_(open_graphs(manifest_, bundle, backend_, options)),
-      decoding_(graphs_, manifest_.family) {}
+      decoding_(graphs_, manifest_.family) {
+  // A driver may compute wrong numbers without an error; the processor is what bundles are verified on.
+  if (options.device != "cpu" && !options.unproved) prove();
+}
 
 std::shared_ptr<const EmbeddingData> Engine::encode(const ImageView& image) const {
   return encode_rgb(to_rgb(image));
@@ -124,6 +128,21 @@ std::vector<Mask> Engine::generate(const ImageView& image, const WholeImageSetti
                        each.point);
   }
   return masks;
+}
+
+void Engine::prove() const {
+  const std::string provider = graphs_.at("encoder").provider();
+  if (!manifest_.golden) {
+    refuse(Fault::bundle, "this bundle holds no golden answer to prove ", provider,
+           " by; export it again, or open it unproved.");
+  }
+  const Golden& golden = *manifest_.golden;
+  const auto embedding = encode_rgb(example_picture(golden.picture));
+  Prompt click;
+  click.points = {golden.point};
+  const auto batch = encode_prompts(&click, 1, embedding->transform, manifest_.family);
+  check_answer(golden, decoding_.plain(*embedding, batch), embedding->transform, provider);
+  if (decoding_.is_split()) check_answer(golden, decoding_.decode(*embedding, batch), embedding->transform, provider);
 }
 
 Info Engine::info() const {

@@ -18,6 +18,8 @@ class Engine {
   std::vector<Mask> predict(const EmbeddingData& embedding, const std::vector<Prompt>& prompts, bool multimask) const;
   std::vector<Mask> generate(const ImageView& image, const WholeImageSettings& settings,
                              const Progress& progress) const;
+  /// Ask for the click whose answer the bundle holds, by every way there is to decode. Throws where one is wrong.
+  void prove() const;
   const WholeImageSettings& whole_image() const { return manifest_.whole_image; }
   Info info() const;
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "settings.hpp"
 #include "text.hpp"
 
 namespace samdeploy::internal {
@@ -17,6 +18,7 @@ constexpr const char* manifest_name = "bundle.json";
 constexpr std::uint64_t longest_manifest = 4 << 20;
 constexpr int schema_version = 1;
 constexpr std::int64_t most_image_size = 8192;
+constexpr std::int64_t most_golden_side = 4096;
 constexpr std::int64_t most_bytes = std::int64_t{1} << 36;
 
 std::string shown(const Json& value) {
@@ -50,6 +52,7 @@ class Checked {
     manifest.whole_image = whole_image(root.value("whole_image", Json::object()));
     manifest.graphs = graphs(list(root, "graphs", 16), manifest.family);
     check_sizes(manifest, whole(root, "embedding_channels", 1, 1 << 16));
+    if (const Json told = root.value("golden", Json()); !told.is_null()) manifest.golden = golden(told);
     return manifest;
   }
 
@@ -91,36 +94,46 @@ class Checked {
   WholeImageSettings whole_image(const Json& told) const {
     if (!told.is_object()) refuse_value("whole_image", told, "an object");
     WholeImageSettings settings;
-    const std::map<std::string, double*> shares{{"conf_thres", &settings.conf_thres},
-                                                {"stability_score_thresh", &settings.stability_score_thresh},
-                                                {"stability_score_offset", &settings.stability_score_offset},
-                                                {"nms_thresh", &settings.nms_thresh},
-                                                {"crop_nms_thresh", &settings.crop_nms_thresh},
-                                                {"crop_overlap_ratio", &settings.crop_overlap_ratio}};
-    const std::map<std::string, int*> counts{{"points_stride", &settings.points_stride},
-                                             {"points_batch_size", &settings.points_batch_size},
-                                             {"crop_n_layers", &settings.crop_n_layers},
-                                             {"crop_downscale_factor", &settings.crop_downscale_factor}};
-    const std::map<std::string, bool*> flags{{"exact", &settings.exact},
-                                             {"multimask_output", &settings.multimask_output},
-                                             {"best_only", &settings.best_only},
-                                             {"use_m2m", &settings.use_m2m}};
-    for (const auto& [name, value] : told.items()) {
-      if (shares.count(name) != 0 && value.is_number()) {
-        *shares.at(name) = value.get<double>();
-      } else if (counts.count(name) != 0 && value.is_number_integer()) {
-        *counts.at(name) = value.get<int>();
-      } else if (flags.count(name) != 0 && value.is_boolean()) {
-        *flags.at(name) = value.get<bool>();
-      } else if (name == "min_mask_region_area" && value.is_number_integer()) {
-        settings.min_mask_region_area = value.get<std::int64_t>();
-      } else if (name == "mode" && (value == "grid" || value == "adaptive")) {
-        settings.adaptive = value == "adaptive";
-      } else {
-        refuse_value("the whole-image setting " + name, value, "a setting that this library knows");
+    try {
+      for (const auto& [name, value] : told.items()) {
+        settings.set(name, name == "mode" && value.is_string() ? value.get<std::string>() : shown(value));
       }
+      check_settings(settings);
+    } catch (const Error& error) {
+      refuse(Fault::bundle, "bundle '", folder_, "' recommends settings that cannot be: ", error.what());
     }
     return settings;
+  }
+
+  Golden golden(const Json& told) const {
+    if (!told.is_object()) refuse_value("golden", told, "an object");
+    Golden golden;
+    golden.picture = {static_cast<int>(whole(told, "height", 1, most_golden_side)),
+                      static_cast<int>(whole(told, "width", 1, most_golden_side))};
+    const std::vector<float> point = numbers(told, "point", 2, 2);
+    golden.point = {static_cast<double>(point[0]), static_cast<double>(point[1])};
+    golden.iou = numbers(told, "iou_predictions", 64, 1);
+    const Json mask = told.value("mask", Json());
+    if (!mask.is_object() || mask.value("size", Json()) != Json{golden.picture.height, golden.picture.width}) {
+      refuse_value("golden mask", mask, "run lengths of its picture");
+    }
+    const Json counts = mask.value("counts", Json());
+    if (!counts.is_string()) refuse_value("golden mask counts", counts, "a text");
+    try {
+      golden.mask = Runs::from_coco({golden.picture, counts.get<std::string>()});
+    } catch (const Error&) {
+      refuse_value("golden mask counts", counts, "COCO's run lengths of its size");
+    }
+    return golden;
+  }
+
+  std::vector<float> numbers(const Json& object, const char* name, std::size_t most, std::size_t least) const {
+    std::vector<float> values;
+    for (const Json& value : list(object, name, most, least)) {
+      if (!value.is_number()) refuse_value(name, value, "a number");
+      values.push_back(value.get<float>());
+    }
+    return values;
   }
 
   std::size_t choice(const std::string& name, const Json& value, const Names& known) const {

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "families.hpp"
+#include "rle.hpp"
 #include "tensor.hpp"
 
 namespace samdeploy::internal {
@@ -34,6 +36,16 @@ struct GraphRecord {
   std::vector<TensorRecord> outputs;
 };
 
+/// One click on a picture that a formula makes, and what the reference answers; see golden.hpp.
+struct Golden {
+  Size picture;
+  Point point;
+  /// Of all outputs of the decoder.
+  std::vector<float> iou;
+  /// Output 0 at the picture's size.
+  Runs mask;
+};
+
 struct Manifest {
   std::string architecture;
   int image_size = 0;
@@ -46,6 +58,7 @@ struct Manifest {
   /// What the model recommends.
   WholeImageSettings whole_image;
   std::map<std::string, GraphRecord> graphs;
+  std::optional<Golden> golden;
 };
 
 /// Read and check `bundle.json` of a folder. Throws `Error` (bundle) for what does not fit.

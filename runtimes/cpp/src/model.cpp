@@ -37,6 +37,8 @@ std::vector<Mask> Model::generate(const ImageView& image, const WholeImageSettin
   return engine()->generate(image, settings, progress);
 }
 
+void Model::prove() const { engine()->prove(); }
+
 WholeImageSettings Model::whole_image() const { return engine()->whole_image(); }
 
 Info Model::info() const { return engine()->info(); }

@@ -26,24 +26,51 @@ class Bundles {
 
   void refused(const std::string& expected, const std::function<void(const fs::path&)>& change,
                Fault fault = Fault::bundle) const {
-    fs::remove_all(copy_);
-    fs::copy(bundle_, copy_, fs::copy_options::recursive);
-    change(copy_);
-    samdeploy::OpenOptions options;
-    options.backend = backend_;
-    check_refused(fault, expected, [&] { samdeploy::Model::open(copy_.string(), options); });
+    make(change);
+    check_refused(fault, expected, [&] { samdeploy::Model::open(copy_.string(), options()); });
   }
 
   /// With a manifest in which `change` was made.
   void manifest_refused(const std::string& expected, const std::function<void(Json&)>& change) const {
-    refused(expected, [&](const fs::path& copy) {
-      Json manifest = Json::parse(read(copy / "bundle.json"));
-      change(manifest);
-      write(copy / "bundle.json", manifest.dump());
-    });
+    refused(expected, in_manifest(change));
+  }
+
+  /// The processor opens it, and only a proof refuses it. A device that is not spelled as the processor is proved when it
+  /// is opened; OpenVINO has such a spelling here.
+  void unproved(Fault fault, const std::string& expected, const std::function<void(Json&)>& change) const {
+    make(in_manifest(change));
+    auto asked = options();
+    check_refused(fault, expected, [&] { samdeploy::Model::open(copy_.string(), asked).prove(); });
+    if (backend_ != "openvino") return;
+    asked.device = "CPU";
+    check_refused(fault, expected, [&] { samdeploy::Model::open(copy_.string(), asked); });
+    asked.unproved = true;
+    samdeploy::Model::open(copy_.string(), asked);
   }
 
  private:
+  using Change = std::function<void(const fs::path&)>;
+
+  static Change in_manifest(const std::function<void(Json&)>& change) {
+    return [change](const fs::path& copy) {
+      Json manifest = Json::parse(read(copy / "bundle.json"));
+      change(manifest);
+      write(copy / "bundle.json", manifest.dump());
+    };
+  }
+
+  void make(const Change& change) const {
+    fs::remove_all(copy_);
+    fs::copy(bundle_, copy_, fs::copy_options::recursive);
+    change(copy_);
+  }
+
+  samdeploy::OpenOptions options() const {
+    samdeploy::OpenOptions options;
+    options.backend = backend_;
+    return options;
+  }
+
   fs::path bundle_;
   std::string backend_;
   fs::path copy_;
@@ -95,6 +122,14 @@ void test_bundles(const Bundles& bundles) {
   bundles.manifest_refused("which this library cannot do",
                            [](Json& m) { m["preprocess"]["resampling"] = "spline"; });
   bundles.manifest_refused("pad", [](Json& m) { m["preprocess"] = {{"pad", {1, 2}}}; });
+  bundles.manifest_refused("recommends settings that cannot be: points_stride=0",
+                           [](Json& m) { m["whole_image"] = {{"points_stride", 0}}; });
+  bundles.manifest_refused("unknown setting 'stride'", [](Json& m) { m["whole_image"] = {{"stride", 9}}; });
+  bundles.manifest_refused("conf_thres=\"high\"", [](Json& m) { m["whole_image"] = {{"conf_thres", "high"}}; });
+  bundles.manifest_refused("tells golden 7", [](Json& m) { m["golden"] = 7; });
+  bundles.manifest_refused("golden mask", [](Json& m) { m["golden"]["mask"]["size"][0] = 1; });
+  bundles.manifest_refused("golden mask counts", [](Json& m) { m["golden"]["mask"]["counts"] = "00"; });
+  bundles.manifest_refused("iou_predictions", [](Json& m) { m["golden"]["iou_predictions"][0] = "high"; });
   // A file that is what its manifest says, and no graph.
   bundles.refused("export it again", [&](const fs::path& copy) {
     Json manifest = Json::parse(read(copy / "bundle.json"));
@@ -106,14 +141,25 @@ void test_bundles(const Bundles& bundles) {
   });
 }
 
+/// A golden answer that this device does not give.
+void test_golden(const Bundles& bundles) {
+  bundles.unproved(Fault::bundle, "holds no golden answer", [](Json& m) { m.erase("golden"); });
+  bundles.unproved(Fault::runtime, "it rates the masks of the bundle's own click",
+                   [](Json& m) { m["golden"]["iou_predictions"][3] = 0.9; });
+  bundles.unproved(Fault::runtime, "it rates the masks", [](Json& m) { m["golden"]["iou_predictions"].erase(3); });
+  bundles.unproved(Fault::runtime, "overlaps the right one by 0", [](Json& m) {
+    m["golden"]["mask"]["counts"] = samdeploy::internal::Runs{{310, 400}, {310 * 400 - 5, 5}}.to_coco().counts;
+  });
+}
+
 void test_options(const std::string& bundle) {
   const auto refused = [&](Fault fault, const std::string& expected, const samdeploy::OpenOptions& options) {
     check_refused(fault, expected, [&] { samdeploy::Model::open(bundle, options); });
   };
-  refused(Fault::runtime, "without a backend 'tensorflow'", {"tensorflow", "cpu", 0, "fp32"});
-  refused(Fault::runtime, "device 'tpu'", {"", "tpu", 0, "fp32"});
-  refused(Fault::input, "threads=-1", {"", "cpu", -1, "fp32"});
-  refused(Fault::input, "precision=int2", {"", "cpu", 0, "int2"});
+  refused(Fault::runtime, "without a backend 'tensorflow'", {"tensorflow", "cpu", 0, "fp32", false});
+  refused(Fault::runtime, "device 'tpu'", {"", "tpu", 0, "fp32", false});
+  refused(Fault::input, "threads=-1", {"", "cpu", -1, "fp32", false});
+  refused(Fault::input, "precision=int2", {"", "cpu", 0, "int2", false});
 }
 
 void test_prompts(const Cases& cases, samdeploy::Model model) {
@@ -197,6 +243,7 @@ int main(int, char** arguments) {
   const Cases cases(arguments[1]);
   const std::string bundle = cases.path("sam_tiny");
   test_bundles(Bundles(bundle, arguments[2]));
+  test_golden(Bundles(bundle, arguments[2]));
   test_options(bundle);
   const auto model = samdeploy::Model::open(bundle);
   test_prompts(cases, model);

@@ -35,6 +35,7 @@ typedef enum samdeploy_pixel_format {
 typedef struct samdeploy_model samdeploy_model;
 typedef struct samdeploy_embedding samdeploy_embedding;
 typedef struct samdeploy_masks samdeploy_masks;
+typedef struct samdeploy_settings samdeploy_settings;
 
 /* Zeros are what is usual: the backend of the bundle, the processor, as many threads as it likes, fp32. */
 typedef struct samdeploy_open_options {
@@ -42,6 +43,7 @@ typedef struct samdeploy_open_options {
   const char* device;
   const char* precision;
   int32_t threads;
+  int32_t unproved; /* not 0: leave samdeploy_prove out, which is done for every device but the processor */
 } samdeploy_open_options;
 
 /* `stride`: bytes from one row to the next, 0 where there are none between them. */
@@ -67,12 +69,17 @@ typedef struct samdeploy_prompt {
 
 typedef struct samdeploy_mask {
   float score;    /* predicted IoU */
-  int32_t prompt; /* index of the prompt that it answers */
+  int32_t prompt; /* index of the prompt that it answers; of a whole image that of the grid point */
   int32_t width;
   int32_t height;
   int64_t area;  /* pixels inside */
   double box[4]; /* first and last column and row with a pixel inside: x1, y1, x2, y2 */
+  double point[2]; /* of a whole image the grid point, else not a number; so is stability */
+  float stability; /* stability score */
 } samdeploy_mask;
+
+/* Told after every decoder call how many grid points are done, by the thread that called; 0 ends the work. */
+typedef int32_t (*samdeploy_progress)(int32_t done, int32_t total, void* context);
 
 /* Of the last call that failed in this thread; valid until its next one. */
 SAMDEPLOY_API const char* samdeploy_last_error(void);
@@ -81,6 +88,8 @@ SAMDEPLOY_API const char* samdeploy_version(void);
 /* `options` may be NULL. */
 SAMDEPLOY_API samdeploy_status samdeploy_open(const char* bundle, const samdeploy_open_options* options,
                                               samdeploy_model** model);
+/* Ask for the click whose answer the bundle holds; SAMDEPLOY_RUNTIME where this device is too far from it. */
+SAMDEPLOY_API samdeploy_status samdeploy_prove(const samdeploy_model* model);
 SAMDEPLOY_API void samdeploy_model_free(samdeploy_model* model);
 /* Side of the encoder input in pixels; low-res logits have a quarter of it. */
 SAMDEPLOY_API samdeploy_status samdeploy_image_size(const samdeploy_model* model, int32_t* side);
@@ -96,6 +105,23 @@ SAMDEPLOY_API void samdeploy_embedding_free(samdeploy_embedding* embedding);
 SAMDEPLOY_API samdeploy_status samdeploy_predict(const samdeploy_model* model, const samdeploy_embedding* embedding,
                                                  const samdeploy_prompt* prompts, size_t prompt_count,
                                                  int32_t multimask, samdeploy_masks** masks);
+
+/* Settings of whole-image mode, at first those that the model recommends. They are not for many threads. */
+SAMDEPLOY_API samdeploy_status samdeploy_settings_create(const samdeploy_model* model, samdeploy_settings** settings);
+/* Change one by its name and in the words of Python's command line: "points_stride", "16"; "mode", "adaptive". */
+SAMDEPLOY_API samdeploy_status samdeploy_settings_set(samdeploy_settings* settings, const char* name,
+                                                      const char* value);
+/* A grid of one's own, x, y from 0 to 1, instead of points_stride: first of the image, then of each layer of crops. */
+SAMDEPLOY_API samdeploy_status samdeploy_settings_add_grid(samdeploy_settings* settings, const double* points,
+                                                           size_t point_count);
+SAMDEPLOY_API void samdeploy_settings_free(samdeploy_settings* settings);
+
+/* Masks of everything in an image. `settings` NULL: those that the model recommends; `progress` may be NULL. Work that
+ * `progress` ended is SAMDEPLOY_INPUT, and there are no masks then. */
+SAMDEPLOY_API samdeploy_status samdeploy_generate(const samdeploy_model* model, const samdeploy_image* image,
+                                                  const samdeploy_settings* settings, samdeploy_progress progress,
+                                                  void* context, samdeploy_masks** masks);
+
 SAMDEPLOY_API size_t samdeploy_masks_count(const samdeploy_masks* masks);
 SAMDEPLOY_API void samdeploy_masks_free(samdeploy_masks* masks);
 
@@ -105,7 +131,7 @@ SAMDEPLOY_API samdeploy_status samdeploy_mask_bitmap(const samdeploy_masks* mask
                                                      size_t length);
 /* `counts` of COCO's compressed run lengths; it lives as long as `masks`. */
 SAMDEPLOY_API samdeploy_status samdeploy_mask_counts(const samdeploy_masks* masks, size_t index, const char** counts);
-/* For a later prompt; they live as long as `masks`. */
+/* For a later prompt; they live as long as `masks`. Masks of a whole image have none: `count` is 0. */
 SAMDEPLOY_API samdeploy_status samdeploy_mask_logits(const samdeploy_masks* masks, size_t index, const float** logits,
                                                      size_t* count);
 

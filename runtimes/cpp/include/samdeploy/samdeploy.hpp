@@ -131,6 +131,10 @@ struct WholeImageSettings {
   bool use_m2m = false;
   /// Walk the grid coarse to fine and leave out points inside masks found so far.
   bool adaptive = false;
+
+  /// Change one by the name and in the words of Python and its command line, such as `points_stride`, `16`; Meta's names
+  /// are known too, and `mode` is `grid` or `adaptive`.
+  SAMDEPLOY_API void set(const std::string& name, const std::string& value);
 };
 
 /// Told after every decoder call how many grid points are done; `false` ends the work with an `Error`.
@@ -204,6 +208,8 @@ struct OpenOptions {
   int threads = 0;
   /// Arithmetic: `fp32`, or what the device has beside it (`bf16`, `fp16`).
   std::string precision = "fp32";
+  /// Leave out `Model::prove`, which is done for every device but the processor.
+  bool unproved = false;
 };
 
 struct Info {
@@ -223,6 +229,9 @@ class SAMDEPLOY_API Model {
  public:
   /// Open a bundle's folder, with every file checked.
   static Model open(const std::string& bundle, const OpenOptions& options = {});
+
+  /// Ask for the click whose answer the bundle holds, and throw where this device is too far from it.
+  void prove() const;
 
   /// Run the image encoder once.
   Embedding encode(const ImageView& image) const;

@@ -1,0 +1,13 @@
+// Image files to upright pictures.
+#pragma once
+
+#include <string>
+
+#include "orientation.hpp"
+
+namespace cli {
+
+/// What `stb_image` reads, with the orientation of a JPEG file applied.
+Picture read_picture(const std::string& path);
+
+}  // namespace cli
