@@ -72,10 +72,8 @@ bool Selector::judge_exactly(const float* logits, Candidate& candidate) const {
 
 Candidate Selector::encode(Candidate candidate) const {
   if (const auto* patch = std::get_if<Patch>(&candidate.mask)) {
-    const Size part{patch->rows.length(), patch->columns.length()};
-    candidate.mask = Runs::encode_part(upscaler_.mask(*patch, mask_threshold), part,
-                                       patch->rows.start + static_cast<int>(crop_.box.y1),
-                                       patch->columns.start + static_cast<int>(crop_.box.x1), image_);
+    candidate.mask =
+        upscaler_.encode(*patch, static_cast<int>(crop_.box.y1), static_cast<int>(crop_.box.x1), image_);
   }
   candidate.box = candidate.runs().box();
   return candidate;

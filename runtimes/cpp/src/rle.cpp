@@ -1,6 +1,8 @@
 #include "rle.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "text.hpp"
 
@@ -45,37 +47,67 @@ std::vector<std::int64_t> decompress(const std::string& text) {
   return counts;
 }
 
+/// Where the run of `pixels` that goes on at `at` ends; eight at a time.
+std::size_t run_end(const std::vector<std::uint8_t>& pixels, std::size_t at, bool inside) {
+  constexpr std::uint64_t ones = 0x0101010101010101;
+  const std::uint64_t same = inside ? ones : 0;
+  for (std::uint64_t eight = 0; at + sizeof eight <= pixels.size(); at += sizeof eight) {
+    std::memcpy(&eight, pixels.data() + at, sizeof eight);
+    if (eight != same) break;
+  }
+  while (at < pixels.size() && (pixels[at] != 0) == inside) at++;
+  return at;
+}
+
 }  // namespace
 
-Runs Runs::encode_part(const Bitmap& part, Size part_size, int top, int left, Size size) {
-  const auto [height, width] = part_size;
-  std::vector<std::uint32_t> bounds;
-  for (int x = 0; x < width; x++) {
-    const auto start = static_cast<std::uint32_t>((x + left) * std::int64_t{size.height} + top);
-    const std::uint8_t* column = part.data() + x;
-    bool inside = false;
-    for (int y = 0; y <= height; y++) {
-      const bool pixel = y < height && column[static_cast<std::ptrdiff_t>(y) * width] != 0;
-      if (pixel == inside) continue;
-      inside = pixel;
-      const std::uint32_t at = start + static_cast<std::uint32_t>(y);
-      // A run to the foot of a column goes on at the head of the next.
-      if (inside && !bounds.empty() && bounds.back() == at) {
-        bounds.pop_back();
-      } else {
-        bounds.push_back(at);
-      }
+void RunWriter::add(int x, int top, const std::vector<std::uint8_t>& pixels) {
+  const auto start = static_cast<std::uint32_t>(x * std::int64_t{size_.height} + top);
+  const std::size_t count = pixels.size();
+  bool inside = false;
+  for (std::size_t at = run_end(pixels, 0, inside);; at = run_end(pixels, at, inside)) {
+    if (at == count && !inside) return;
+    inside = !inside;
+    const std::uint32_t bound = start + static_cast<std::uint32_t>(at);
+    // A run to the foot of a column goes on at the head of the next.
+    if (inside && !bounds_.empty() && bounds_.back() == bound) {
+      bounds_.pop_back();
+    } else {
+      bounds_.push_back(bound);
     }
   }
-  const auto total = static_cast<std::uint32_t>(pixels(size));
-  if (bounds.empty() || bounds.back() != total) bounds.push_back(total);
+}
+
+Runs RunWriter::finish() {
+  const auto total = static_cast<std::uint32_t>(pixels(size_));
+  if (bounds_.empty() || bounds_.back() != total) bounds_.push_back(total);
   std::uint32_t before = 0;
-  for (std::uint32_t& bound : bounds) {
+  for (std::uint32_t& bound : bounds_) {
     const std::uint32_t length = bound - before;
     before = bound;
     bound = length;
   }
-  return {size, std::move(bounds)};
+  return {size_, std::move(bounds_)};
+}
+
+Runs Runs::encode(const Bitmap& bitmap, Size size) { return encode_part(bitmap, size, 0, 0, size); }
+
+Runs Runs::encode_part(const Bitmap& part, Size part_size, int top, int left, Size size) {
+  // Several columns at a time: a row of them is one line of the cache.
+  constexpr int most = 64;
+  const auto width = static_cast<std::size_t>(part_size.width);
+  RunWriter writer(size);
+  std::array<std::vector<std::uint8_t>, most> columns;
+  for (auto& column : columns) column.resize(static_cast<std::size_t>(part_size.height));
+  for (int first = 0; first < part_size.width; first += most) {
+    const auto count = static_cast<std::size_t>(std::min(most, part_size.width - first));
+    for (std::size_t y = 0; y < columns[0].size(); y++) {
+      const std::uint8_t* from = part.data() + y * width + static_cast<std::size_t>(first);
+      for (std::size_t i = 0; i < count; i++) columns[i][y] = from[i] != 0 ? 1 : 0;
+    }
+    for (std::size_t i = 0; i < count; i++) writer.add(left + first + static_cast<int>(i), top, columns[i]);
+  }
+  return writer.finish();
 }
 
 Runs Runs::from_coco(const RunLengths& rle) {

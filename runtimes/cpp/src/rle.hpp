@@ -17,7 +17,7 @@ struct Runs {
   std::vector<std::uint32_t> counts;
 
   /// Encode a bitmap, row by row, with 0 outside.
-  static Runs encode(const Bitmap& bitmap, Size size) { return encode_part(bitmap, size, 0, 0, size); }
+  static Runs encode(const Bitmap& bitmap, Size size);
   /// Encode a mask of `size` that is `part`, with its first pixel at row `top`, column `left`, and empty elsewhere.
   static Runs encode_part(const Bitmap& part, Size part_size, int top, int left, Size size);
   /// Read COCO's compressed form. Throws for what is none.
@@ -28,6 +28,22 @@ struct Runs {
   std::int64_t area() const;
   /// First and last column and row with a pixel inside, both inclusive; zeros for an empty mask.
   Box box() const;
+};
+
+/// Writes runs, column by column from left to right.
+class RunWriter {
+ public:
+  explicit RunWriter(Size size) : size_(size) {}
+
+  /// Column `x` of a mask: `pixels` from row `top` on, 0 or 1 each, and empty elsewhere. Columns that are left out are
+  /// empty.
+  void add(int x, int top, const std::vector<std::uint8_t>& pixels);
+  Runs finish();
+
+ private:
+  Size size_;
+  /// Where the inside begins and ends, in turn.
+  std::vector<std::uint32_t> bounds_;
 };
 
 }  // namespace samdeploy::internal

@@ -204,37 +204,63 @@ Patch Upscaler::cut(const float* logits, float threshold, Size within) const {
   return patch;
 }
 
-Bitmap Upscaler::mask(const Patch& patch, float threshold) const {
+/// Calls `take` with every column of the image that the patch reaches and its logits, one a row that it reaches.
+template <typename Take>
+void Upscaler::each_column(const Patch& patch, const Take& take) const {
   const auto cells = static_cast<std::size_t>(patch.size.width);
-  Bitmap mask;
-  mask.reserve(static_cast<std::size_t>(patch.rows.length()) * static_cast<std::size_t>(patch.columns.length()));
+  const auto height = static_cast<std::size_t>(patch.rows.length());
+  // Down the columns of cells, then across: what is read and written lies together.
+  std::vector<float> stretched(cells * height);
   std::vector<float> line(cells);
-  for (int y = patch.rows.start; y < patch.rows.stop; y++) {
-    const auto& down = rows_.weights[static_cast<std::size_t>(y)];
-    const float* from = patch.logits.data() +
-                        static_cast<std::size_t>(rows_.first[static_cast<std::size_t>(y)] - patch.top) * cells;
+  for (std::size_t y = 0; y < height; y++) {
+    const auto row = static_cast<std::size_t>(patch.rows.start) + y;
+    const auto& down = rows_.weights[row];
+    const float* from = patch.logits.data() + static_cast<std::size_t>(rows_.first[row] - patch.top) * cells;
     std::fill(line.begin(), line.end(), 0.0F);
     for (std::size_t k = 0; k < down.size(); k++) {
       for (std::size_t x = 0; x < cells; x++) line[x] += down[k] * from[k * cells + x];
     }
-    for (int x = patch.columns.start; x < patch.columns.stop; x++) {
-      const auto& across = columns_.weights[static_cast<std::size_t>(x)];
-      const float* at = line.data() + (columns_.first[static_cast<std::size_t>(x)] - patch.left);
-      float sum = 0;
-      for (std::size_t k = 0; k < across.size(); k++) sum += across[k] * at[k];
-      mask.push_back(sum > threshold ? 1 : 0);
-    }
+    for (std::size_t x = 0; x < cells; x++) stretched[x * height + y] = line[x];
   }
-  return mask;
+  std::vector<float> column(height);
+  for (int x = patch.columns.start; x < patch.columns.stop; x++) {
+    const auto& across = columns_.weights[static_cast<std::size_t>(x)];
+    const float* from =
+        stretched.data() + static_cast<std::size_t>(columns_.first[static_cast<std::size_t>(x)] - patch.left) * height;
+    std::fill(column.begin(), column.end(), 0.0F);
+    for (float weight : across) {
+      for (std::size_t y = 0; y < height; y++) column[y] += weight * from[y];
+      from += height;
+    }
+    take(x, column);
+  }
+}
+
+Runs Upscaler::encode(const Patch& patch, int top, int left, Size size) const {
+  RunWriter writer(size);
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(patch.rows.length()));
+  each_column(patch, [&](int x, const std::vector<float>& column) {
+    for (std::size_t y = 0; y < pixels.size(); y++) pixels[y] = column[y] > mask_threshold ? 1 : 0;
+    writer.add(x + left, patch.rows.start + top, pixels);
+  });
+  return writer.finish();
 }
 
 float Upscaler::stability(const float* logits, float offset) const {
   const Patch patch = cut(logits, mask_threshold - offset, {side_, side_});
-  const auto inside = [&](float threshold) {
-    const Bitmap bitmap = mask(patch, threshold);
-    return static_cast<double>(std::count(bitmap.begin(), bitmap.end(), 1));
-  };
-  return static_cast<float>(inside(mask_threshold + offset) / inside(mask_threshold - offset));
+  std::int64_t inner = 0;
+  std::int64_t outer = 0;
+  each_column(patch, [&](int, const std::vector<float>& column) {
+    int in = 0;
+    int out = 0;
+    for (float value : column) {
+      in += value > mask_threshold + offset ? 1 : 0;
+      out += value > mask_threshold - offset ? 1 : 0;
+    }
+    inner += in;
+    outer += out;
+  });
+  return static_cast<float>(static_cast<double>(inner) / static_cast<double>(outer));
 }
 
 std::pair<float, float> Upscaler::estimate_stability(const float* logits, float offset) const {

@@ -60,8 +60,8 @@ class Upscaler {
   Box inner_box(const Patch& patch) const;
   /// The patch that holds all logits that are inside, in the part that is not padding.
   Patch cut(const float* logits) const { return cut(logits, mask_threshold, cells_); }
-  /// Where logits are above a threshold in the rows and columns of the patch, row by row, 1 inside.
-  Bitmap mask(const Patch& patch, float threshold) const;
+  /// The mask as run lengths; `top` and `left` tell where the transform's image lies in a larger one of `size`.
+  Runs encode(const Patch& patch, int top, int left, Size size) const;
   /// Stability score of one mask at image size; not a number where nothing is above the lower threshold.
   float stability(const float* logits, float offset) const;
   /// Estimate it, and how far off that may be. An outline lies in squares of four neighbouring logits; of each, the part
@@ -70,6 +70,8 @@ class Upscaler {
 
  private:
   Patch cut(const float* logits, float threshold, Size within) const;
+  template <typename Take>
+  void each_column(const Patch& patch, const Take& take) const;
   std::pair<double, double> areas(const float* logits, float threshold) const;
 
   Axis rows_;
