@@ -1,6 +1,6 @@
 import type * as OrtTypes from "onnxruntime-common";
 import { product } from "./arrays.js";
-import { BundleError, DeviceError, reason } from "./errors.js";
+import { BundleError, DeviceError, reason, SamDeployError } from "./errors.js";
 import type { GraphRecord, TensorRecord } from "./manifest.js";
 import { Turns } from "./turns.js";
 
@@ -13,46 +13,60 @@ export interface Floats {
   readonly dims: readonly number[];
 }
 
-/** An opened graph: named tensors in, named tensors out. What it answers is compared with the manifest. */
+type Session = OrtTypes.InferenceSession;
+
+/** A graph: named tensors in, named tensors out. What it answers is compared with the manifest. */
 export class Graph {
   private readonly names: readonly string[];
+  private session: Promise<Session> | undefined;
 
   private constructor(
     private readonly ort: Ort,
-    private readonly session: OrtTypes.InferenceSession,
+    private readonly create: () => Promise<Session>,
     private readonly record: GraphRecord,
     readonly device: string,
   ) {
     this.names = record.inputs.map((input) => input.name);
   }
 
-  static async open(
+  static async open(...given: Parameters<typeof Graph.later>): Promise<Graph> {
+    const graph = Graph.later(...given);
+    await graph.opened();
+    return graph;
+  }
+
+  /** A graph that is opened when it runs for the first time; its files wait in memory until then. */
+  static later(
     ort: Ort,
     record: GraphRecord,
     files: readonly { path: string; bytes: Uint8Array }[],
     device: string,
     options: OrtTypes.InferenceSession.SessionOptions,
-  ): Promise<Graph> {
-    const [main, ...beside] = files;
-    const folder = main!.path.slice(0, main!.path.lastIndexOf("/") + 1);
-    const externalData = beside.map(({ path, bytes }) => ({ path: path.slice(folder.length), data: bytes }));
-    const session = await Turns.of(ort).take(() =>
-      ort.InferenceSession.create(main!.bytes, { ...options, ...(externalData.length ? { externalData } : {}) }),
-    );
-    for (const [told, found] of [
-      [record.inputs, session.inputNames],
-      [record.outputs, session.outputNames],
-    ] as const) {
-      if (told.map((tensor) => tensor.name).sort().join() !== [...found].sort().join()) {
-        await session.release();
-        throw new BundleError(`the ${record.role} graph has tensors ${found.join(", ")}, which its manifest does not tell; export it again.`);
+  ): Graph {
+    const create = async (): Promise<Session> => {
+      const [main, ...beside] = files;
+      const folder = main!.path.slice(0, main!.path.lastIndexOf("/") + 1);
+      const externalData = beside.map(({ path, bytes }) => ({ path: path.slice(folder.length), data: bytes }));
+      const session = await Turns.of(ort).take(() =>
+        ort.InferenceSession.create(main!.bytes, { ...options, ...(externalData.length ? { externalData } : {}) }),
+      );
+      for (const [told, found] of [
+        [record.inputs, session.inputNames],
+        [record.outputs, session.outputNames],
+      ] as const) {
+        if (told.map((tensor) => tensor.name).sort().join() !== [...found].sort().join()) {
+          await session.release();
+          throw new BundleError(`the ${record.role} graph has tensors ${found.join(", ")}, which its manifest does not tell; export it again.`);
+        }
       }
-    }
-    return new Graph(ort, session, record, device);
+      return session;
+    };
+    return new Graph(ort, create, record, device);
   }
 
   /** Run with those of `feeds` that the graph takes. */
   async run(feeds: Readonly<Record<string, Floats>>): Promise<Record<string, Floats>> {
+    const session = await this.opened();
     const inputs: Record<string, OrtTypes.Tensor> = {};
     for (const name of this.names) {
       const { data, dims } = feeds[name]!;
@@ -61,7 +75,7 @@ export class Graph {
     let answer: OrtTypes.InferenceSession.ReturnType;
     try {
       // One at a time: the web's backends refuse a second call while the first one runs.
-      answer = await Turns.of(this.ort).take(() => this.session.run(inputs));
+      answer = await Turns.of(this.ort).take(() => session.run(inputs));
     } catch (error) {
       throw new DeviceError(`${this.device} failed while it ran the ${this.record.role} graph (${reason(error)}); choose another device.`);
     }
@@ -87,7 +101,18 @@ export class Graph {
   }
 
   async close(): Promise<void> {
-    await Turns.of(this.ort).take(() => this.session.release());
+    const session = await this.session?.catch(() => undefined);
+    if (session) await Turns.of(this.ort).take(() => session.release());
+  }
+
+  private async opened(): Promise<Session> {
+    try {
+      return await (this.session ??= this.create());
+    } catch (error) {
+      this.session = undefined;
+      if (error instanceof SamDeployError) throw error;
+      throw new DeviceError(`${this.device} cannot open the ${this.record.role} graph (${reason(error)}); choose another device.`);
+    }
   }
 }
 

@@ -1,12 +1,13 @@
 import type * as OrtTypes from "onnxruntime-common";
 import { Bundle, type CheckedFile, type FetchOptions } from "./bundle.js";
 import { Engine } from "./engine.js";
-import { DeviceError, InputError, reason, SamDeployError } from "./errors.js";
+import { DeviceError, InputError } from "./errors.js";
 import type { Role } from "./families.js";
 import { prove } from "./golden.js";
 import { Graph, type Ort } from "./graph.js";
 import type { GraphRecord } from "./manifest.js";
 import type { Source } from "./source.js";
+import { Turns } from "./turns.js";
 
 /** What computes: an execution provider of ONNX Runtime, for all graphs, or one for the encoder and one for the others. */
 export type Device = string | { readonly encoder: string; readonly decoder: string };
@@ -55,6 +56,7 @@ export async function openEngine(source: Source, options: OpenOptions): Promise<
   const processor = processorOf(options.ort);
   const devices = devicesOf(options.device ?? processor);
   setThreads(options);
+  if (devices.encoder === "wasm") loadWasm(options.ort);
   const bundle = await Bundle.open(source, options);
   const files = new Files(bundle, options.allowFallback === true);
   try {
@@ -97,10 +99,17 @@ async function openOn(devices: Devices, bundle: Bundle, files: Files, options: O
   for (const device of new Set(Object.values(devices))) await checkThere(device);
   const graphs = new Map<Role, Graph>();
   try {
-    for (const record of manifest.graphs.values()) {
-      const device = record.role === "encoder" ? devices.encoder : devices.decoder;
-      const checked = await files.of(record);
-      graphs.set(record.role, await openGraph(record, checked, device, options));
+    const records = [...manifest.graphs.values()];
+    let coming = files.of(records[0]!);
+    for (const [i, record] of records.entries()) {
+      const checked = await coming;
+      const next = records[i + 1];
+      if (next) {
+        // It comes while this one is opened.
+        coming = files.of(next);
+        coming.catch(() => undefined);
+      }
+      graphs.set(record.role, await openGraph(record, checked, devices, trusted && manifest.graphs.has("prepare"), options));
       options.signal?.throwIfAborted();
     }
     checkThreads(options);
@@ -113,15 +122,33 @@ async function openOn(devices: Devices, bundle: Bundle, files: Files, options: O
   }
 }
 
-async function openGraph(record: GraphRecord, files: readonly CheckedFile[], device: string, options: OpenOptions): Promise<Graph> {
+/** The plain decoder of a model with a split one is opened when a prompt with a mask needs it; a device that is to be proved opens all. */
+async function openGraph(
+  record: GraphRecord,
+  files: readonly CheckedFile[],
+  devices: Devices,
+  spare: boolean,
+  options: OpenOptions,
+): Promise<Graph> {
+  const device = record.role === "encoder" ? devices.encoder : devices.decoder;
   const session: OrtTypes.InferenceSession.SessionOptions = { ...common, executionProviders: [device] };
   if (options.threads !== undefined && device === "cpu") session.intraOpNumThreads = options.threads;
-  try {
-    return await Graph.open(options.ort, record, files, device, session);
-  } catch (error) {
-    if (error instanceof SamDeployError) throw error;
-    throw new DeviceError(`${device} cannot open the ${record.role} graph (${reason(error)}); choose another device.`);
-  }
+  const open = spare && record.role === "decoder" ? Graph.later : Graph.open;
+  return open(options.ort, record, files, device, session);
+}
+
+/** `Identity` of one number: the least that makes ONNX Runtime load its WASM. */
+const smallestGraph = new Uint8Array([
+  8, 8, 58, 55, 10, 16, 10, 1, 120, 18, 1, 121, 34, 8, 73, 100, 101, 110, 116, 105, 116, 121, 18, 1, 103, 90, 15, 10, 1, 120, 18, 10,
+  10, 8, 8, 1, 18, 4, 10, 2, 8, 1, 98, 15, 10, 1, 121, 18, 10, 10, 8, 8, 1, 18, 4, 10, 2, 8, 1, 66, 4, 10, 0, 16, 17,
+]);
+
+/** It is compiled while the bundle's files come. What goes wrong here goes wrong again, and is said, when the first graph is opened. */
+function loadWasm(ort: Ort): void {
+  Turns.of(ort)
+    .take(() => ort.InferenceSession.create(smallestGraph, { executionProviders: ["wasm"], logSeverityLevel: 3 }))
+    .then((session) => session.release())
+    .catch(() => undefined);
 }
 
 /** Whether there is an adapter at all: ONNX Runtime's own message does not tell. */

@@ -120,3 +120,34 @@ test("a device that fails while it computes is one sentence", async () => {
   };
   await expect(opened(withDevice(short))).rejects.toThrow(/gave a wrong answer on webgpu: 'image_embeddings' \[1\]/);
 });
+
+test("the processor opens the plain decoder when a prompt with a mask needs it", async () => {
+  const opens: string[] = [];
+  const sam = await opened(withDevice(right, opens), { device: "cpu" });
+  expect(opens).toHaveLength(4);
+  const embedding = await sam.encode(picture("example"));
+  const [mask] = await sam.predict(embedding, { points: [[150, 140]] });
+  expect(opens).toHaveLength(4);
+  for (let i = 0; i < 2; i++) {
+    const [again] = await sam.predict(embedding, { points: [[150, 140]], mask: mask! });
+    expect(again!.score).toBeGreaterThan(0.5);
+    expect(opens).toHaveLength(5);
+  }
+  await sam.close();
+});
+
+test("a graph that cannot be opened says so each time", async () => {
+  const ort = withDevice(right);
+  const { create } = ort.InferenceSession;
+  let made = 0;
+  const broken = (...given: Parameters<typeof create>): ReturnType<typeof create> =>
+    ++made > 4 ? Promise.reject(new Error("no memory")) : create(...given);
+  const sam = await opened({ ...ort, InferenceSession: { create: broken } } as unknown as Ort, { device: "cpu" });
+  const embedding = await sam.encode(picture("example"));
+  const [mask] = await sam.predict(embedding, { points: [[150, 140]] });
+  for (let i = 0; i < 2; i++) {
+    const asked = sam.predict(embedding, { points: [[150, 140]], mask: mask! });
+    await expect(asked).rejects.toThrow("cpu cannot open the decoder graph (no memory); choose another device.");
+  }
+  await sam.close();
+});

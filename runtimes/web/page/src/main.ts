@@ -8,7 +8,7 @@ import type { Segmenter } from "./segmenter";
 import { openOnServer } from "./server-segmenter";
 import { readSite, type Site } from "./site";
 import { Status } from "./status";
-import { openInWorker } from "./worker-segmenter";
+import { openInWorker, WorkerCalls } from "./worker-segmenter";
 
 const SAMPLE = "sample.jpg";
 const DEVICE = "samdeploy-device";
@@ -26,6 +26,7 @@ function offer(choice: HTMLSelectElement, site: Site): void {
 async function start(): Promise<void> {
   const status = new Status();
   const choice = byId<HTMLSelectElement>("choice");
+  let early: WorkerCalls | undefined = new WorkerCalls(); // a worker takes a while to start
   const site = readSite().then((found) => {
     status.model(found.name);
     offer(choice, found);
@@ -33,7 +34,10 @@ async function start(): Promise<void> {
   });
   const app = new App(status, async () => {
     status.waits("Loading the model…");
-    const segmenter = await open(await site, choice.value, (loaded, total) => {
+    const found = await site;
+    const calls = early;
+    early = undefined;
+    const segmenter = await open(found, choice.value, calls, (loaded, total) => {
       status.waits("Loading the model…", loaded < total ? loaded / total : undefined);
     });
     status.computes(segmenter);
@@ -69,10 +73,14 @@ async function fetchSample(): Promise<File> {
 async function open(
   site: Site,
   choice: string,
+  calls: WorkerCalls | undefined,
   onProgress: (loaded: number, total: number) => void,
 ): Promise<Segmenter> {
-  if (choice === "server") return openOnServer(new URL(site.server!, document.baseURI).href);
-  return openInWorker(site, choice as BrowserChoice, onProgress);
+  if (choice === "server") {
+    calls?.close();
+    return openOnServer(new URL(site.server!, document.baseURI).href);
+  }
+  return openInWorker(site, choice as BrowserChoice, onProgress, calls);
 }
 
 /** Pictures come from the file dialog, are dropped, or pasted. */

@@ -17,12 +17,12 @@ export async function openInWorker(
   site: Site,
   choice: BrowserChoice,
   onProgress: Progress,
+  calls = new WorkerCalls(),
 ): Promise<WorkerSegmenter> {
   const { model, onnxruntime } = site;
   if (!model || !onnxruntime) {
     throw new PageError("This site has no model for the browser; let its server compute.");
   }
-  const calls = new WorkerCalls();
   const address = (path: string): string => new URL(path, document.baseURI).href;
   const where = { model: address(model), onnxruntime: address(onnxruntime), choice };
   try {
@@ -65,10 +65,11 @@ export class WorkerSegmenter implements Segmenter {
 }
 
 /** Calls to the worker, each answered by a message with its number. */
-class WorkerCalls {
+export class WorkerCalls {
   private readonly worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
   private readonly waiting = new Map<number, Waiting>();
   private count = 0;
+  private broken: Error | undefined;
 
   constructor() {
     this.worker.addEventListener("message", ({ data }: MessageEvent<Reply>) => this.take(data));
@@ -85,6 +86,7 @@ class WorkerCalls {
     const id = ++this.count;
     const send = (message: Message): void => this.worker.postMessage(message, transfer);
     return new Promise((resolve, reject) => {
+      if (this.broken) throw this.broken;
       signal?.addEventListener("abort", () => this.worker.postMessage({ id, stop: true }));
       this.waiting.set(id, { resolve, reject, onProgress });
       send({ id, name, argument });
@@ -110,6 +112,7 @@ class WorkerCalls {
   }
 
   private fail(error: Error): void {
+    this.broken = error;
     for (const { reject } of this.waiting.values()) reject(error);
     this.waiting.clear();
   }
