@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from samdeploy.errors import InputError
 from samdeploy.image_options import ImageOptions
@@ -76,24 +78,70 @@ class NodeSettings:
         track = TrackSettings.from_names({n: v for n, v in values.items() if n not in own})
         return cls(**{name: v for name, v in values.items() if name in own}, track=track)
 
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> NodeSettings:
+        """:meth:`from_names` of values as they are written: ``4``, ``0.5``, ``true``, ``[0, 4095]``
+        or text. Names that are no setting are refused too.
+
+        Raises:
+            InputError: as there, or a value that cannot be read.
+        """
+        known = {each.name: each for each in parameters()}
+        return cls.from_names(
+            {
+                name: known[name].read(text) if name in known else text
+                for name, text in texts.items()
+            }
+        )
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """One setting by its name; ``default`` is ``MISSING`` where there has to be a value."""
+    """One setting by its name: ``kind`` is what its values are, a list being one of numbers, and
+    ``default`` is ``MISSING`` where there has to be a value."""
 
     name: str
+    kind: type[str | int | float | bool | list[float]]
     default: Any
     help: str
+
+    def read(self, text: str) -> Any:
+        """The value that a text means.
+
+        Raises:
+            InputError: it means none of this kind.
+        """
+        if self.kind is str:
+            return text
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        fits = isinstance(value, self.kind) and (self.kind is bool or not isinstance(value, bool))
+        if not fits and not (self.kind is float and type(value) is int):
+            raise InputError(f"{self.name}={text}; expected a value like {_EXAMPLES[self.kind]}.")
+        return value
+
+
+_EXAMPLES: dict[type, str] = {int: "4", float: "0.5", bool: "true", list: "[0, 4095]"}
 
 
 def parameters() -> list[Parameter]:
     """All settings of a node, those of tracking too."""
-    own = [
-        Parameter(each.name, each.default, each.metadata["help"])
-        for each in fields(NodeSettings)
-        if "help" in each.metadata
+    return [
+        Parameter(
+            name=each.name,
+            kind=_kind(get_type_hints(owner)[each.name]),
+            default=each.default,
+            help=each.metadata.get("help", "of tracking, see docs/tracking.md"),
+        )
+        for owner in (NodeSettings, TrackSettings)
+        for each in fields(owner)
+        if each.name != "track"
     ]
-    tracking = [
-        Parameter(each.name, each.default, "see docs/tracking.md") for each in fields(TrackSettings)
-    ]
-    return own + tracking
+
+
+def _kind(hint: Any) -> type[Any]:
+    """What values are that may be ``None`` as well."""
+    [kind] = [each for each in get_args(hint) or (hint,) if each is not NoneType]
+    return kind if isinstance(kind, type) else list
