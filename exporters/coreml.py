@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from samdeploy.errors import ExportError, InputError
 from samdeploy.exporting.layer_names import belongs_to
 from samdeploy.exporting.options import HalfOption, Int8Options, PromptLimits
-from samdeploy.families import dynamic, meaning
-from samdeploy.graphs import ENCODER, MASK_HEAD, SCORER
+from samdeploy.families import meaning
+from samdeploy.fixed_shapes import record_of, variants
+from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
 from samdeploy.options import option
 from samdeploy.session import Availability, Graph
@@ -76,28 +77,14 @@ class CoreMlExporter:
     def export(self, graph: GraphModule, folder: Path, options: CoreMlOptions) -> Graph:
         """One package, and those of its variants; the spec that is recorded is the dynamic one."""
         target = _target(options.minimum_deployment_target)
-        shapes = _variants(graph, options)
+        shapes = variants(graph.role, graph.inputs, options.max_prompts, options.max_points)
+        if graph.role == ENCODER and options.image_input:
+            shapes[_IMAGE_ENCODER] = shapes[ENCODER]
         for name, (prompts, points) in shapes.items():
             _write_package(folder / f"{name}.mlpackage", graph, prompts, points, target, options)
         files = tuple(Path(f"{name}.mlpackage") for name in shapes)
-        recorded = {name: list(numbers) for name, numbers in shapes.items()}
-        varies = any(dynamic(spec.name) for spec in graph.inputs)
-        return Graph(
-            graph.role, files, graph.inputs, graph.outputs,
-            {"prompts_and_points": recorded} if varies else {},
-        )  # fmt: skip
-
-
-def _variants(graph: GraphModule, options: CoreMlOptions) -> dict[str, tuple[int, int]]:
-    """Names of the packages of a graph, and the numbers of prompts and points of each."""
-    shapes = {graph.role: (1, options.max_points)}
-    if graph.role == ENCODER and options.image_input:
-        shapes[_IMAGE_ENCODER] = shapes[ENCODER]
-    if any(dynamic(spec.name) for spec in graph.inputs) and options.max_prompts > 1:
-        # Whole-image mode asks clicks, which are two tokens: the point and SAM's padding.
-        points = 2 if graph.role in (SCORER, MASK_HEAD) else options.max_points
-        shapes[f"{graph.role}_batch"] = (options.max_prompts, points)
-    return shapes
+        numbers = record_of(graph.inputs, shapes)
+        return Graph(graph.role, files, graph.inputs, graph.outputs, numbers)
 
 
 def _target(name: str) -> Any:

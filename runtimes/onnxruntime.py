@@ -24,6 +24,7 @@ from samdeploy.cuda_driver import find_gpus
 from samdeploy.devices import base_name
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.families import dimension
+from samdeploy.fixed_shapes import open_variants
 from samdeploy.precision import FP32
 from samdeploy.resident import Resident, freeze, is_frozen
 from samdeploy.runtimes.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
@@ -83,31 +84,39 @@ class OnnxRuntime:
                 f"{'; '.join(filter(None, (state.reason, state.install)))}; usable: "
                 f"{', '.join(self.availability().devices)}."
             )
-        session_options = _session_options(options)
-        arithmetic, settings = _arithmetic(provider, device, options.precision)
-        missing = _load_cuda() if provider.nvidia else ""
-        providers = _choose(session_options, provider, device, which, settings)
-        name = provider.name
-        try:
-            session = ort.InferenceSession(
-                graph, session_options, providers=providers, enable_fallback=0
-            )
-        except Exception as error:  # ONNX Runtime raises a family of unrelated types
-            raise BundleError(
-                f"ONNX Runtime cannot open '{graph}' on {name}: {_first_line(error)}; export "
-                "it again or choose another device."
-            ) from error
-        used = session.get_providers()[0]
-        if used != name:
-            raise RuntimeUnavailableError(
-                f"device '{device}' could not be initialised and ONNX Runtime fell back to {used}; "
-                f"install the driver of {name} or pass device=cpu{missing and f' ({missing})'}."
-            )
-        if provider is PROVIDERS["cpu"]:
-            return OnnxSession(session, name)
-        description = f"{name} {arithmetic}, {_share(session, name, device, role)}"
-        memory = _memory(provider, int(which) if which.isdecimal() else 0)
-        return OnnxSession(session, description, memory)
+        return open_variants(
+            graph, lambda path: _open(path, role, provider, device, which, options)
+        )
+
+
+def _open(
+    graph: Path, role: str, provider: Provider, device: str, which: str, options: RuntimeOptions
+) -> Session:
+    session_options = _session_options(options)
+    arithmetic, settings = _arithmetic(provider, device, options.precision)
+    missing = _load_cuda() if provider.nvidia else ""
+    providers = _choose(session_options, provider, device, which, settings)
+    name = provider.name
+    try:
+        session = ort.InferenceSession(
+            graph, session_options, providers=providers, enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime raises a family of unrelated types
+        raise BundleError(
+            f"ONNX Runtime cannot open '{graph}' on {name}: {_first_line(error)}; export "
+            "it again or choose another device."
+        ) from error
+    used = session.get_providers()[0]
+    if used != name:
+        raise RuntimeUnavailableError(
+            f"device '{device}' could not be initialised and ONNX Runtime fell back to {used}; "
+            f"install the driver of {name} or pass device=cpu{missing and f' ({missing})'}."
+        )
+    if provider is PROVIDERS["cpu"]:
+        return OnnxSession(session, name)
+    description = f"{name} {arithmetic}, {_share(session, name, device, role)}"
+    memory = _memory(provider, int(which) if which.isdecimal() else 0)
+    return OnnxSession(session, description, memory)
 
 
 def _numbered(provider: Provider, which: str) -> Availability | None:

@@ -15,6 +15,7 @@ import openvino as ov
 from samdeploy.bounded_shapes import BoundedShapes
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.families import dimension, tensor_names
+from samdeploy.fixed_shapes import FixedShapes, open_variants
 from samdeploy.precision import FP32, arithmetic_name, element_type
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
@@ -53,16 +54,28 @@ class OpenVinoRuntime:
         # Left alone, devices choose less than fp32, which nobody has asked for.
         options = replace(options, precision=options.precision or FP32)
         settings = _settings(options)
-        try:
-            compiled = core.compile_model(graph, device.upper(), settings)
-        except RuntimeError as error:
-            raise BundleError(
-                f"OpenVINO cannot open '{graph}' on {device}: {str(error).splitlines()[0]}; export "
-                "it again or choose another device."
-            ) from error
-        check_honoured(compiled, options, device)
+
+        def open_one(path: Path) -> Session:
+            try:
+                try:
+                    compiled = core.compile_model(path, device.upper(), settings)
+                except RuntimeError as error:
+                    if "snippets" not in str(error):
+                        raise
+                    # Fusing them, version 2026.4 fails on scorers of fixed shapes.
+                    unfused = {**settings, "SNIPPETS_MODE": "DISABLE"}
+                    compiled = core.compile_model(path, device.upper(), unfused)
+            except RuntimeError as error:
+                raise BundleError(
+                    f"OpenVINO cannot open '{path}' on {device}: {str(error).splitlines()[0]}; "
+                    "export it again or choose another device."
+                ) from error
+            check_honoured(compiled, options, device)
+            return OpenVinoSession(compiled, role, options.streams or 1)
+
+        session = open_variants(graph, open_one)
         # For every new shape OpenVINO keeps several MB.
-        return BoundedShapes(OpenVinoSession(compiled, role, options.streams or 1))
+        return session if isinstance(session, FixedShapes) else BoundedShapes(session)
 
 
 class OpenVinoSession:

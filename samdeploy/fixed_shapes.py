@@ -6,24 +6,63 @@ unused token slots carry label -2, which changes nothing, and unused rows are cu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from samdeploy.constants import LABEL_ABSENT
 from samdeploy.errors import InputError
-from samdeploy.families import per_call
+from samdeploy.families import dynamic, per_call
+from samdeploy.graphs import MASK_HEAD, SCORER
 from samdeploy.session import Array, Session, TensorSpec
 
 #: Tokens that the decoder adds to those of a prompt: four masks and their ratings.
 OUTPUT_TOKENS = 5
 
 
+#: Behind the role, in the name of an artifact for many prompts.
+_BATCH = "_batch"
+
+
+def variants(
+    role: str, inputs: Sequence[TensorSpec], prompts: int, points: int
+) -> dict[str, tuple[int, int]]:
+    """Names of the artifacts of a graph, and the numbers of prompts and points of each: one for a
+    prompt of ``points`` tokens, and for what takes prompts, one for ``prompts`` of them."""
+    shapes = {role: (1, points)}
+    if prompts > 1 and _takes_prompts(inputs):
+        # Whole-image mode asks clicks, which are two tokens: the point and SAM's padding.
+        shapes[f"{role}{_BATCH}"] = (prompts, 2 if role in (SCORER, MASK_HEAD) else points)
+    return shapes
+
+
+def record_of(
+    inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """The entry of a manifest for :func:`variants`; empty for a graph that takes no prompts."""
+    numbers = {name: list(each) for name, each in shapes.items()}
+    return {"prompts_and_points": numbers} if _takes_prompts(inputs) else {}
+
+
+def _takes_prompts(inputs: Sequence[TensorSpec]) -> bool:
+    return any(dynamic(spec.name) for spec in inputs)
+
+
 def variant_paths(graph: Path) -> list[Path]:
     """The artifact itself and, where it exists, the one for many prompts beside it."""
-    batched = graph.with_name(f"{graph.stem}_batch{graph.suffix}")
+    batched = graph.with_name(f"{graph.stem}{_BATCH}{graph.suffix}")
     return [graph, batched] if batched.exists() else [graph]
+
+
+def open_variants(graph: Path, open_one: Callable[[Path], Session]) -> Session:
+    """``graph`` and what is beside it as one session, where its shapes are fixed; a graph of free
+    shapes is a session alone."""
+    session = open_one(graph)
+    if not any(per_call(spec.name) and isinstance(spec.shape[0], int) for spec in session.inputs):
+        return session
+    return FixedShapes([session, *map(open_one, variant_paths(graph)[1:])])
 
 
 class FixedShapes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx
 from onnx import TensorProto, helper, shape_inference
@@ -18,6 +18,17 @@ def largest_tensor(model: onnx.ModelProto, numbers: Mapping[str, int]) -> tuple[
     Args:
         numbers: the dynamic dimensions. A tensor whose shape depends on values is not counted.
     """
+    return max(
+        ((value.name, _bytes(value)) for value in inferred_values(model, numbers)),
+        key=lambda found: found[1],
+    )
+
+
+def inferred_values(
+    model: onnx.ModelProto, numbers: Mapping[str, int]
+) -> Iterator[onnx.ValueInfoProto]:
+    """All tensors between two operators and the outputs, with the shapes that follow from
+    ``numbers``."""
     light = _without_weights(model)
     for value in light.graph.input:
         for side in value.type.tensor_type.shape.dim:
@@ -26,10 +37,7 @@ def largest_tensor(model: onnx.ModelProto, numbers: Mapping[str, int]) -> tuple[
     del light.graph.output[:]
     light.graph.output.extend(onnx.ValueInfoProto(name=one.name) for one in model.graph.output)
     inferred = shape_inference.infer_shapes(light, data_prop=True).graph
-    return max(
-        ((value.name, _bytes(value)) for value in (*inferred.value_info, *inferred.output)),
-        key=lambda found: found[1],
-    )
+    yield from (*inferred.value_info, *inferred.output)
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:

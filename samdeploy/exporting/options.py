@@ -15,6 +15,9 @@ from samdeploy.options import from_given, option
 from samdeploy.registry import exporter_names, load_exporter
 from samdeploy.session import MOST_POINTS, MOST_PROMPTS, Exporter, ExportOptions
 
+#: What accelerators of phones and boards ask for, see :mod:`samdeploy.fixed_shapes`.
+NPU = "npu"
+
 
 @dataclass(frozen=True)
 class HalfOption(ExportOptions):
@@ -79,6 +82,29 @@ class PromptLimits(ExportOptions):
         super().__post_init__()
         for name, most in (("max_prompts", MOST_PROMPTS), ("max_points", MOST_POINTS)):
             object.__setattr__(self, name, whole(name, getattr(self, name), 1, most))
+
+
+@dataclass(frozen=True)
+class ProfileOptions(ExportOptions):
+    """For formats that fix shapes when they are asked to."""
+
+    profile: str = option("", f"{NPU}: fixed shapes, for accelerators that run no others")
+    max_prompts: int = option(0, f"profile={NPU}: most prompts in a decoder call [64]")
+    max_points: int = option(0, f"profile={NPU}: most tokens of a prompt [16]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.profile not in ("", NPU):
+            raise InputError(f"profile={self.profile}; expected {NPU}, or leave it out.")
+        asked = {"max_prompts": self.max_prompts, "max_points": self.max_points}
+        given = {name: value for name, value in asked.items() if value}
+        if self.profile:
+            limits = PromptLimits(**given)
+            object.__setattr__(self, "max_prompts", limits.max_prompts)
+            object.__setattr__(self, "max_points", limits.max_points)
+        elif given:
+            name, value = next(iter(given.items()))
+            raise InputError(f"{name}={value}; it is for profile={NPU}, add that or leave it out.")
 
 
 def chosen_options(exporter: type[Exporter], given: Mapping[str, Any]) -> ExportOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,19 @@ class GraphModule:
     def image_size(self) -> int:
         """Side ``S`` of the image that an encoder takes."""
         return int(self.inputs[0].shape[-1])
+
+    def fixed(self, name: str, prompts: int, points: int) -> GraphModule:
+        """The same graph, called ``name``, for so many prompts of so many tokens alone: its every
+        dimension is a number."""
+        sides = self.numbers(prompts, points)
+        inputs, outputs = (
+            tuple(
+                replace(spec, shape=tuple(sides.get(str(side), side) for side in spec.shape))
+                for spec in specs
+            )
+            for specs in (self.inputs, self.outputs)
+        )
+        return replace(self, role=name, inputs=inputs, outputs=outputs)
 
     def example(self, prompts: int = 2, points: int = 3) -> tuple[Tensor, ...]:
         """Inputs of zeros to trace with."""

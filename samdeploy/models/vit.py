@@ -75,7 +75,10 @@ class Attention(nn.Module):
         q = q.reshape(-1, size, size, self.head_dim)
         rows = q @ self.rel_pos_h[self.distance].transpose(1, 2)
         columns = q.transpose(1, 2) @ self.rel_pos_w[self.distance].transpose(1, 2)
-        bias = rows.unsqueeze(4) + columns.transpose(1, 2).unsqueeze(3)
+        # [B heads, tokens, rows, columns]: accelerators want no more than four dimensions.
+        bias = rows.reshape(-1, size * size, size, 1) + columns.transpose(1, 2).reshape(
+            -1, size * size, 1, size
+        )
         return bias.reshape(-1, heads, size * size, size * size)
 
 

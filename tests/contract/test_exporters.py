@@ -16,6 +16,12 @@ class TestOnnx(ExporterContract):
 
 
 @pytest.mark.slow
+class TestOnnxOfFixedShapes(ExporterContract):
+    format = "onnx"
+    options: ClassVar[dict[str, Any]] = {"profile": "npu", "max_prompts": 2, "max_points": 4}
+
+
+@pytest.mark.slow
 class TestOpenVino(ExporterContract):
     format = "openvino"
 

@@ -1,0 +1,71 @@
+"""A graph module for accelerators that run fixed shapes only: what does not depend on its inputs is
+a constant, and no concatenation takes more than they allow.
+
+What else they ask for is so in every graph: no rank above 4 and no shape that depends on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule as Program
+from torch.fx import Node
+
+from samdeploy.exporters.passes.onnx_narrow import MOST_OPERANDS
+
+_JOINS = (torch.ops.aten.cat.default, torch.ops.aten.stack.default)
+
+
+def fixed_program(module: torch.nn.Module, example: tuple[Tensor, ...]) -> Program:
+    """``module`` for inputs of the shapes of ``example``, which answers the same."""
+    with torch.no_grad():
+        program: Any = torch.export.export(module, example).module()
+        _fold(program)
+    _narrow(program)
+    program.graph.eliminate_dead_code()
+    program.delete_all_unused_submodules()
+    program.recompile()
+    return program  # type: ignore[no-any-return]
+
+
+def _fold(program: Program) -> None:
+    """Compute what comes of constants alone, such as the positions of image tokens."""
+    known: dict[Node, Any] = {}
+    for node in program.graph.nodes:
+        if node.op == "get_attr":
+            known[node] = attrgetter(node.target)(program)
+        elif node.op == "call_function" and all(each in known for each in node.all_input_nodes):
+            known[node] = node.target(*_values(node.args, known), **_values(node.kwargs, known))
+    for node, value in known.items():
+        read = any(user not in known for user in node.users)
+        if node.op == "call_function" and read and isinstance(value, Tensor):
+            name = f"folded_{node.name}"
+            program.register_buffer(
+                name, value.detach().clone(memory_format=torch.contiguous_format)
+            )
+            with program.graph.inserting_before(node):
+                node.replace_all_uses_with(program.graph.get_attr(name))
+
+
+def _values(arguments: Any, known: Mapping[Node, Any]) -> Any:
+    return torch.fx.map_arg(arguments, known.__getitem__)
+
+
+def _narrow(program: Program) -> None:
+    """Join in steps what is joined of many."""
+    for node in list(program.graph.nodes):
+        if node.op != "call_function" or node.target not in _JOINS:
+            continue
+        parts, dim = list(node.args[0]), node.args[1] if len(node.args) > 1 else 0
+        while len(parts) > MOST_OPERANDS:
+            size = -(-len(parts) // -(-len(parts) // MOST_OPERANDS))
+            groups = [parts[i : i + size] for i in range(0, len(parts), size)]
+            with program.graph.inserting_before(node):
+                parts = [program.graph.call_function(node.target, (each, dim)) for each in groups]
+            # What is stacked already is only put together.
+            node.target = torch.ops.aten.cat.default
+        node.args = (parts, dim)
