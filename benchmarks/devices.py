@@ -11,12 +11,12 @@ from samdeploy.session import Availability
 #: The runtimes that could offer a device; of a device that is not here, ONNX Runtime alone, which
 #: reaches more hardware than all others together.
 _HOSTS = {
-    "cpu": ("onnxruntime", "openvino", "torch", "coreml", "mil", "mnn"),
+    "cpu": ("onnxruntime", "openvino", "torch", "coreml", "mil", "litert", "mnn"),
     "cuda": ("onnxruntime", "torch", "tensorrt"),
     "mps": ("torch",),
     "all": ("coreml",),
     "npu": ("coreml", "openvino"),
-    "gpu": ("coreml", "openvino"),
+    "gpu": ("coreml", "openvino", "litert"),
     **dict.fromkeys(("opencl", "vulkan", "metal", "nnapi"), ("mnn",)),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx
 
@@ -66,12 +66,14 @@ class OnnxExporter:
         return find_layout(name)
 
     def export(self, graph: GraphModule, folder: Path, options: OnnxOptions) -> Graph:
-        written, facts = [graph], {"opset": options.opset}
+        written = [graph]
+        facts: dict[str, Any] = {"opset": options.opset}
         if options.profile:
             shapes = variants(graph.role, graph.inputs, options.max_prompts, options.max_points)
             written = [graph.fixed(name, *numbers) for name, numbers in shapes.items()]
             facts |= record_of(graph.inputs, shapes)
-        files, largest = [], 0
+        files: list[Path] = []
+        largest = 0
         for each in written:
             model = _model(each, folder, options)
             if options.profile:

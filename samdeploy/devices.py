@@ -23,7 +23,7 @@ DEVICES = {
     "coreml": Kind("Core ML inside ONNX Runtime"),
     "all": Kind("Core ML: CPU, GPU and Neural Engine"),
     "npu": Kind("Core ML: CPU and Neural Engine; OpenVINO: NPU"),
-    "gpu": Kind("Core ML: CPU and GPU; OpenVINO: GPU", gpu=True),
+    "gpu": Kind("Core ML: CPU and GPU; OpenVINO and LiteRT: GPU", gpu=True),
     "rocm": Kind("AMD GPU", gpu=True),
     "migraphx": Kind("AMD GPU through MIGraphX", gpu=True),
     "directml": Kind("any GPU on Windows", gpu=True),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.files import atomic_path
+from samdeploy.fixed_shapes import FixedShapes
 from samdeploy.geometry import Transform, resize_logits
 from samdeploy.golden import CLICK, golden_disc, golden_picture
 from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, PREPARE, SCORER
@@ -28,6 +29,7 @@ from samdeploy.models import graph_modules
 from samdeploy.models.load import load_sam
 from samdeploy.preprocess import preprocess
 from samdeploy.prompts import DecoderPrompts, Prompt, encode_prompts
+from samdeploy.session import TensorSpec
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "embedding.md"
 
@@ -140,6 +142,7 @@ def blocks(example: Example) -> dict[str, str]:
         ),
         "binary": _binary(example.binary),
         "split": _split(example),
+        "fixed": _fixed(example.prompts),
     }
 
 
@@ -238,6 +241,38 @@ def _split(example: Example) -> str:
             for name, values in shown.items()
         ],
     )
+
+
+class _Recorder:
+    """A decoder of fixed shapes that keeps what it is fed and answers nothing of use."""
+
+    provider = "none"
+
+    def __init__(self, calls: list[Arrays], prompts: int, points: int) -> None:
+        shapes = {"point_coords": (prompts, points, 2), "point_labels": (prompts, points)}
+        self.inputs = tuple(TensorSpec(name, shape) for name, shape in shapes.items())
+        self.outputs = (TensorSpec("iou_predictions", (prompts, 4)),)
+        self._calls = calls
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+        self._calls.append(dict(feeds))
+        return {"iou_predictions": np.zeros((len(feeds["point_labels"]), 4), np.float32)}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _fixed(prompts: DecoderPrompts) -> str:
+    calls: list[Arrays] = []
+    decoder = FixedShapes([_Recorder(calls, 2, 4)])
+    decoder.run({"point_coords": prompts.point_coords, "point_labels": prompts.point_labels})
+    rows: list[list[object]] = []
+    for call, feeds in enumerate(calls):
+        for place, (coords, labels) in enumerate(zip(*feeds.values(), strict=True)):
+            prompt = len(rows) if len(rows) < len(prompts) else "none: drop its answer"
+            points = " ".join(f"({number(x, 4)}, {number(y, 4)})" for x, y in coords)
+            rows.append([call, place, prompt, points, " ".join(f"{each:.0f}" for each in labels)])
+    return table(["call", "row", "prompt", "`point_coords`", "`point_labels`"], rows)
 
 
 def _logits(logits: NDArray[Any]) -> list[str]:

@@ -1,5 +1,5 @@
 """A graph module for accelerators that run fixed shapes only: what does not depend on its inputs is
-a constant, and no concatenation takes more than they allow.
+a constant, no concatenation takes more than they allow, and no product repeats an operand.
 
 What else they ask for is so in every graph: no rank above 4 and no shape that depends on data.
 """
@@ -25,6 +25,7 @@ def fixed_program(module: torch.nn.Module, example: tuple[Tensor, ...]) -> Progr
     with torch.no_grad():
         program: Any = torch.export.export(module, example).module()
         _fold(program)
+    _gather(program)
     _narrow(program)
     program.graph.eliminate_dead_code()
     program.delete_all_unused_submodules()
@@ -37,7 +38,7 @@ def _fold(program: Program) -> None:
     known: dict[Node, Any] = {}
     for node in program.graph.nodes:
         if node.op == "get_attr":
-            known[node] = attrgetter(node.target)(program)
+            known[node] = node.meta["val"] = attrgetter(node.target)(program)
         elif node.op == "call_function" and all(each in known for each in node.all_input_nodes):
             known[node] = node.target(*_values(node.args, known), **_values(node.kwargs, known))
     for node, value in known.items():
@@ -48,11 +49,34 @@ def _fold(program: Program) -> None:
                 name, value.detach().clone(memory_format=torch.contiguous_format)
             )
             with program.graph.inserting_before(node):
-                node.replace_all_uses_with(program.graph.get_attr(name))
+                folded = program.graph.get_attr(name)
+            folded.meta["val"] = value
+            node.replace_all_uses_with(folded)
 
 
 def _values(arguments: Any, known: Mapping[Node, Any]) -> Any:
     return torch.fx.map_arg(arguments, known.__getitem__)
+
+
+def _gather(program: Program) -> None:
+    """Products of ``[B, s, m, d]`` with ``[s, d, n]`` that all of ``B`` share: one for each of
+    ``s``. Converters would repeat the second ``B`` times, which takes long, and GPUs refuse."""
+    graph, aten = program.graph, torch.ops.aten
+    for node in list(graph.nodes):
+        if node.op != "call_function" or node.target != aten.matmul.default:
+            continue
+        many, shared = (tuple(each.meta["val"].shape) for each in node.args)
+        if len(many) != 4 or len(shared) != 3 or shared[0] != many[1]:
+            continue
+        B, s, m, d = many
+        with graph.inserting_before(node):
+            apart = graph.call_function(aten.transpose.int, (node.args[0], 0, 1))
+            flat = graph.call_function(aten.reshape.default, (apart, [s, B * m, d]))
+            product = graph.call_function(aten.matmul.default, (flat, node.args[1]))
+            back = graph.call_function(aten.reshape.default, (product, [s, B, m, shared[2]]))
+            result = graph.call_function(aten.transpose.int, (back, 0, 1))
+        result.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(result)
 
 
 def _narrow(program: Program) -> None:

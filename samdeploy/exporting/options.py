@@ -99,7 +99,7 @@ class ProfileOptions(ExportOptions):
         asked = {"max_prompts": self.max_prompts, "max_points": self.max_points}
         given = {name: value for name, value in asked.items() if value}
         if self.profile:
-            limits = PromptLimits(**given)
+            limits = from_given(PromptLimits, given, f"profile={NPU}")
             object.__setattr__(self, "max_prompts", limits.max_prompts)
             object.__setattr__(self, "max_points", limits.max_points)
         elif given:

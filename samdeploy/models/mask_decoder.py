@@ -165,7 +165,8 @@ class MaskDecoder(nn.Module):
         transformer; arguments as for :meth:`forward`."""
         own = self.output_tokens().unsqueeze(0)
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        bias = F.pad(sparse_bias, (own.shape[1], 0)).unsqueeze(1).unsqueeze(1)
+        # Of three dimensions: LiteRT's GPU pads none of two.
+        bias = F.pad(sparse_bias.unsqueeze(1), (own.shape[1], 0)).unsqueeze(1)
         flat, flat_pe = (x.flatten(2).transpose(1, 2) for x in (image, image_pe))
         queries, keys = self.transformer(tokens, flat, flat_pe, bias)
         return queries, keys

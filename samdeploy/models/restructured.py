@@ -184,7 +184,8 @@ class Scorer(nn.Module):
         sparse = self.sam.prompt_encoder.sparse(point_coords, point_labels)
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
-        bias = F.pad(absent, (own.shape[1], 0))  # [B, T]
+        # Of three dimensions: LiteRT's GPU pads none of two.
+        bias = F.pad(absent.unsqueeze(1), (own.shape[1], 0)).squeeze(1)  # [B, T]
         token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(2)  # [B, h T, 1]
 
         queries = _among_tokens(first, tokens, tokens, bias)
