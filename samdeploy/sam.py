@@ -28,6 +28,7 @@ from samdeploy.tracking.settings import TrackSettings
 from samdeploy.tracking.track import Tracker, by_frame, track
 from samdeploy.tracking.tracked import Tracked
 from samdeploy.whole_image.generate import generate
+from samdeploy.whole_image.proposals import Proposals, Proposers
 from samdeploy.whole_image.settings import WholeImageSettings
 
 if TYPE_CHECKING:
@@ -90,11 +91,13 @@ class SAM(Closing):
             else EmbeddingCache(embedding_cache, self._opened.encoder_key)
         )
         self._image_options = image_options
+        self._proposers = Proposers(self._options.threads)
         self._current: Embedding | None = None
 
     def close(self) -> None:
         """Free the sessions and the image of :meth:`set_image`; calling it twice is harmless."""
         self.reset_image()
+        self._proposers.close()
         self._opened.close()
 
     @property
@@ -199,7 +202,7 @@ class SAM(Closing):
 
         ``settings`` are those of :class:`~samdeploy.whole_image.settings.WholeImageSettings`, under
         Ultralytics' or Meta's names; those left out are what the model recommends, else Meta's
-        defaults. ``progress(done, total)`` counts grid points.
+        defaults. ``progress(done, total)`` counts prompts.
         """
         chosen = WholeImageSettings.from_names(settings, self._opened.whole_image)
         given = self._given(image)
@@ -210,9 +213,14 @@ class SAM(Closing):
         else:
             pixels = load_image(given, channel_order, self._image_options)
         engine, streams = self._engine, self._opened.streams
+        proposals = None
+        if chosen.proposals is not None:
+            boxes = self._proposers.boxes(chosen.proposals, pixels)
+            proposals = Proposals(boxes, engine.encode_prompts)
         return generate(
-            engine.encode, engine.decode, pixels, chosen, progress, streams, engine.single_mask
-        )
+            engine.encode, engine.decode, pixels, chosen, progress, streams, engine.single_mask,
+            proposals,
+        )  # fmt: skip
 
     def __call__(
         self,

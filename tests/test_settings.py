@@ -31,6 +31,7 @@ def test_defaults_are_those_of_segment_anything() -> None:
         "best_only": False,
         "use_m2m": False,
         "mode": "grid",
+        "proposals": None,
     }
 
 

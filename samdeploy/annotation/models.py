@@ -110,7 +110,11 @@ def identify(sam: SAM) -> dict[str, Any]:
 def whole_image_settings(sam: SAM, given: Mapping[str, Any]) -> dict[str, Any]:
     """All settings that masks depend on, ``given`` or what the model recommends."""
     recommended = sam.info(verbose=False)["whole_image"]
-    chosen = vars(WholeImageSettings.from_names(given, recommended))
+    chosen = dict(vars(WholeImageSettings.from_names(given, recommended)))
+    if chosen["proposals"] is None:
+        del chosen["proposals"]  # as before there was this setting
+    else:
+        chosen["proposals"] = identify_detector(chosen["proposals"])
     return {name: value for name, value in chosen.items() if name != "points_batch_size"}
 
 

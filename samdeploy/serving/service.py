@@ -165,11 +165,17 @@ class Service(Closing):
     def _check_settings(self, model: ServedModel, settings: Mapping[str, Any]) -> None:
         chosen = WholeImageSettings.from_names(settings, model.facts["whole_image"])
         most = self.settings.max_points
-        if chosen.points > most:
+        boxes = chosen.proposals if isinstance(chosen.proposals, list) else ()
+        asked = chosen.points + len(boxes)
+        if asked > most:
             raise RefusedError(
                 422,
-                f"these settings ask at {chosen.points} points; expected at most {most}, lower "
+                f"these settings ask at {asked} points; expected at most {most}, lower "
                 "points_stride or crop_n_layers.",
+            )
+        if isinstance(chosen.proposals, str):
+            raise RefusedError(
+                422, f"proposals={chosen.proposals!r}; a server opens no files, send boxes."
             )
         if "points_batch_size" in settings and chosen.points_batch_size > _MOST_AT_ONCE:
             raise RefusedError(

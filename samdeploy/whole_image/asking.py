@@ -48,9 +48,7 @@ class Asking:
         if self._settings.use_m2m:
             return self._refined(prompts, answer)
         if not self._settings.multimask_output:
-            logits, iou = self._single(answer)
-            keep = self._is_confident(iou)
-            return logits[keep], iou[keep], np.flatnonzero(keep)
+            return self._confident(*self._single(answer))
         # The single-mask output is for prompts that leave no doubt; one point does.
         iou = answer.iou_predictions[:, 1:]
         confident = self._is_confident(iou)
@@ -64,6 +62,14 @@ class Asking:
             made = answer.masks(rows, cells)[:, 1:][confident[rows]]
             logits[:, : made.shape[1], : made.shape[2]] = made
         return logits, iou[confident], np.nonzero(confident)[0]
+
+    def boxes(self, prompts: DecoderPrompts) -> Confident:
+        """The same of prompts that leave no doubt: one mask each."""
+        return self._confident(*self._single(self._decode(self._embedding, prompts)))
+
+    def _confident(self, logits: Floats, iou: Floats) -> Confident:
+        keep = self._is_confident(iou)
+        return logits[keep], iou[keep], np.flatnonzero(keep)
 
     def _single(self, answer: Answer) -> tuple[Floats, Floats]:
         """The mask of every prompt that answers when one is asked for, and its predicted IoU."""

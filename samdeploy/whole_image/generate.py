@@ -29,7 +29,8 @@ from samdeploy.whole_image.blas import one_blas_thread
 from samdeploy.whole_image.candidates import Candidates, Decoded, Selector
 from samdeploy.whole_image.grids import Crop, make_crops
 from samdeploy.whole_image.prefetch import side_by_side
-from samdeploy.whole_image.settings import WholeImageSettings
+from samdeploy.whole_image.proposals import Proposals
+from samdeploy.whole_image.settings import PROPOSALS, WholeImageSettings
 from samdeploy.whole_image.upscaling import Patch
 
 Progress = Callable[[int, int], None]
@@ -44,8 +45,8 @@ _MOST_LOGIT_BYTES = 256 << 20
 #: Batches whose masks may wait for the filters while the next one is decoded.
 _MOST_WAITING = 2
 
-#: ``mode="adaptive"``: the grid is walked in steps of these, and a mask of at most this share of
-#: the crop takes the points inside it out of the later walks.
+#: ``mode="adaptive"``: the grid is walked in steps of these. There and with proposals, a mask of at
+#: most this share of the crop takes the points inside it out of the later walks.
 _STRIDES = (4, 2, 1)
 _COVERING_SHARE = 0.2
 
@@ -58,17 +59,18 @@ def generate(
     progress: Progress | None = None,
     streams: int = 1,
     single_mask: SingleMask = first_mask,
+    proposals: Proposals | None = None,
 ) -> Masks:
     """All confident and stable masks of ``image`` (RGB uint8 ``[H, W, 3]``), as run lengths.
 
     Best predicted IoU first when there are no crops and no small regions to clean; otherwise in
     the order in which the last filter between masks left them. ``progress(done, total)`` is called
-    with the number of grid points after every decoder call. ``decode`` is called from as many
+    with the number of prompts after every decoder call. ``decode`` is called from as many
     threads as there are ``streams``. ``single_mask`` chooses where one mask is asked for.
     """
     size = (image.shape[0], image.shape[1])
     crops = make_crops(size, settings)
-    total = sum(len(crop.points) for crop in crops)
+    total = sum(len(crop.points) for crop in crops) + (len(proposals.boxes) if proposals else 0)
     done = 0
     per_crop = []
     # One worker: filters run on it while the decoder is at the next batch.
@@ -78,7 +80,7 @@ def generate(
             # One encoder call per crop; its candidates are filtered before the next crop starts.
             embedding = encode(np.ascontiguousarray(image[y1:y2, x1:x2]))
             asking = Asking(decode, embedding, settings, single_mask)
-            walk = _Walk(asking, embedding, crop, size, settings, worker, streams)
+            walk = _Walk(asking, embedding, crop, size, settings, worker, streams, proposals)
             before = done
             for done in walk.run(before):
                 if progress:
@@ -105,7 +107,7 @@ def generate(
 
 
 class _Walk:
-    """The grid points of one crop, batch by batch, to its candidates."""
+    """Proposals and grid points of one crop, batch by batch, to its candidates."""
 
     def __init__(
         self,
@@ -116,22 +118,26 @@ class _Walk:
         settings: WholeImageSettings,
         worker: ThreadPoolExecutor,
         streams: int,
+        proposals: Proposals | None,
     ) -> None:
         self.selector = Selector(crop, embedding.transform, image_size, settings)
         self._asking, self._embedding = asking, embedding
         self._points, self._settings, self._worker = crop.points, settings, worker
-        self._streams = streams
+        self._streams, self._proposals, self._boxes = streams, proposals, 0
+        if proposals is not None:
+            self._boxes = len(proposals.boxes)
+            self._points = np.concatenate([proposals.centres, crop.points])
         self._waiting: list[Future[Candidates]] = []
         self._parts: list[Candidates] = []
         self._logit_bytes = 0
         self._covered = np.zeros(embedding.transform.low_res_size, bool)
 
     def run(self, before: int) -> Iterator[int]:
-        """Decode all points, numbered from ``before`` on; yields how many are done."""
+        """Decode all prompts, numbered from ``before`` on; yields how many are done."""
         done = before
         batch = self._settings.points_batch_size
         for level in self._levels():
-            wanted = level[~self._is_covered(self._points[level])]
+            wanted = level[(level < self._boxes) | ~self._is_covered(self._points[level])]
             done += len(level) - len(wanted)
             if not len(wanted):
                 yield done
@@ -169,11 +175,13 @@ class _Walk:
         return Candidates.concatenate(kept) if kept else found
 
     def _levels(self) -> list[NDArray[np.intp]]:
-        """Indices of the points: all at once, or coarse to fine."""
+        """Indices of the prompts: all at once, coarse to fine, or boxes before points."""
         every = np.arange(len(self._points))
         side = math.isqrt(len(every))
         if self._settings.mode == "grid":
             return [every]
+        if self._settings.mode == PROPOSALS:
+            return [every[: self._boxes], every[self._boxes :]]
         row, column = every // side, every % side
         first = [
             min(i for i, stride in enumerate(_STRIDES) if (r % stride, c % stride) == (0, 0))
@@ -189,7 +197,11 @@ class _Walk:
 
     def _decode_points(self, before: int, indices: NDArray[np.intp]) -> Decoded:
         points = self._points[indices]
-        logits, iou, owners = self._asking(points)
+        if self._proposals is not None and indices[0] < self._boxes:
+            prompts = self._proposals.prompts(indices, self._embedding.transform)
+            logits, iou, owners = self._asking.boxes(prompts)
+        else:
+            logits, iou, owners = self._asking(points)
         return Decoded(logits, iou, points[owners], indices[owners] + before)
 
     def _submit(self, decoded: Decoded) -> None:
@@ -198,7 +210,7 @@ class _Walk:
 
         def filtered() -> Candidates:
             found = self.selector.select(decoded)
-            if self._settings.mode == "adaptive":
+            if self._settings.mode != "grid":
                 self._cover(found)  # read only when no batch is left waiting
             return self.selector.encode(found) if at_once else found
 

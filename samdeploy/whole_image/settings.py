@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,10 @@ MOST_POINTS = 10**7
 #: ``points_batch_size`` on a GPU, unless told otherwise: a few prompts leave most of it idle.
 GPU_BATCH = 64
 
-MODES = ("grid", "adaptive")
+PROPOSALS = "proposals"
+MODES = ("grid", "adaptive", PROPOSALS)
+#: ``mode="proposals"`` asks at every fourth point along a side of the grid.
+COARSER = 4
 
 _ALIASES = {
     "points_per_side": "points_stride",
@@ -78,7 +82,10 @@ class WholeImageSettings:
             generator can: five times the decoder's work.
         mode: ``grid`` asks at every point; ``adaptive`` walks the grid coarse to fine and leaves
             out points inside confident masks found so far: fewer decoder calls, and some parts of
-            objects may no longer be found.
+            objects may no longer be found; ``proposals`` asks with the boxes of ``proposals``, and
+            at every fourth point along a side that none of their masks covers.
+        proposals: boxes for ``mode=proposals``: a YOLO or FastSAM bundle by path, what is called
+            with the RGB image and gives boxes ``[N, 4]`` in pixels, or such boxes.
     """
 
     points_stride: int = 32
@@ -98,6 +105,7 @@ class WholeImageSettings:
     best_only: bool = False
     use_m2m: bool = False
     mode: str = "grid"
+    proposals: str | PathLike[str] | Callable[..., Any] | ArrayLike | None = None
 
     def __post_init__(self) -> None:
         for name, limits in COUNTS.items():
@@ -111,15 +119,28 @@ class WholeImageSettings:
             object.__setattr__(self, name, truth(name, getattr(self, name)))
         if self.mode not in MODES:
             raise InputError(f"mode={shown(self.mode)}; expected one of {', '.join(MODES)}.")
-        if self.mode == "adaptive" and (self.exact or self.point_grids is not None):
+        if self.mode != "grid" and (self.exact or self.point_grids is not None):
             raise InputError(
-                "mode=adaptive works on low-res logits of a regular grid; drop exact and "
+                f"mode={self.mode} works on low-res logits of a regular grid; drop exact and "
                 "point_grids, or the mode."
             )
+        if self.mode == PROPOSALS and self.crop_n_layers:
+            raise InputError(
+                f"crop_n_layers={self.crop_n_layers}; mode=proposals looks at the whole image "
+                "alone, drop one."
+            )
+        if self.mode == PROPOSALS and self.proposals is None:
+            raise InputError(
+                "mode=proposals needs boxes; pass proposals=, such as a FastSAM bundle."
+            )
+        if self.mode != PROPOSALS and self.proposals is not None:
+            raise InputError(f"proposals= has no use in mode={self.mode}; add mode=proposals.")
 
     def points_along(self, layer: int) -> int:
         """Grid points along a side of the crops of ``layer``; 0 is the whole image."""
         divisor: int = self.crop_downscale_factor**layer
+        if self.mode == PROPOSALS:
+            divisor *= COARSER
         return max(1, self.points_stride // divisor)
 
     @property

@@ -53,7 +53,7 @@ SIGNATURES = {
     "SAM.export": "self options",
     "SAM.benchmark": "self options",
     "SAM.close": "self",
-    "benchmark": "model formats device output progress options",
+    "benchmark": "model formats device runtime cli output progress options",
     "auto_annotate": (
         "data det_model sam_model device conf iou imgsz max_det classes output_dir boxes unmatched "
         "format names val min_area simplify previews zoom engine workers worker_cpus "

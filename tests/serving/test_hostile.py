@@ -161,6 +161,23 @@ def cases(file: bytes) -> Iterator[tuple[str, str, Any, dict[str, str], int, str
         g,
     )
     yield of(
+        "a file of the server",
+        {"image": text(small), "settings": {"mode": "proposals", "proposals": "/etc/passwd"}},
+        422,
+        "opens no files",
+        g,
+    )
+    yield of(
+        "many boxes",
+        {
+            "image": text(small),
+            "settings": {"mode": "proposals", "proposals": [[0, 0, 9, 9]] * 5000},
+        },
+        422,
+        "at most 4096",
+        g,
+    )
+    yield of(
         "setting of a wrong type",
         {"image": text(small), "settings": {"points_stride": "x"}},
         422,
