@@ -125,10 +125,9 @@ class TestBuiltEngines:
             assert sidecar.layers["bfloat16"] > sidecar.layers["float32"] > 0
             assert "float16" not in sidecar.layers
 
+    @pytest.mark.overnight
     @pytest.mark.slow
-    @pytest.mark.parametrize(
-        "rest", [pytest.param("float32", marks=pytest.mark.overnight), "float16"]
-    )
+    @pytest.mark.parametrize("rest", ["float32", "float16"])
     def test_int8(
         self, rest: str, small_checkpoint: Path, small_config: Path, tmp_path: Path
     ) -> None:

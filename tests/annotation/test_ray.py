@@ -63,6 +63,7 @@ print(json.dumps({"failed": list(summary.failed), "killed": killed}))
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found in /proc")
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is an extra")
 def test_two_workers_and_one_killed(tmp_path: Path, small_bundle: Path) -> None:
