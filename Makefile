@@ -6,6 +6,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := --quiet --disable-pip-version-check
 SPOKES := exporters runtimes benchmarks
 READY := $(VENV)/.ready
 # The site needs neither torch nor samdeploy itself, so it has a small environment of its own.
@@ -16,7 +17,10 @@ WEB := runtimes/web
 WEB_READY := $(WEB)/node_modules/.ready
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: demo quick test test-full test-overnight lint types wheel dist docs web web-test web-page web-demo cpp cpp-all clean
+.PHONY: environments demo quick test test-full test-overnight lint types wheel dist docs web web-test web-page web-demo cpp cpp-all clean
+
+# All that is installed, side by side with `make -j3`.
+environments: $(READY) $(WEB_READY) $(DOCS_READY) $(CHROMIUM)
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -136,14 +140,14 @@ $(CHROMIUM):
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install $(PIP) $(TORCH)
+	$(BIN)/pip install $(PIP) -c constraints.txt -e '.[dev]'
 	rm -rf samdeploy.egg-info  # of an earlier build: its entry points would hide the new ones
 	touch $(READY)
 
 $(DOCS_READY): pyproject.toml constraints.txt
 	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
-	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt $(DOCS)
+	$(DOCS_VENV)/bin/pip install $(PIP) -c constraints.txt $(DOCS)
 	touch $(DOCS_READY)
 
 clean:
