@@ -45,11 +45,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Laid out as it is installed: the spokes inside the package.
+# Laid out as it is installed: the spokes inside the package. ROS 2 cannot be installed here: its node is checked
+# against stand-ins for ROS's packages.
+ROS_TYPES = $(CURDIR)/runtimes/ros2/samdeploy_ros:$(CURDIR)/tests/ros2/fakes
 types: $(READY)
 	@rm -rf build/types/samdeploy && mkdir -p build/types/samdeploy
 	@ln -s $(abspath $(wildcard samdeploy/*)) $(abspath $(SPOKES)) build/types/samdeploy
-	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p samdeploy
+	cd build/types && MYPYPATH=$(ROS_TYPES) $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p samdeploy -p samdeploy_ros
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --outdir dist

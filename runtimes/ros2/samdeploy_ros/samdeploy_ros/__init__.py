@@ -1,0 +1,1 @@
+"""A ROS 2 node around :class:`samdeploy.robots.node.Node`; see docs/robots.md."""

@@ -1,0 +1,2 @@
+class ExternalShutdownException(Exception):  # noqa: N818  # the name it has
+    pass
