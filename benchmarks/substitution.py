@@ -12,6 +12,7 @@ batches, and time and memory of all that comes after the decoder are comparable.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, MASK_HEAD, SCORER
-from samdeploy.session import Array, Session
+from samdeploy.session import Array, DividedSession, Session
 
 #: Whole-image settings that go with it: about 35 % of the masks are confident, and 43 % of those
 #: stable.
@@ -90,6 +91,14 @@ class SubstitutedSession:
         self._replace = _REPLACE.get(role)
         self.inputs, self.outputs = session.inputs, session.outputs
         self.provider = session.provider
+        self.streams = getattr(session, "streams", 1)
+
+    def divided(self) -> SubstitutedSession:
+        """See :class:`~samdeploy.session.DividedSession`."""
+        assert isinstance(self._session, DividedSession)
+        again = copy(self)
+        again._session = self._session.divided()
+        return again
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         results = self._session.run(feeds)

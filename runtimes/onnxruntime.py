@@ -7,12 +7,14 @@ processor do it. What an input holds that nobody can write to stays on the devic
 from __future__ import annotations
 
 import io
+import os
 import pkgutil
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +31,10 @@ from samdeploy.precision import FP32
 from samdeploy.resident import Resident, freeze, is_frozen
 from samdeploy.runtimes.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
+
+#: Decoder calls side by side: with a thread each they take a tenth less time than one after the
+#: other on all threads (two cores, SAM 2.1). Every further one takes memory.
+_MOST_STREAMS = 4
 
 _SYSTEMS = {"win32": "Windows", "darwin": "macOS"}
 
@@ -113,10 +119,22 @@ def _open(
             f"install the driver of {name} or pass device=cpu{missing and f' ({missing})'}."
         )
     if provider is PROVIDERS["cpu"]:
-        return OnnxSession(session, name)
+        streams, threads = _shares(options.threads)
+        own = replace(options, threads=threads)
+        again = partial(_open, graph, role, provider, device, which, own)
+        return OnnxSession(session, name, streams=streams, again=again)
     description = f"{name} {arithmetic}, {_share(session, name, device, role)}"
     memory = _memory(provider, int(which) if which.isdecimal() else 0)
     return OnnxSession(session, description, memory)
+
+
+def _shares(threads: int | None) -> tuple[int, int]:
+    """How many calls are best made side by side, and the threads of each."""
+    if threads is None:
+        allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
+        threads = len(allowed(0)) if allowed else os.cpu_count() or 1
+    streams = min(threads, _MOST_STREAMS)
+    return streams, threads // streams
 
 
 def _numbered(provider: Provider, which: str) -> Availability | None:
@@ -279,11 +297,18 @@ def _memory(provider: Provider, index: int) -> Resident[Any] | None:
 
 
 class OnnxSession:
-    """``memory`` holds on the device what stays the same from one call to the next."""
+    """``memory`` holds on the device what stays the same from one call to the next; ``again`` opens
+    the graph for ``streams`` calls side by side."""
 
     def __init__(
-        self, session: ort.InferenceSession, provider: str, memory: Resident[Any] | None = None
+        self,
+        session: ort.InferenceSession,
+        provider: str,
+        memory: Resident[Any] | None = None,
+        streams: int = 1,
+        again: Callable[[], Session] | None = None,
     ) -> None:
+        self.streams, self._again = streams, again
         self._session: ort.InferenceSession | None = session
         self._memory = memory
         self.inputs = tuple(_spec(value) for value in session.get_inputs())
@@ -313,8 +338,13 @@ class OnnxSession:
             ) from error
         return {name: np.asarray(result) for name, result in zip(self._names, results, strict=True)}
 
+    def divided(self) -> Session:
+        if self._again is None:
+            raise InputError("the session is closed; open the model again.")
+        return self._again()
+
     def close(self) -> None:
-        self._session = self._memory = None
+        self._session = self._memory = self._again = None
 
 
 def _session_options(options: RuntimeOptions) -> ort.SessionOptions:

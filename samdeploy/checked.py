@@ -9,7 +9,7 @@ import numpy as np
 from samdeploy.contracts import Contract, Specs, check_array, misfit
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.families import contract_of
-from samdeploy.session import Array, Session, TensorSpec
+from samdeploy.session import Array, DividedSession, Session, TensorSpec
 from samdeploy.text import reason
 
 
@@ -41,6 +41,8 @@ class CheckedSession:
         if recorded is not None:
             contract.check_recorded(role, found, recorded)
         self._session, self._role, self._implied = session, role, contract.implied
+        self._recorded, self._contract = recorded, contract
+        self.streams = session.streams if isinstance(session, DividedSession) else 1
         told = {} if recorded is None else {spec.name: spec.shape for spec in recorded[1]}
         self._answers = tuple(_narrowed(spec, told.get(spec.name)) for spec in self.outputs)
 
@@ -70,6 +72,11 @@ class CheckedSession:
             ) from error
         self._check_answer(answer, {**sizes, **self._implied(sizes)})
         return answer
+
+    def divided(self) -> CheckedSession:
+        """For ``streams`` calls side by side; see :class:`~samdeploy.session.DividedSession`."""
+        assert isinstance(self._session, DividedSession)
+        return CheckedSession(self._session.divided(), self._role, self._recorded, self._contract)
 
     def _check_answer(self, answer: Mapping[str, Array], sizes: dict[str, int]) -> None:
         for spec in self._answers:

@@ -16,7 +16,7 @@ from samdeploy.contracts import Contract, Specs, fixed_shape
 from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.families import Family, families, family_named, family_of_checkpoint, resolve
-from samdeploy.graphs import DECODER, ENCODER
+from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, SCORER
 from samdeploy.options import changed, from_given
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.preprocess import SAM_STEPS, Preprocess
@@ -95,6 +95,27 @@ class OpenedModel:
             graphs = {graph.role: graph for graph in self.bundle.manifest.graphs}
             content = " ".join(file.sha256 for file in graphs[ENCODER].files)
         return f"{content} {self.image_size} {self.preprocess} {self.sessions[ENCODER].provider}"
+
+    def divided(self) -> OpenedModel:
+        """The same for many decoder calls: ``streams`` side by side, on sessions that are opened
+        again where that is faster. What was opened again is closed by :meth:`close_but`."""
+        roles = (SCORER, MASK_HEAD) if SCORER in self.sessions else (DECODER,)
+        streams = min(self.sessions[role].streams for role in roles)
+        if streams == 1:
+            return self
+        with ExitStack() as undo:
+            again = dict(self.sessions)
+            for role in roles:
+                again[role] = self.sessions[role].divided()
+                undo.callback(again[role].close)
+            undo.pop_all()
+        return replace(self, sessions=again, streams=streams)
+
+    def close_but(self, other: OpenedModel) -> None:
+        """Close the sessions that ``other`` does not have."""
+        for role, session in self.sessions.items():
+            if session is not other.sessions[role]:
+                session.close()
 
     def close(self) -> None:
         for session in self.sessions.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,8 @@ class SAM(Closing):
             self._model = model
             self._opened = open_model(model, runtime=runtime, device=device, options=options)
         self._engine = Engine(self._opened)
+        self._many: tuple[OpenedModel, Engine] | None = None
+        self._opening_many = Lock()
         self._cache = (
             None
             if embedding_cache is None
@@ -98,6 +101,10 @@ class SAM(Closing):
         """Free the sessions and the image of :meth:`set_image`; calling it twice is harmless."""
         self.reset_image()
         self._proposers.close()
+        with self._opening_many:
+            if self._many is not None:
+                self._many[0].close_but(self._opened)
+            self._many = None
         self._opened.close()
 
     @property
@@ -212,7 +219,7 @@ class SAM(Closing):
             pixels = given.image
         else:
             pixels = load_image(given, channel_order, self._image_options)
-        engine, streams = self._engine, self._opened.streams
+        engine, streams = self._for_many(chosen)
         proposals = None
         if chosen.proposals is not None:
             boxes = self._proposers.boxes(chosen.proposals, pixels)
@@ -351,6 +358,18 @@ class SAM(Closing):
             return benchmark(self._model, **options)
         opened_with = {"config": self._options.config, "imgsz": self._options.imgsz}
         return benchmark(self._model, **{**opened_with, **options})
+
+    def _for_many(self, settings: WholeImageSettings) -> tuple[Engine, int]:
+        """What whole-image mode asks, and how many calls at a time."""
+        if settings.use_m2m:  # prompts with a mask go through the plain decoder, all threads in one
+            return self._engine, self._opened.streams
+        with self._opening_many:
+            if self._many is None:
+                divided = self._opened.divided()
+                own = divided is self._opened
+                self._many = divided, self._engine if own else Engine(divided)
+            divided, engine = self._many
+        return engine, divided.streams
 
     def _given(self, target: Embedding | ImageSource | None) -> Embedding | ImageSource:
         if target is not None:
