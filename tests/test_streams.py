@@ -70,16 +70,21 @@ def test_one_thread_has_nothing_to_divide(small_bundle: Path) -> None:
     assert opened.divided() is opened
 
 
-def test_they_are_closed_with_the_model(opened: OpenedModel, scene: Scene) -> None:
+def test_they_are_closed_with_the_model(
+    opened: OpenedModel, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[OnnxSession] = []
+    monkeypatch.setattr(OnnxSession, "close", closed.append)
     sam = SAM(opened)
     embedding = sam.encode(scene.image)
     sam.generate(embedding, **FEW)
-    assert sam._many is not None
-    scorer = sam._many[0].sessions[SCORER]
     sam.close()
-    with pytest.raises(InputError, match="closed"):
-        scorer.run(
-            {spec.name: np.zeros([1] * len(spec.shape), np.float32) for spec in scorer.inputs}
-        )
+    assert len(set(closed)) == len(opened.sessions) + 2
+
+
+def test_a_closed_model_opens_none(opened: OpenedModel, scene: Scene) -> None:
+    sam = SAM(opened)
+    embedding = sam.encode(scene.image)
+    sam.close()
     with pytest.raises(InputError, match="closed; open the model again"):
         sam.generate(embedding, **FEW)
