@@ -74,7 +74,7 @@ def test_they_are_closed_with_the_model(
     opened: OpenedModel, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[OnnxSession] = []
-    monkeypatch.setattr(OnnxSession, "close", closed.append)
+    monkeypatch.setattr(OnnxSession, "close", lambda session: closed.append(session))
     sam = SAM(opened)
     embedding = sam.encode(scene.image)
     sam.generate(embedding, **FEW)
