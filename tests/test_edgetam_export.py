@@ -72,6 +72,7 @@ def assert_close(found: NDArray[Any], expected: NDArray[Any], name: str) -> None
         pytest.param("onnx", "onnxruntime", marks=pytest.mark.slow),
         pytest.param("openvino", "openvino", marks=[pytest.mark.slow, pytest.mark.overnight]),
         pytest.param("coreml", "mil", marks=[pytest.mark.slow, pytest.mark.overnight]),
+        pytest.param("mnn", "mnn", marks=[pytest.mark.slow, pytest.mark.overnight]),
     ],
 )
 def test_small(picture: NDArray[np.uint8], tmp_path: Path, format: str, runtime: str) -> None:

@@ -89,6 +89,7 @@ def make_checkpoint(golden: Path, folder: Path, name: str) -> Path:
         pytest.param("vit_b", "onnx", "onnxruntime", marks=pytest.mark.overnight),
         pytest.param("vit_t", "openvino", "openvino", marks=pytest.mark.overnight),
         pytest.param("vit_t", "coreml", "mil", marks=pytest.mark.overnight),
+        pytest.param("vit_t", "mnn", "mnn", marks=pytest.mark.overnight),
     ],
 )
 def test_the_official_outputs(

@@ -63,7 +63,14 @@ def test_one_flipped_weight_fails_its_verification(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"half": True}, {"int8": True}, {"int8": True, "half": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"half": True},
+        {"int8": True},
+        pytest.param({"int8": True, "half": True}, marks=pytest.mark.overnight),
+    ],
+)
 def test_smaller_weights_pass_their_gates(
     options: dict[str, Any], small_mnn_bundle: Path, small_checkpoint: Path, small_config: Path,
     tmp_path: Path,
@@ -83,6 +90,7 @@ def test_smaller_weights_pass_their_gates(
     assert (sizes[DECODER] < 0.7 * plain[DECODER]) == ("half" in options)
 
 
+@pytest.mark.slow
 def test_layers_that_stay_float(small_checkpoint: Path, small_config: Path, tmp_path: Path) -> None:
     from samdeploy.models import graph_modules
     from samdeploy.models.load import load_sam

@@ -49,6 +49,7 @@ def all_four(
         pytest.param("onnx", "onnxruntime", marks=[pytest.mark.slow, pytest.mark.overnight]),
         pytest.param("openvino", "openvino", marks=[pytest.mark.slow, pytest.mark.overnight]),
         pytest.param("coreml", "mil", marks=[pytest.mark.slow, pytest.mark.overnight]),
+        pytest.param("mnn", "mnn", marks=[pytest.mark.slow, pytest.mark.overnight]),
     ],
 )
 def test_the_official_outputs(

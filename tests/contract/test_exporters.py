@@ -35,6 +35,7 @@ class TestCoreMl(ExporterContract):
     options: ClassVar[dict[str, Any]] = {"max_prompts": 3, "max_points": 4}
 
 
+@pytest.mark.slow
 class TestMnn(ExporterContract):
     format = "mnn"
 

@@ -26,10 +26,17 @@ from tests.hq_models import GOLDEN, config_of, hq_token_only, write_checkpoint
 pytestmark = pytest.mark.exporting
 
 #: Runtime, and the format that it opens.
-BACKENDS = {"torch": "", "onnxruntime": "onnx", "openvino": "openvino", "mil": "coreml"}
+BACKENDS = {
+    "torch": "",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "mil": "coreml",
+    "mnn": "mnn",
+}
 _MARKS = {
     "openvino": [pytest.mark.slow, pytest.mark.overnight],
     "mil": [pytest.mark.slow, pytest.mark.overnight],
+    "mnn": [pytest.mark.slow, pytest.mark.overnight],
 }
 #: A point with the label of padding is no prompt of the public interface.
 ASKED = [prompt for prompt in PROMPTS if prompt["name"] != "label_minus1"]

@@ -26,8 +26,18 @@ pytestmark = pytest.mark.exporting
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sam2"
 #: Runtime, and the format that it opens.
-BACKENDS = {"torch": "", "onnxruntime": "onnx", "openvino": "openvino", "mil": "coreml"}
-_MARKS = {"openvino": [pytest.mark.slow], "mil": [pytest.mark.slow, pytest.mark.overnight]}
+BACKENDS = {
+    "torch": "",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "mil": "coreml",
+    "mnn": "mnn",
+}
+_MARKS = {
+    "openvino": [pytest.mark.slow],
+    "mil": [pytest.mark.slow, pytest.mark.overnight],
+    "mnn": [pytest.mark.slow, pytest.mark.overnight],
+}
 #: Points with the labels of a box, of padding, and outside the image are not prompts of the public
 #: interface.
 NOT_PROMPTS = ("label_2_3", "label_minus1", "outside_points")

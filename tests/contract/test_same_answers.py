@@ -35,6 +35,9 @@ BACKENDS = {
 }
 
 
+_MARKS = {"mil": [pytest.mark.slow], "mnn": [pytest.mark.slow, pytest.mark.overnight]}
+
+
 def golden_prompts() -> list[dict[str, Any]]:
     listed = json.loads((GOLDEN / "sam_vit_small/prompts.json").read_text())["prompts"]
     # Points with the labels of a box and of padding are not prompts of the public interface.
@@ -43,10 +46,7 @@ def golden_prompts() -> list[dict[str, Any]]:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.slow if name in ("mil", "mnn") else ())
-        for name in BACKENDS
-    ],
+    params=[pytest.param(name, marks=_MARKS.get(name, ())) for name in BACKENDS],
 )
 def backend(request: pytest.FixtureRequest) -> tuple[str, Path]:
     if not availability(RUNTIMES, request.param).usable:

@@ -134,7 +134,8 @@ def test_the_official_outputs(golden: Path, checkpoint: Path) -> None:
 
 @pytest.mark.overnight
 @pytest.mark.parametrize(
-    ("format", "runtime"), [("onnx", "onnxruntime"), ("openvino", "openvino"), ("coreml", "mil")]
+    ("format", "runtime"),
+    [("onnx", "onnxruntime"), ("openvino", "openvino"), ("coreml", "mil"), ("mnn", "mnn")],
 )
 def test_exported(
     golden: Path, checkpoint: Path, tmp_path: Path, format: str, runtime: str
