@@ -1,6 +1,7 @@
 #include "engine.hpp"
 
 #include <algorithm>
+#include <future>
 #include <numeric>
 #include <thread>
 
@@ -42,7 +43,9 @@ Graphs open_graphs(const Manifest& manifest, const fs::path& folder, const std::
                    const OpenOptions& options) {
   const BackendKind& kind = kind_named(backend);
   const auto opener = kind.make(options);
-  Graphs graphs;
+  // Side by side: a backend compiles a graph for long, mostly in one thread.
+  const auto turn = options.threads == 1 ? std::launch::deferred : std::launch::async;
+  std::map<std::string, std::future<std::unique_ptr<Session>>> opening;
   for (const auto& [role, record] : manifest.graphs) {
     const fs::path path = folder / record.files.front().path;
     const auto& known = kind.suffixes;
@@ -50,8 +53,10 @@ Graphs open_graphs(const Manifest& manifest, const fs::path& folder, const std::
       refuse(Fault::input, "backend '", backend, "' does not open '", path.string(), "'; the bundle is for '",
              manifest.runtime, "'.");
     }
-    graphs.emplace(role, Graph(opener->open(path, record), record));
+    opening[role] = std::async(turn, [&opener, path, &each = record] { return opener->open(path, each); });
   }
+  Graphs graphs;
+  for (auto& [role, session] : opening) graphs.emplace(role, Graph(session.get(), manifest.graphs.at(role)));
   return graphs;
 }
 

@@ -1,0 +1,62 @@
+"""Start to first mask: fresh processes of ``samdeploy-cli`` and of Python, in turn, and what each
+has to load.
+
+    python tools/cpp_start.py build/cpp/gcc/samdeploy-cli sam_tiny_onnx sam_tiny_openvino [rounds=5]
+
+A process starts, opens the bundle, reads a picture of 600 x 400, answers one click and ends. Prints
+a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from samdeploy.scenes import generate_scene
+
+_CLICK = "points=[[300,200]]"
+_PYTHON = """
+import sys
+from samdeploy import SAM
+SAM(sys.argv[1]).predict(sys.argv[2], points=[[300, 200]]).data
+"""
+
+
+def main(program: Path, bundles: Sequence[Path], rounds: int = 5) -> None:
+    print("| bundle | C++, ms | Python, ms |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "scene.png"
+        Image.fromarray(generate_scene(3, (400, 600)).image).save(source)
+        for bundle in bundles:
+            ways = (
+                [program, f"model={bundle}", f"source={source}", _CLICK, f"output={folder}/out"],
+                [sys.executable, "-c", _PYTHON, bundle, source],
+            )
+            took: list[list[float]] = [[], []]
+            for _ in range(rounds + 1):  # the first reads files that no later one reads
+                for way, seconds in zip(ways, took, strict=True):
+                    seconds.append(_seconds(way))
+            cells = (f"{1e3 * statistics.median(seconds[1:]):.0f}" for seconds in took)
+            print(f"| {bundle.name} | {' | '.join(cells)} |")
+    library = program.with_name("libsamdeploy.so")
+    sizes = (f"{path.name} {path.stat().st_size / 1e6:.1f} MB" for path in (program, library))
+    print(f"\n{', '.join(sizes)}, beside the backend's own libraries.")
+
+
+def _seconds(command: Sequence[str | Path]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    given = [word for word in sys.argv[1:] if not word.startswith("rounds=")]
+    told = [int(word.removeprefix("rounds=")) for word in sys.argv[1:] if word not in given]
+    main(Path(given[0]), [Path(bundle) for bundle in given[1:]], *told)
