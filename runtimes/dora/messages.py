@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
+from samdeploy.limits import whole
 from samdeploy.robots.encodings import ENCODINGS, compressed_pixels, raw_pixels
 from samdeploy.robots.messages import Diagnosis, Request, Segmented
 from samdeploy.text import shown
@@ -54,11 +55,13 @@ def pixels_of(value: pa.Array, metadata: Mapping[str, Any]) -> NDArray[Any]:
         InputError: it cannot be read.
     """
     encoding = str(metadata.get("encoding", ""))
+    if not pa.types.is_primitive(value.type):
+        raise InputError(f"an image of {value.type}; expected its bytes or numbers.")
     data = np.ascontiguousarray(value.to_numpy(zero_copy_only=False)).view(np.uint8)
     if encoding not in ENCODINGS:
         return compressed_pixels(data, encoding)
-    height, width = (metadata.get(name, 0) for name in ("height", "width"))
-    return raw_pixels(data, encoding, int(height), int(width))
+    height, width = (whole(name, metadata.get(name), 1) for name in ("height", "width"))
+    return raw_pixels(data, encoding, height, width)
 
 
 def requests_of(value: pa.Array) -> list[Request]:
@@ -83,7 +86,8 @@ def _request(row: Mapping[str, Any]) -> Request:
     unknown = [name for name in row if name not in known]
     if unknown:
         raise InputError(f"a request with '{unknown[0]}'; expected {', '.join(known)}.")
-    return Request(**{name: value for name, value in row.items() if value is not None})
+    given = {name: value for name, value in row.items() if value is not None}
+    return Request(**{**given, "name": str(given.get("name", ""))})
 
 
 def _of_detector(row: Mapping[str, Any]) -> list[Request]:

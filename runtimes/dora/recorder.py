@@ -8,16 +8,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from dora import Node
 from mcap.writer import Writer
 
 from samdeploy.errors import InputError, OutputError, SamDeployError
 from samdeploy.images import load_image
-from samdeploy.runtimes.dora.events import Event, batches
+from samdeploy.runtimes.dora.events import Event, batches, connect
 from samdeploy.runtimes.dora.foxglove import (
     SCHEMAS,
     box_annotations,
@@ -111,13 +111,12 @@ def main() -> None:
         file = path.open("wb")
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written ({error.strerror}).") from error
-    with file:
-        recorder = Recorder(file)
-        for events in batches(Node()):
+    # Closed whatever happens: a file without its index is hard to read.
+    with file, closing(Recorder(file)) as recorder:
+        for events in batches(connect()):
             for event in events:
                 for record, stamp in records_of(event):
                     recorder.write(record, stamp)
-        recorder.close()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ import sys
 from typing import Any
 
 import pyarrow as pa
-from dora import Node
 
 from samdeploy.errors import InputError, SamDeployError
 from samdeploy.limits import whole
-from samdeploy.runtimes.dora.events import batches
+from samdeploy.runtimes.dora.events import batches, connect
 from samdeploy.text import shown
 
 
@@ -43,7 +42,7 @@ def read_script(text: str) -> list[tuple[int, str, Any]]:
 
 def main() -> None:
     steps = read_script(os.environ.get("SCRIPT") or "[]")
-    node = Node()
+    node = connect()
     for events in batches(node, until="image"):
         for event in events:
             while steps and steps[0][0] <= event["metadata"]["frame"]:

@@ -15,13 +15,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import dora
-
 from samdeploy.errors import InputError, SamDeployError
 from samdeploy.robots.messages import CameraFrame, Segmented
 from samdeploy.robots.node import Node
 from samdeploy.robots.settings import NodeSettings
-from samdeploy.runtimes.dora.events import Event, batches
+from samdeploy.runtimes.dora.events import Event, batches, connect
 from samdeploy.runtimes.dora.messages import (
     diagnosis_message,
     image_message,
@@ -70,9 +68,10 @@ class Segmenter:
         self._send("diagnostics", diagnosis_message(replace(told, values=values)), {})
 
     def _image(self, event: Event) -> None:
-        number = event["metadata"].get("frame", self._newest + 1)
-        self._missed += max(0, number - self._newest - 1)
-        self._newest = number
+        number = event["metadata"].get("frame")
+        if isinstance(number, int):
+            self._missed += max(0, number - self._newest - 1)
+            self._newest = number
         read = partial(pixels_of, event["value"], event["metadata"])
         self._node.offer(CameraFrame(read, _kept(event)))
 
@@ -115,7 +114,7 @@ def main() -> None:
     }
     with Node.open(NodeSettings.from_texts(given)) as node:
         # Only now: dora starts the camera when every node is there, so the model is warm by then.
-        middleware = dora.Node()
+        middleware = connect()
         segmenter = Segmenter(node, middleware.send_output)
         for events in batches(middleware, until="image"):
             for event in events:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.errors import InputError
 from samdeploy.masks.rle import Rle
 from samdeploy.prompts import Prompt
+from samdeploy.text import shown
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -40,16 +42,23 @@ class Request:
     name: str = ""
 
     def prompt(self, size: tuple[int, int] | None = None) -> Prompt:
-        """The prompt in an image of ``size`` (height, width)."""
-        box = list(self.box)
+        """The prompt in an image of ``size`` (height, width).
+
+        Raises:
+            InputError: what is no list of numbers; what else is wrong shows when it is used.
+        """
+        try:
+            points = [[float(value) for value in point] for point in self.points]
+            labels, box = list(self.labels), [float(value) for value in self.box]
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"points={shown(self.points)}, labels={shown(self.labels)}, box={shown(self.box)}; "
+                "expected [[x, y], ...], [1, ...] and [x1, y1, x2, y2]."
+            ) from error
         if size is not None and len(box) == 4:
             edges = (size[1], size[0]) * 2
-            box = [min(max(value, 0), edge) for value, edge in zip(box, edges, strict=True)]
-        return Prompt(
-            points=[list(each) for each in self.points] or None,
-            labels=list(self.labels) or None,
-            box=box or None,
-        )
+            box = [min(max(value, 0.0), edge) for value, edge in zip(box, edges, strict=True)]
+        return Prompt(points=points or None, labels=labels or None, box=box or None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,10 @@ def test_pixels() -> None:
     np.testing.assert_array_equal(messages.pixels_of(value, metadata), RGB[..., 0] * np.uint16(200))
     with pytest.raises(InputError, match="6 pixels in bgr8 with 144 bytes"):
         messages.pixels_of(pa.array(RGB.ravel()), {"encoding": "bgr8", "width": 9, "height": 6})
+    with pytest.raises(InputError, match="height=None; expected a whole number from 1"):
+        messages.pixels_of(pa.array(RGB.ravel()), {"encoding": "bgr8"})
+    with pytest.raises(InputError, match="an image of string; expected its bytes"):
+        messages.pixels_of(pa.array(["x"]), {"encoding": "bgr8"})
     with pytest.raises(InputError, match="cannot be read"):
         messages.pixels_of(pa.array(RGB.ravel()), {"encoding": "yuv9"})
 

@@ -82,13 +82,13 @@ class TestSegmenter:
     def test_diagnostics_count_what_dora_dropped(self, setup: Setup) -> None:
         sent = Sent()
         segmenter = Segmenter(setup.node, sent)
-        for number in (0, 1, 2, 6, 9):
+        for number in (0, 1, 2, 6, "?", 9):
             segmenter.take(image_event(frame=number))
         segmenter.step()
         segmenter.take(event("tick"))
         [(output, [told], _)] = sent[-1:]
         assert (output, told["level"]) == ("diagnostics", "OK")
-        assert (told["frames_received"], told["frames_dropped"], told["frames_missed"]) == (5, 4, 5)
+        assert (told["frames_received"], told["frames_dropped"], told["frames_missed"]) == (6, 5, 5)
 
     def test_bad_frames_are_told(self, setup: Setup) -> None:
         sent = Sent()
@@ -130,6 +130,22 @@ class TestEvents:
         node: Any = FakeDora(*map(list, given))
         assert len(list(batches(node, until="image"))) == 1
         assert len(list(batches(FakeDora(*map(list, given)), until="labels"))) == 2  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(("why", "ends"), [("Channel is closed", True), ("oops", False)])
+    def test_a_stopped_dataflow_ends_it(
+        self, monkeypatch: pytest.MonkeyPatch, why: str, ends: bool
+    ) -> None:
+        node: Any = FakeDora([self.STOP])
+
+        def drain() -> None:
+            raise RuntimeError(f"Could not drain events. {why}")
+
+        monkeypatch.setattr(node, "drain", drain)
+        if ends:
+            assert list(batches(node)) == [[]]
+        else:
+            with pytest.raises(RuntimeError, match="oops"):
+                list(batches(node))
 
     def test_faults_are_raised(self) -> None:
         node: Any = FakeDora([{"type": "ERROR", "error": "gone"}])

@@ -108,6 +108,8 @@ class TestObjects:
             (Request(box=[50, 50, 40, 60]), "has no area in the image"),
             (Request(box=[float("nan"), 0, 9, 9]), "not finite"),
             (Request(box=[1, 2, 3]), r"expected \[x1, y1, x2, y2\]"),
+            (Request(labels=[1]), "came without points"),
+            (Request(points=[[5, 3]], labels=["a"]), "labels="),  # type: ignore[list-item]
         ],
     )
     def test_what_does_not_fit_is_refused(self, request_: Request, why: str) -> None:
@@ -120,6 +122,13 @@ class TestObjects:
         with pytest.raises(InputError, match=why):
             setup.node.prompt([request_])
         assert setup.show(SCENE).found == ()
+
+    def test_what_is_no_list_of_numbers_is_refused_at_once(self) -> None:
+        for request in (Request(box=["a"] * 4), Request(points=3), Request(labels=1)):  # type: ignore[arg-type, list-item]
+            with pytest.raises(
+                InputError, match=r"expected \[\[x, y\], \.\.\.\], \[1, \.\.\.\] and"
+            ):
+                Setup().node.add(request)
 
     def test_boxes_of_detectors_are_cut_at_the_edges(self) -> None:
         setup = Setup()
