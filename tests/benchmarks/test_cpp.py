@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from samdeploy.benchmarks.workbench import Settings, Task, workbench
 from samdeploy.errors import InputError, RuntimeUnavailableError
 
 pytestmark = pytest.mark.exporting
+
+#: The real program, where somebody has built it.
+BUILT = os.environ.get("SAMDEPLOY_CLI", "")
 
 #: Keeps what it was asked in the file ``asked.json`` beside it, and refuses the device ``npu``.
 STAND_IN = """#!{python}
@@ -142,6 +146,25 @@ def test_other_languages_are_refused(tiny_bundle: Path) -> None:
         benchmark(tiny_bundle, runtime=("rust",))
     with pytest.raises(RuntimeUnavailableError, match="there is no samdeploy-cli"):
         benchmark(tiny_bundle, runtime=("cpp",))
+
+
+@pytest.mark.slow
+@pytest.mark.overnight
+@pytest.mark.skipif(not BUILT, reason="SAMDEPLOY_CLI names no built program")
+def test_the_real_program(picture: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    found = benchmark(
+        tiny_bundle, runtime=("python", "cpp"), cli=BUILT, reference="sam_tiny.pt", image=picture,
+        output=tmp_path / "results", rounds=2, warmup=0, whole_image_rounds=1, points_stride=6,
+        threads=1,
+    )  # fmt: skip
+    report: Report = found.report
+    python, cpp = report.cases
+    assert (python.status, cpp.status) == ("ok", "ok"), cpp.note
+    assert cpp.timings.keys() == python.timings.keys()
+    assert cpp.peaks.keys() == python.peaks.keys()
+    assert (cpp.provider, cpp.masks) == (python.provider, python.masks)
+    assert cpp.mask_iou_min is not None
+    assert cpp.mask_iou_min > 0.999
 
 
 def test_sixteen_points_are_the_first_of_all() -> None:
