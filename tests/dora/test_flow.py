@@ -75,7 +75,7 @@ def test_the_dataflow(tiny_bundle: Path, tmp_path: Path) -> None:
         {"frame": 30, "add": {"box": boxes[2]}},
         {"frame": 100, "remove": 2},
     ]
-    given = {"MODEL": str(tiny_bundle), "SOURCE": str(tmp_path / "c.avi")}
+    given = {"MODEL": str(tiny_bundle), "SOURCE": str(tmp_path / "c.avi"), "SAM_THREADS": "1"}
     said = run(tmp_path, **given, SCRIPT=json.dumps(script))
 
     assert len(said["/image"]) == FRAMES

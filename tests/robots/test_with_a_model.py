@@ -35,6 +35,7 @@ class Remembering(SAM):
         return self.latest
 
 
+@pytest.mark.overnight  # the same with a model of colours is in test_node.py
 @pytest.mark.slow
 @pytest.mark.exporting
 def test_ids_through_a_moving_scene(tiny_bundle: Path) -> None:
