@@ -72,11 +72,10 @@ web: $(WEB_READY)
 	cd $(WEB) && npm run --silent build
 
 # Its types, and its answers beside Python's: in Node, and in Chromium on WASM and on WebGPU in software.
-web-test: web $(CHROMIUM) $(READY) web-page
+web-test: web $(CHROMIUM) $(READY) web-page build/web/cases.json
 	@git diff --exit-code --stat -- samdeploy/assets/page && test -z "$$(git ls-files --others samdeploy/assets/page)" || \
 	  { echo "samdeploy/assets/page is not what its source gives; commit what 'make web-page' wrote."; exit 1; }
 	cd $(WEB) && npm run --silent types
-	PYTHONPATH=tests $(BIN)/python tools/web_cases.py build/web
 	cd $(WEB) && CHROMIUM=$(CHROMIUM) npm test
 
 # The page for browsers: from its source in runtimes/web/page to what is committed.
@@ -94,41 +93,56 @@ web-demo: $(READY) $(CHROMIUM) web-page
 	@echo "look at it: python3 -m http.server --directory build/web-demo/site"
 
 # The C++ runtime beside Python's answers, under two sanitizers; see docs/cpp.md. On ONNX Runtime alone: OpenVINO's
-# threads library loads a part of itself in a way that AddressSanitizer refuses.
+# threads library loads a part of itself in a way that AddressSanitizer refuses. With clang++ and without optimization,
+# since g++ needs five times as long for instrumented code.
 CPP := $(CURDIR)/build/cpp
 PACKAGES = $(shell $(BIN)/python -c 'import openvino, os; print(os.path.dirname(os.path.dirname(openvino.__file__)))')
-CPP_CONFIGURE = cmake -G Ninja -S runtimes/cpp -DOpenVINO_DIR=$(PACKAGES)/openvino/cmake \
-  -DONNXRUNTIME_ROOT=$(CPP)/onnxruntime -DSAMDEPLOY_TESTS=ON -DCASES=$(CPP)/cases
-CPP_WARNINGS := -Wall -Wextra -Werror
-CPP_TEST := ctest --output-on-failure --test-dir
-cpp: $(CPP)/.ready
-	$(CPP_CONFIGURE) -B $(CPP)/checked -DSAMDEPLOY_OPENVINO=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-	  -DCMAKE_C_FLAGS="$(CPP_WARNINGS) -fsanitize=address,undefined" \
-	  -DCMAKE_CXX_FLAGS="$(CPP_WARNINGS) -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
-	  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-g1
+CPP_CONFIGURE = cmake -G Ninja -S runtimes/cpp -DONNXRUNTIME_ROOT=$(CPP)/onnxruntime -DSAMDEPLOY_TESTS=ON \
+  -DCASES=$(CPP)/cases -DOpenVINO_DIR=$(PACKAGES)/openvino/cmake
+CPP_FLAGS = -DCMAKE_C_FLAGS="-Wall -Wextra -Werror $(1)" -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror $(1)"
+# By flags.
+CPP_SANITIZED = $(CPP_CONFIGURE) -DSAMDEPLOY_OPENVINO=OFF -DCMAKE_BUILD_TYPE=None -DCMAKE_C_COMPILER=clang \
+  -DCMAKE_CXX_COMPILER=clang++ \
+  $(call CPP_FLAGS,-gline-tables-only $(1) -fno-sanitize-recover=all \
+  -fsanitize-ignorelist=$(CURDIR)/runtimes/cpp/tests/uninstrumented.txt)
+CPP_TEST := ctest -j 2 --output-on-failure --test-dir
+cpp: $(CPP)/.ready build/web/cases.json
+	$(call CPP_SANITIZED,-fsanitize=address -fsanitize=undefined) -B $(CPP)/checked
 	cmake --build $(CPP)/checked
 	$(CPP_TEST) $(CPP)/checked
 
-# The rest: g++ and clang++ as a user builds, on both backends.
-cpp-all: cpp
-	$(CPP_CONFIGURE) -B $(CPP)/gcc -DCMAKE_CXX_COMPILER=g++ -DCMAKE_CXX_FLAGS="$(CPP_WARNINGS)"
+# The rest: ThreadSanitizer, and g++ and clang++ as a user builds, on both backends.
+cpp-all: cpp $(CPP)/cases/openvino/cases.json
+	clang-format --dry-run --Werror $$(git ls-files 'runtimes/cpp/*.[ch]' 'runtimes/cpp/*.[ch]pp')
+	$(call CPP_SANITIZED,-fsanitize=thread -O1) -B $(CPP)/threads
+	cmake --build $(CPP)/threads --target threads_test
+	TSAN_OPTIONS=suppressions=$(CURDIR)/runtimes/cpp/tests/threads.supp $(CPP_TEST) $(CPP)/threads -R threads
+	$(CPP_CONFIGURE) -B $(CPP)/gcc -DCMAKE_CXX_COMPILER=g++ $(call CPP_FLAGS)
 	cmake --build $(CPP)/gcc
 	$(CPP_TEST) $(CPP)/gcc
-	$(CPP_CONFIGURE) -B $(CPP)/clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS="$(CPP_WARNINGS)"
+	$(CPP_CONFIGURE) -B $(CPP)/clang -DCMAKE_CXX_COMPILER=clang++ $(call CPP_FLAGS)
 	cmake --build $(CPP)/clang
 	$(CPP_TEST) $(CPP)/clang
 
-# Debian's tools, the ONNX Runtime of the Python package as CMake looks for it, and what Python answers.
-$(CPP)/.ready: $(READY) tools/web_cases.py
-	@command -v ninja cmake g++ clang++ >/dev/null && test -d /usr/include/nlohmann -a -d /usr/include/stb || \
+# Debian's tools, and the ONNX Runtime of the Python package as CMake looks for it.
+$(CPP)/.ready: $(READY)
+	@command -v ninja cmake g++ clang++ clang-format >/dev/null && test -d /usr/include/nlohmann -a -d /usr/include/stb \
+	  -a "$$(clang++ -print-file-name=libclang_rt.asan-x86_64.a)" != libclang_rt.asan-x86_64.a || \
 	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends \
-	    cmake ninja-build g++ clang nlohmann-json3-dev libstb-dev; }
-	mkdir -p $(CPP)/onnxruntime/lib
+	    cmake ninja-build g++ clang clang-format llvm libclang-rt-dev nlohmann-json3-dev libstb-dev; }
+	mkdir -p $(CPP)/onnxruntime/lib $(CPP)/cases
 	ln -sf $(PACKAGES)/onnxruntime/capi/libonnxruntime.so.* $(CPP)/onnxruntime/lib/libonnxruntime.so
 	ln -sf libonnxruntime.so $(CPP)/onnxruntime/lib/libonnxruntime.so.1
-	PYTHONPATH=tests $(BIN)/python tools/web_cases.py $(CPP)/cases/openvino openvino
-	PYTHONPATH=tests $(BIN)/python tools/web_cases.py $(CPP)/cases/onnxruntime onnx
+	ln -sfn $(CURDIR)/build/web $(CPP)/cases/onnxruntime
 	touch $@
+
+# What Python answers: on ONNX Runtime for the TypeScript runtime too.
+CASES_SOURCES := tools/web_cases.py $(shell git ls-files 'samdeploy/*.py' 'exporters/*.py' 'runtimes/*.py' 2>/dev/null)
+build/web/cases.json: $(READY) $(CASES_SOURCES)
+	PYTHONPATH=tests $(BIN)/python tools/web_cases.py build/web
+
+$(CPP)/cases/openvino/cases.json: $(READY) $(CASES_SOURCES)
+	PYTHONPATH=tests $(BIN)/python tools/web_cases.py $(@D) openvino
 
 # Only the processor's library is needed; the other downloads of onnxruntime-node are GPU libraries.
 $(WEB_READY): $(WEB)/package.json $(WEB)/package-lock.json

@@ -118,8 +118,11 @@ void save_embedding(const EmbeddingData& embedding, const fs::path& path) {
 }
 
 std::shared_ptr<const EmbeddingData> load_embedding(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || !fs::is_regular_file(path)) {
+  // A pipe would wait for somebody to write.
+  std::error_code none;
+  std::ifstream file;
+  if (fs::is_regular_file(path, none)) file.open(path, std::ios::binary);
+  if (!file.is_open()) {
     refuse(Fault::input, "embedding '", path.string(), "' cannot be read; check the path.");
   }
   const std::string archive{std::istreambuf_iterator<char>(file), {}};

@@ -56,7 +56,8 @@ Graphs open_graphs(const Manifest& manifest, const fs::path& folder, const std::
     opening[role] = std::async(turn, [&opener, path, &each = record] { return opener->open(path, each); });
   }
   Graphs graphs;
-  for (auto& [role, session] : opening) graphs.emplace(role, Graph(session.get(), manifest.graphs.at(role)));
+  const std::int64_t grid = manifest.image_size / 16;
+  for (auto& [role, session] : opening) graphs.emplace(role, Graph(session.get(), manifest.graphs.at(role), grid));
   return graphs;
 }
 

@@ -83,23 +83,20 @@ Tensors Graph::run(const Feeds& feeds) const {
 }
 
 Tensors Graph::run_checked(const Feeds& feeds) const {
+  CallSizes sizes;
+  for (const TensorRecord& input : record_.inputs) {
+    if (sizes.fit(input.sides, *feeds.at(input.name))) continue;
+    refuse(Fault::bundle, "'", input.name, "' has another shape than the ", record_.role,
+           " graph takes; export the bundle again.");
+  }
   Tensors answer = session_->run(feeds);
+  sizes.imply(grid_);
   for (const TensorRecord& output : record_.outputs) {
-    const Tensor& tensor = answer.at(output.name);
-    const bool fits = std::equal(tensor.shape.begin(), tensor.shape.end(), output.shape.begin(), output.shape.end(),
-                                 [](std::int64_t found, std::int64_t told) { return told < 0 || found == told; });
-    if (!fits || tensor.data.size() != count(tensor.shape)) {
-      refuse(Fault::runtime, "the ", record_.role, " graph gave '", output.name,
-             "' another shape than its manifest tells; choose another device or export the bundle again.");
-    }
+    if (sizes.fit(output.sides, answer.at(output.name))) continue;
+    refuse(Fault::runtime, "the ", record_.role, " graph gave '", output.name,
+           "' another shape than its manifest tells; choose another device or export the bundle again.");
   }
   return answer;
-}
-
-const Shape& Graph::output_shape(const std::string& name) const {
-  return std::find_if(record_.outputs.begin(), record_.outputs.end(),
-                      [&](const TensorRecord& output) { return output.name == name; })
-      ->shape;
 }
 
 }  // namespace samdeploy::internal

@@ -9,15 +9,14 @@ namespace samdeploy::internal {
 
 class Graph {
  public:
-  Graph(std::unique_ptr<Session> session, GraphRecord record)
-      : session_(std::move(session)), record_(std::move(record)) {}
+  /// `grid`: image tokens along a side of the encoder input.
+  Graph(std::unique_ptr<Session> session, GraphRecord record, std::int64_t grid)
+      : session_(std::move(session)), record_(std::move(record)), grid_(grid) {}
 
   /// Run with those of `feeds` that the graph takes. Calls have a power of two of prompts, with a power of two of tokens
   /// each, because a backend prepares itself for every shape that it meets and keeps what it prepared.
   Tensors run(const Feeds& feeds) const;
 
-  /// As the manifest tells it, -1 where a side is free.
-  const Shape& output_shape(const std::string& name) const;
   const std::vector<TensorRecord>& outputs() const { return record_.outputs; }
   const std::vector<TensorRecord>& inputs() const { return record_.inputs; }
   std::string provider() const { return session_->provider(); }
@@ -27,6 +26,7 @@ class Graph {
 
   std::unique_ptr<Session> session_;
   GraphRecord record_;
+  std::int64_t grid_;
 };
 
 }  // namespace samdeploy::internal

@@ -1,6 +1,7 @@
 #include "manifest.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,6 +20,7 @@ constexpr std::uint64_t longest_manifest = 4 << 20;
 constexpr int schema_version = 1;
 constexpr std::int64_t most_image_size = 8192;
 constexpr std::int64_t most_golden_side = 4096;
+constexpr double most_pad = 1e6;
 constexpr std::int64_t most_bytes = std::int64_t{1} << 36;
 
 std::string shown(const Json& value) {
@@ -81,7 +83,7 @@ class Checked {
       } else if (name == "pad") {
         if (!value.is_array() || value.size() != 3) cannot(name, value, "three numbers");
         for (std::size_t i = 0; i < 3; i++) {
-          if (!value[i].is_number()) cannot(name, value, "three numbers");
+          if (!value[i].is_number() || !(std::abs(value[i].get<double>()) <= most_pad)) cannot(name, value, "three numbers");
           steps.pad[i] = value[i].get<float>();
         }
       } else if (name != "mean" && name != "std") {  // these two are inside the graph
@@ -190,6 +192,7 @@ class Checked {
         const bool fits = side.is_string() || (side.is_number_integer() && side >= 1 && side < (std::int64_t{1} << 31));
         if (!fits) refuse_value("shape of '" + tensor.name + "'", shape, "whole numbers and names");
         tensor.shape.push_back(side.is_string() ? -1 : side.get<std::int64_t>());
+        tensor.sides.push_back(side.is_string() ? side.get<std::string>() : side.dump());
       }
       tensor.per_prompt = !shape.empty() && shape[0] == "prompts";
       names.insert(tensor.name);
@@ -223,17 +226,20 @@ class Checked {
   }
 
   void check_sizes(const Manifest& manifest, std::int64_t channels) const {
-    const std::int64_t side = manifest.image_size;
-    const std::int64_t cells = side / 16;
-    check_shape(manifest, "encoder", "image", {1, 3, side, side});
-    check_shape(manifest, "decoder", "image_embeddings", {1, channels, cells, cells});
-    check_shape(manifest, "decoder", "mask_input", {-1, 1, 4 * cells, 4 * cells});
-  }
-
-  void check_shape(const Manifest& manifest, const char* role, const char* name, const Shape& expected) const {
-    for (const TensorRecord& tensor : manifest.graphs.at(role).inputs) {
-      if (tensor.name == name && tensor.shape != expected) {
-        refuse_value(text(role, " '", name, "'"), Json(tensor.shape), shown(Json(expected)) + " (-1 is free)");
+    for (const auto& [role, graph] : manifest.graphs) {
+      const auto expected = shapes_of(role, manifest.image_size, channels);
+      for (const auto* tensors : {&graph.inputs, &graph.outputs}) {
+        for (const TensorRecord& tensor : *tensors) {
+          const Sides& wanted = expected.at(tensor.name);
+          const bool fits = std::equal(tensor.sides.begin(), tensor.sides.end(), wanted.begin(), wanted.end(),
+                                       [](const std::string& told, const std::string& side) {
+                                         return told == side || (side.empty() && is_number(told));
+                                       });
+          if (!fits) {
+            refuse_value(text(role, " '", tensor.name, "'"), Json(tensor.sides),
+                         shown(Json(wanted)) + " (\"\" is any number)");
+          }
+        }
       }
     }
   }

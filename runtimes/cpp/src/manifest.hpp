@@ -10,7 +10,7 @@
 
 #include "families.hpp"
 #include "rle.hpp"
-#include "tensor.hpp"
+#include "shapes.hpp"
 
 namespace samdeploy::internal {
 
@@ -22,7 +22,8 @@ struct FileRecord {
 
 struct TensorRecord {
   std::string name;
-  /// -1 where a dimension is free.
+  Sides sides;
+  /// The same, -1 where a side has a name.
   Shape shape;
   /// Whether the first dimension is the number of prompts.
   bool per_prompt = false;

@@ -147,6 +147,8 @@ StoredArrays read_npz(const std::string& archive) {
   if (get(archive, end, 4) != end_mark) throw std::runtime_error("it is no archive of arrays");
   std::uint64_t at = get(archive, end + 16, 4);
   StoredArrays arrays;
+  // Members that share their content would be more than the file.
+  std::uint64_t unread = archive.size();
   for (std::uint64_t left = get(archive, end + 10, 2); left > 0; left--) {
     const auto entry = static_cast<std::size_t>(at);
     if (get(archive, entry, 4) != central_mark) throw std::runtime_error("its directory is damaged");
@@ -159,6 +161,8 @@ StoredArrays read_npz(const std::string& archive) {
     if (get(archive, local, 4) != local_mark) throw std::runtime_error("its directory is damaged");
     const std::uint64_t content_at =
         local + local_length + get(archive, local + 26, 2) + get(archive, local + 28, 2);
+    if (size > unread) throw std::runtime_error("its members overlap");
+    unread -= size;
     const std::string content = part(archive, content_at, size);
     if (crc32(content) != get(archive, entry + 16, 4)) throw std::runtime_error("its content was changed");
     if (name.size() > 4 && name.compare(name.size() - 4, 4, ".npy") == 0) name.resize(name.size() - 4);

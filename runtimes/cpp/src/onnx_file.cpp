@@ -55,7 +55,8 @@ class Reader {
     std::string value;
     each_field(end, [&](std::uint64_t number, std::uint64_t stop) {
       if (kind == Kind::external) {
-        (number == 1 ? key : value) = text(stop);
+        if (number == 1) key = text(stop);
+        if (number == 2) value = text(stop);
         return;
       }
       const auto known = fields().find(kind);

@@ -1,7 +1,7 @@
 #include "preprocess.hpp"
 
 #include <algorithm>
-#include <cstdlib>
+#include <limits>
 
 #include "text.hpp"
 
@@ -56,7 +56,8 @@ Rgb to_rgb(const ImageView& image) {
   }
   const std::ptrdiff_t packed = std::ptrdiff_t{image.width} * layout.bytes;
   const std::ptrdiff_t stride = image.stride == 0 ? packed : image.stride;
-  if (std::abs(stride) < packed) {
+  const std::ptrdiff_t most = std::numeric_limits<std::ptrdiff_t>::max() / image.height;
+  if ((stride < packed && stride > -packed) || stride > most || stride < -most) {
     refuse(Fault::input, "an image with a stride of ", stride, " bytes; expected at least ", packed, " for ",
            image.width, " pixels.");
   }

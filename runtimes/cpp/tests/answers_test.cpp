@@ -1,8 +1,6 @@
 // Answers beside Python's on the same graphs: prompts of every kind, the bundle's golden answer, embeddings in files.
-#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <thread>
 
 #include "cases.hpp"
 
@@ -108,34 +106,6 @@ void test_files(const Cases& cases, const samdeploy::Model& model) {
   check(before.bitmap() == after.bitmap() && before.score() == after.score(), "an embedding that was saved and loaded");
 }
 
-/// Several threads, one model, one embedding; then the model is closed under those that still run.
-void test_threads(const Cases& cases, samdeploy::Model model) {
-  const auto embedding = model.encode(cases.picture("scene").view());
-  samdeploy::Prompt click;
-  click.points = {{120, 90}};
-  const auto mask = model.predict(embedding, {click}).front();
-  const auto expected = samdeploy::internal::Runs::from_coco(mask.run_lengths()).decode();
-  std::vector<std::thread> threads;
-  std::vector<int> wrong(4);
-  for (std::size_t i = 0; i < wrong.size(); i++) {
-    threads.emplace_back([&, i] {
-      for (int turn = 0; turn < 5; turn++) {
-        if (mask.bitmap() != expected || mask.area() == 0) wrong[i]++;
-        try {
-          if (model.predict(embedding, {click}).front().bitmap() != expected) wrong[i]++;
-        } catch (const samdeploy::Error& error) {
-          if (std::string(error.what()).find("closed") == std::string::npos) wrong[i]++;
-        }
-      }
-    });
-  }
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  model.close();
-  for (auto& thread : threads) thread.join();
-  for (int count : wrong) check(count == 0, "threads that share a model");
-  check_refused(samdeploy::Fault::input, "the session is closed", [&] { model.predict(embedding, {click}); });
-}
-
 }  // namespace
 
 int main(int, char** arguments) {
@@ -157,6 +127,5 @@ int main(int, char** arguments) {
     model.prove();
     test_everything(cases, model, family["everything"], name);
   }
-  test_threads(cases, tiny);
   return failures();
 }

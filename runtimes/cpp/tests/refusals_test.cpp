@@ -1,9 +1,16 @@
 // Bad input gets one sentence, and nothing half-written is left.
+#include <sys/stat.h>
+
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <set>
 
 #include "cases.hpp"
+#include "npz.hpp"
+#include "onnx_file.hpp"
+#include "shapes.hpp"
 
 namespace fs = std::filesystem;
 using samdeploy::Fault;
@@ -28,6 +35,12 @@ class Bundles {
                Fault fault = Fault::bundle) const {
     make(change);
     check_refused(fault, expected, [&] { samdeploy::Model::open(copy_.string(), options()); });
+  }
+
+  /// Opened in spite of what was changed in the manifest.
+  samdeploy::Model opened(const std::function<void(Json&)>& change) const {
+    make(in_manifest(change));
+    return samdeploy::Model::open(copy_.string(), options());
   }
 
   /// With a manifest in which `change` was made.
@@ -113,12 +126,41 @@ void test_bundles(const Bundles& bundles) {
   bundles.manifest_refused("image_size 0", [](Json& m) { m["image_size"] = 0; });
   bundles.manifest_refused("image_size \"256\"", [](Json& m) { m["image_size"] = "256"; });
   bundles.manifest_refused("expected a list", [](Json& m) { m["graphs"] = Json::object(); });
-  bundles.manifest_refused("has no decoder graph", [](Json& m) { m["graphs"] = Json{m["graphs"][0]}; });
+  bundles.manifest_refused("has no decoder graph", [](Json& m) { m["graphs"] = Json::array({m["graphs"][0]}); });
   bundles.manifest_refused("each once", [](Json& m) { m["graphs"].push_back(m["graphs"][0]); });
+  bundles.manifest_refused("expected a list", [](Json& m) { m["graphs"][0]["files"] = Json::array(); });
+  bundles.manifest_refused("expected a list", [](Json& m) { m["graphs"][0]["inputs"] = Json::array(); });
+  bundles.manifest_refused("expected encoder, decoder", [](Json& m) { m["graphs"][0]["role"] = "detector"; });
+  bundles.manifest_refused("expected an object", [](Json& m) { m["graphs"][0] = "encoder"; });
+  bundles.manifest_refused("bytes -1", [](Json& m) { m["graphs"][0]["files"][0]["bytes"] = -1; });
+  bundles.manifest_refused("bytes 18446744073709551615",
+                           [](Json& m) { m["graphs"][0]["files"][0]["bytes"] = ~std::uint64_t{0}; });
+  bundles.manifest_refused("image_size 18446744073709551615", [](Json& m) { m["image_size"] = ~std::uint64_t{0}; });
+  bundles.manifest_refused("image_size 256.5", [](Json& m) { m["image_size"] = 256.5; });
+  bundles.manifest_refused("embedding_channels 0", [](Json& m) { m["embedding_channels"] = 0; });
+  bundles.manifest_refused("a text", [](Json& m) { m["architecture"] = std::string(5000, 'a'); });
+  bundles.manifest_refused("is no regular file", [](Json& m) { m["graphs"][0]["files"][0]["path"] = "."; });
+  bundles.manifest_refused("is a link or outside its folder",
+                           [](Json& m) { m["graphs"][0]["files"][0]["path"] = std::string("a\0b", 3); });
+  bundles.manifest_refused("export", [](Json& m) { m["graphs"][0]["files"][0]["path"] = std::string(5000, 'x'); });
   bundles.manifest_refused("64 hex digits", [](Json& m) { m["graphs"][0]["files"][0]["sha256"] = "00"; });
   bundles.manifest_refused("encoder tensors", [](Json& m) { m["graphs"][0]["inputs"][0]["name"] = "picture"; });
   bundles.manifest_refused("dtype of 'image'", [](Json& m) { m["graphs"][0]["inputs"][0]["dtype"] = "int8"; });
   bundles.manifest_refused("encoder 'image'", [](Json& m) { m["graphs"][0]["inputs"][0]["shape"][2] = 128; });
+  bundles.manifest_refused("encoder 'image'", [](Json& m) { m["graphs"][0]["inputs"][0]["shape"] = Json::array(); });
+  bundles.manifest_refused("shape of 'image'", [](Json& m) { m["graphs"][0]["inputs"][0]["shape"][2] = 1LL << 40; });
+  bundles.manifest_refused("shape of 'image'", [](Json& m) { m["graphs"][0]["inputs"][0]["shape"][2] = 0; });
+  // What a mask is read by: any other number would be read beyond.
+  for (const Json& side : {Json(3), Json("prompts"), Json("masks")}) {
+    bundles.manifest_refused("decoder 'low_res_masks'",
+                             [&](Json& m) { m["graphs"][1]["outputs"][0]["shape"][1] = side; });
+    bundles.manifest_refused("scorer 'iou_predictions'",
+                             [&](Json& m) { m["graphs"][3]["outputs"][0]["shape"][1] = side; });
+  }
+  bundles.manifest_refused("decoder 'low_res_masks'", [](Json& m) { m["graphs"][1]["outputs"][0]["shape"][2] = 32; });
+  bundles.manifest_refused("mask_head 'low_res_masks'", [](Json& m) { m["graphs"][4]["outputs"][0]["shape"][3] = 4; });
+  bundles.manifest_refused("scorer 'mask_scale'",
+                           [](Json& m) { m["graphs"][3]["outputs"][2]["shape"][2] = "values"; });
   bundles.manifest_refused("which this library cannot do",
                            [](Json& m) { m["preprocess"]["resampling"] = "spline"; });
   bundles.manifest_refused("pad", [](Json& m) { m["preprocess"] = {{"pad", {1, 2}}}; });
@@ -130,6 +172,28 @@ void test_bundles(const Bundles& bundles) {
   bundles.manifest_refused("golden mask", [](Json& m) { m["golden"]["mask"]["size"][0] = 1; });
   bundles.manifest_refused("golden mask counts", [](Json& m) { m["golden"]["mask"]["counts"] = "00"; });
   bundles.manifest_refused("iou_predictions", [](Json& m) { m["golden"]["iou_predictions"][0] = "high"; });
+  bundles.manifest_refused("pad", [](Json& m) { m["preprocess"] = {{"pad", {1, 2, 1e300}}}; });
+  bundles.refused("is not a valid manifest",
+                  [](const fs::path& copy) { write(copy / "bundle.json", "{\"schema_version\": 1e999}"); });
+  bundles.refused("is not a valid manifest",
+                  [](const fs::path& copy) { write(copy / "bundle.json", "\xff\xfe{}"); });
+  bundles.refused("schema version [1]", [](const fs::path& copy) {
+    write(copy / "bundle.json", "{\"schema_version\": 1, \"schema_version\": [1]}");
+  });
+  // What is no file would be waited for, or read without end.
+  bundles.refused("is no regular file", [&](const fs::path& copy) {
+    fs::remove(first_file(copy));
+    mkfifo(first_file(copy).c_str(), 0600);
+  });
+  bundles.refused("is not a bundle", [&](const fs::path& copy) {
+    fs::remove(copy / "bundle.json");
+    mkfifo((copy / "bundle.json").c_str(), 0600);
+  });
+  bundles.refused("is a link or outside its folder", [&](const fs::path& copy) {
+    const auto path = first_file(copy);
+    fs::remove(path);
+    fs::create_symlink(path.filename(), path);
+  });
   // A file that is what its manifest says, and no graph.
   bundles.refused("export it again", [&](const fs::path& copy) {
     Json manifest = Json::parse(read(copy / "bundle.json"));
@@ -205,8 +269,100 @@ void test_images(const samdeploy::Model& model) {
   refused("an image of 0 x 2 pixels", {pixels.data(), 0, 2, samdeploy::PixelFormat::rgb, 0});
   refused("without data", {nullptr, 2, 2, samdeploy::PixelFormat::rgb, 0});
   refused("at most", {pixels.data(), 1 << 20, 1 << 20, samdeploy::PixelFormat::rgb, 0});
-  refused("a stride of 5 bytes", {pixels.data(), 2, 2, samdeploy::PixelFormat::rgb, 5});
+  refused("an image of 2 x -2 pixels", {pixels.data(), -2, 2, samdeploy::PixelFormat::rgb, 0});
+  constexpr auto rgb = samdeploy::PixelFormat::rgb;
+  constexpr auto most = std::numeric_limits<std::ptrdiff_t>::max();
+  for (std::ptrdiff_t stride : {std::ptrdiff_t{5}, std::ptrdiff_t{-5}, std::ptrdiff_t{1}, most, -most, -most - 1}) {
+    refused("a stride of " + std::to_string(stride) + " bytes", {pixels.data(), 2, 2, rgb, stride});
+  }
   refused("pixel format 9", {pixels.data(), 2, 2, static_cast<samdeploy::PixelFormat>(9), 0});
+}
+
+/// Archives that are whole, and hold what is no embedding.
+template <typename Refused>
+void test_stored(const std::string& whole, const Refused& refused) {
+  using samdeploy::internal::StoredArray;
+  using samdeploy::internal::StoredArrays;
+  const auto changed = [&](const std::string& expected, const std::function<void(StoredArrays&)>& change) {
+    StoredArrays arrays = samdeploy::internal::read_npz(whole);
+    change(arrays);
+    refused(samdeploy::internal::write_npz(arrays), expected);
+  };
+  const auto number = [](std::int64_t value) {
+    return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  changed("no original_size", [](StoredArrays& a) { a.erase("original_size"); });
+  changed("no image_size", [](StoredArrays& a) { a["image_size"].type = "<f4"; });
+  changed("original_size is out of range",
+          [&](StoredArrays& a) { a["original_size"].bytes = number(0) + number(240); });
+  changed("original_size is out of range",
+          [&](StoredArrays& a) { a["original_size"].bytes = number(-1) + number(240); });
+  changed("an image of 65536 x 65536",
+          [&](StoredArrays& a) { a["original_size"].bytes = number(1 << 16) + number(1 << 16); });
+  changed("input_size is out of range",
+          [&](StoredArrays& a) { a["input_size"].bytes = number(257) + number(256); });
+  changed("image_size is out of range", [&](StoredArrays& a) { a["image_size"].bytes = number(std::int64_t{1} << 40); });
+  changed("no features", [](StoredArrays& a) { a.erase("image_embeddings"); });
+  changed("features of another shape",
+          [](StoredArrays& a) { std::swap(a["image_embeddings"].shape[1], a["image_embeddings"].shape[2]); });
+  changed("'image_embeddings' is not finite", [](StoredArrays& a) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::memcpy(a["image_embeddings"].bytes.data(), &nan, sizeof nan);
+  });
+  changed("an array of <f8", [](StoredArrays& a) { a["image_embeddings"].type = "<f8"; });
+  changed("an array of another size than it tells", [](StoredArrays& a) { a["image_embeddings"].bytes += "1234"; });
+  changed("an array that is too large",
+          [](StoredArrays& a) { a["image_embeddings"].shape.assign(5, std::int64_t{1} << 30); });
+  changed("is not a saved embedding", [](StoredArrays& a) {
+    a["image_embeddings"].shape = {std::numeric_limits<std::int64_t>::max(), 10};
+  });
+  // A directory whose entries share one member: more than there is in the file.
+  std::string bomb = whole;
+  const std::size_t end = bomb.size() - 22;
+  const auto number_at = [&](std::size_t at) {
+    std::uint32_t value = 0;
+    std::memcpy(&value, bomb.data() + at, sizeof value);
+    return value;
+  };
+  const std::size_t start = number_at(end + 16);
+  const std::string directory = bomb.substr(start, end - start);
+  const std::string tail = bomb.substr(end);
+  bomb.resize(end);
+  for (int i = 1; i < 20; i++) bomb += directory;
+  bomb += tail;
+  const std::uint16_t entries = 100;
+  std::memcpy(bomb.data() + bomb.size() - 12, &entries, sizeof entries);
+  refused(bomb, "its members overlap");
+}
+
+/// Names by which an ONNX file has a library read others, told in a way that another reader could take otherwise.
+void test_external(const std::string& path) {
+  const auto field = [](int number, const std::string& content) {
+    return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(content.size())} + content;
+  };
+  const std::string entry = field(1, "location") + field(2, "/etc/passwd") + field(3, "encoder.onnx");
+  write(path, field(7, field(5, field(13, entry))));
+  check(samdeploy::internal::external_files(path) == std::set<std::string>{"/etc/passwd"}, "a location told twice");
+  fs::remove(path);
+}
+
+/// Graphs that are not what the manifest tells, all of whose numbers fit each other.
+void test_another_size(const Bundles& bundles, const samdeploy::ImageView& image) {
+  const auto opened = bundles.opened([](Json& m) {
+    m["image_size"] = 128;
+    for (Json& graph : m["graphs"]) {
+      for (const char* side : {"inputs", "outputs"}) {
+        for (Json& tensor : graph[side]) {
+          const auto shapes = samdeploy::internal::shapes_of(graph["role"], 128, m["embedding_channels"]);
+          const auto& sides = shapes.at(tensor["name"].get<std::string>());
+          for (std::size_t i = 0; i < sides.size(); i++) {
+            if (samdeploy::internal::is_number(sides[i])) tensor["shape"][i] = std::stoll(sides[i]);
+          }
+        }
+      }
+    }
+  });
+  check_refused(Fault::runtime, "failed while it ran the encoder graph", [&] { opened.encode(image); });
 }
 
 void test_files(const Cases& cases, samdeploy::Model model) {
@@ -225,6 +381,12 @@ void test_files(const Cases& cases, samdeploy::Model model) {
   refused(changed, "its content was changed");
   fs::remove(path);
   check_refused(Fault::input, "cannot be read", [&] { samdeploy::Embedding::load(path.string()); });
+  check_refused(Fault::input, "cannot be read", [&] { samdeploy::Embedding::load(cases.path("")); });
+  mkfifo(path.c_str(), 0600);
+  check_refused(Fault::input, "cannot be read", [&] { samdeploy::Embedding::load(path.string()); });
+  fs::remove(path);
+  test_stored(whole, refused);
+  fs::remove(path);
   check_refused(Fault::output, "cannot be written", [&] { embedding.save(cases.path("nowhere/embedding.npz")); });
   const auto other = samdeploy::Model::open(cases.path("small_sam2"));
   check_refused(Fault::input, "does not fit this model", [&] {
@@ -244,6 +406,8 @@ int main(int, char** arguments) {
   const std::string bundle = cases.path("sam_tiny");
   test_bundles(Bundles(bundle, arguments[2]));
   test_golden(Bundles(bundle, arguments[2]));
+  test_another_size(Bundles(bundle, arguments[2]), cases.picture("scene").view());
+  test_external(cases.path("external_test.onnx"));
   test_options(bundle);
   const auto model = samdeploy::Model::open(bundle);
   test_prompts(cases, model);
