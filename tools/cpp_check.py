@@ -1,9 +1,10 @@
 """Compares the C++ runtime with Python: through its C interface by ctypes, and by its program.
 
-    python tools/cpp_check.py build/cpp/gcc build/cpp/cases [scenes=40] [rounds=1000]
+    python tools/cpp_check.py build/cpp/gcc build/cpp/cases [pictures=40] [rounds=1000]
 
-Prompts of every kind on scenes of odd sizes, on every backend; the program's JSON; and whether
-memory grows over many rounds of open, encode, predict and close.
+Embeddings to the bit and prompts of every kind, on photographs and scenes of odd sizes, on every
+backend; the program's JSON; and whether memory grows over many rounds of open, encode, predict and
+close. On one thread, since sums over several differ from run to run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from samdeploy import SAM
+from samdeploy import SAM, Embedding
 from samdeploy.masks.rle import Rle
 from samdeploy.prompts import Prompt
 from samdeploy.scenes import generate_scene
@@ -32,6 +34,8 @@ from samdeploy.session import RuntimeOptions
 _MOST_PIXELS = 2
 _MOST_GROWTH = 16 << 20
 _BACKENDS = ("openvino", "onnxruntime")
+#: Packages that bring photographs, and where.
+_PHOTOGRAPHS = {"sklearn": "datasets/images", "matplotlib": "mpl-data/sample_data"}
 
 
 class _Options(ctypes.Structure):
@@ -89,8 +93,8 @@ class Library:
         finally:
             getattr(self._library, f"samdeploy_{free}_free")(handle)
 
-    def open(self, bundle: Path, backend: str) -> Any:
-        options = _Options(backend.encode(), None, None, 2, 0)
+    def open(self, bundle: Path, backend: str, threads: int = 2) -> Any:
+        options = _Options(backend.encode(), None, None, threads, 0)
         return self.made("open", "model", str(bundle).encode(), ctypes.byref(options))
 
     def encode(self, model: ctypes.c_void_p, image: NDArray[np.uint8]) -> Any:
@@ -134,13 +138,37 @@ class Library:
         return counts.value.decode()
 
 
-def main(build: Path, cases: Path, scenes: int = 40, rounds: int = 1000) -> None:
+def photographs() -> Iterator[NDArray[np.uint8]]:
+    """Those that installed packages bring, uncut and cut to odd sizes."""
+    for package, place in _PHOTOGRAPHS.items():
+        found = find_spec(package)
+        if found is None or found.origin is None:
+            continue
+        for path in sorted((Path(found.origin).parent / place).glob("*.jpg")):
+            image = np.asarray(Image.open(path).convert("RGB"))
+            yield from (image, image[3:-70, 41:-8], image[::3, ::2])
+
+
+def pictures(count: int) -> Iterator[NDArray[np.uint8]]:
+    """Photographs, then scenes of many shapes, every other one with noise."""
+    found = list(photographs())
+    yield from map(np.ascontiguousarray, found[:count])
+    for seed in range(count - len(found)):
+        rng = np.random.default_rng(seed)
+        height, width = (int(side) for side in rng.integers(40, 900, 2))
+        image = generate_scene(seed, (height, width)).image
+        noise = rng.normal(0, 12 * (seed % 2), image.shape)
+        yield np.ascontiguousarray((image + noise).round().clip(0, 255).astype(np.uint8))
+
+
+def main(build: Path, cases: Path, pictures: int = 40, rounds: int = 1000) -> None:
     library = Library(build / "libsamdeploy.so")
     for backend in _BACKENDS:
         bundle = cases / backend / "sam_tiny"
-        sam = SAM(bundle, options=RuntimeOptions(threads=2))
-        worst, masks, times = _compare(library, bundle, backend, sam, scenes)
-        print(f"{backend}: {masks} masks of {scenes} scenes, at most {worst} pixels off")
+        sam = SAM(bundle, options=RuntimeOptions(threads=1))
+        worst, masks, times = _compare(library, bundle, backend, sam, pictures)
+        print(f"{backend}: {pictures} embeddings are the same to the bit")
+        print(f"{backend}: {masks} masks of {pictures} pictures, at most {worst} pixels off")
         print(f"{backend}: milliseconds, C++ and Python: {times}")
         if worst > _MOST_PIXELS:
             sys.exit(f"{backend}: {worst} pixels; expected at most {_MOST_PIXELS}")
@@ -150,7 +178,7 @@ def main(build: Path, cases: Path, scenes: int = 40, rounds: int = 1000) -> None
 
 
 def _compare(
-    library: Library, bundle: Path, backend: str, sam: SAM, scenes: int
+    library: Library, bundle: Path, backend: str, sam: SAM, count: int
 ) -> tuple[int, int, str]:
     worst = masks = 0
     times: dict[str, list[float]] = {}
@@ -158,12 +186,10 @@ def _compare(
     def timed(name: str, started: float) -> None:
         times.setdefault(name, []).append(1000 * (time.perf_counter() - started))
 
-    with library.open(bundle, backend) as model:
-        for seed in range(scenes):
-            rng = np.random.default_rng(seed)
-            height, width = (int(side) for side in rng.integers(40, 900, 2))
-            image = np.ascontiguousarray(generate_scene(seed, (height, width)).image)
-            prompts = _prompts(rng, height, width)
+    with library.open(bundle, backend, threads=1) as model, tempfile.TemporaryDirectory() as folder:
+        for seed, image in enumerate(pictures(count)):
+            height, width = image.shape[:2]
+            prompts = _prompts(np.random.default_rng(seed), height, width)
             started = time.perf_counter()
             embedding = sam.encode(image, "rgb")
             timed("Python encode", started)
@@ -178,12 +204,23 @@ def _compare(
                 library.predict(model, own, prompts[:1])
                 timed("C++ click", started)
                 found = library.predict(model, own, prompts)
+                stored = Path(folder) / "embedding.npz"
+                library.call("embedding_save", own, str(stored).encode())
+                _same(Embedding.load(stored), embedding, seed)
             for counts, mask in zip(found, expected, strict=True):
                 rle = {"size": [height, width], "counts": counts}
                 worst = max(worst, int((Rle.from_coco(rle).decode() != mask).sum()))
                 masks += 1
     medians = (f"{name} {np.median(values):.1f}" for name, values in sorted(times.items()))
     return worst, masks, ", ".join(medians)
+
+
+def _same(found: Embedding, expected: Embedding, number: int) -> None:
+    """Of the same library's encoder, they are only where its inputs are: images are resized so."""
+    assert found.transform == expected.transform, (number, found.transform, expected.transform)
+    for name, array in expected.tensors.items():
+        off = np.abs(found.tensors[name] - array).max()
+        assert off == 0, f"'{name}' of picture {number} differs by {off}"
 
 
 def _prompts(rng: np.random.Generator, height: int, width: int) -> list[Prompt]:
@@ -240,14 +277,16 @@ def _watch_memory(library: Library, bundle: Path, backend: str, rounds: int) -> 
     click = [Prompt(points=np.array([[80.0, 60.0]]))]
     settled, started = 0, time.perf_counter()
     for round in range(rounds):
-        if round == rounds // 5:
+        if round == rounds // 10:
             settled = _resident()
         with library.open(bundle, backend) as model, library.encode(model, image) as embedding:
             library.predict(model, embedding, click)
     grown = _resident() - settled
     per_round = 1000 * (time.perf_counter() - started) / rounds
-    print(f"{backend}: {rounds} rounds of open, encode, predict, close: {per_round:.0f} ms each, "
-          f"memory grew by {grown / 2**20:.1f} MB after the first fifth")  # fmt: skip
+    print(
+        f"{backend}: {rounds} rounds of open, encode, predict, close: {per_round:.0f} ms each, "
+        f"{settled / 2**20:.1f} MB after {rounds // 10}, {grown / 2**20:.1f} more at the end"
+    )
     if grown > _MOST_GROWTH:
         sys.exit(f"{backend}: memory grows")
 

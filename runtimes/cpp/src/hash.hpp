@@ -7,6 +7,6 @@
 namespace samdeploy::internal {
 
 /// Lower-case hex. Throws `std::ios_base::failure` where the file cannot be read.
-std::string sha256(const std::filesystem::path& path);
+std::string sha256(const std::filesystem::path& path, bool instructions = true);
 
 }  // namespace samdeploy::internal

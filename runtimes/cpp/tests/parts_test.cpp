@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cases.hpp"
+#include "hash.hpp"
 #include "polygons.hpp"
 #include "preprocess.hpp"
 #include "prompts.hpp"
@@ -44,6 +45,24 @@ void test_resizing(const Cases& cases) {
     const double allowed = to_the_bit ? 0 : steps.rounding == Rounding::none && !steps.min_max ? 1e-3 : 1.0;
     check(most <= allowed, "resizing " + each.dump() + " differs by " + std::to_string(most));
   }
+}
+
+/// By instructions, where the processor has them, and by loops.
+void test_hashes(const Cases& cases) {
+  const std::string path = cases.path("hashed");
+  const std::string known[]{"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"};
+  for (const std::string& content : {std::string(), std::string("abc")}) {
+    std::ofstream(path, std::ios::binary) << content;
+    check(sha256(path) == known[content.size() / 3], "hash of '" + content + "'");
+  }
+  for (std::size_t length : {55, 56, 63, 64, 65, 119, 1 << 20, (3 << 20) + 7}) {
+    std::string content(length, '\0');
+    for (std::size_t i = 0; i < length; i++) content[i] = static_cast<char>(i * i >> 3);
+    std::ofstream(path, std::ios::binary) << content;
+    check(sha256(path) == sha256(path, false), "hash of " + std::to_string(length) + " bytes");
+  }
+  std::remove(path.c_str());
 }
 
 void test_formats(const Cases& cases) {
@@ -137,6 +156,7 @@ int main(int, char** arguments) {
   const Cases cases(arguments[1]);
   test_resizing(cases);
   test_formats(cases);
+  test_hashes(cases);
   test_bitmaps(cases);
   return failures();
 }
