@@ -36,7 +36,9 @@ std::vector<samdeploy::Prompt> prompts_of(const Arguments& arguments) {
   const Json points = arguments.list("points");
   Json labels = arguments.list("labels");
   const Json boxes = arguments.list("bboxes");
-  if (points.is_null() && !labels.is_null()) refuse("labels=" + labels.dump() + " came without points; give one label each.");
+  if (points.is_null() && !labels.is_null()) {
+    refuse("labels=" + labels.dump() + " came without points; give one label each.");
+  }
   std::vector<samdeploy::Prompt> prompts;
   if (!points.is_null()) {
     Json groups = Json::array();

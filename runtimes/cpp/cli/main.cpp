@@ -29,7 +29,9 @@ void check(const cli::Arguments& arguments, bool prompted) {
   }
   if (prompted) return;
   if (arguments.flag("multimask")) cli::refuse("multimask asks for three masks a prompt; give points or bboxes.");
-  if (arguments.has("logits")) cli::refuse("logits are kept of masks of prompts; give points or bboxes, or leave it out.");
+  if (arguments.has("logits")) {
+    cli::refuse("logits are kept of masks of prompts; give points or bboxes, or leave it out.");
+  }
 }
 
 void segment(const cli::Arguments& arguments) {

@@ -31,12 +31,14 @@ Picture read_picture(const std::string& path) {
   int height = 0;
   int channels = 0;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(file.data(), static_cast<int>(file.size()), &width, &height, &channels, 3), stbi_image_free);
+      stbi_load_from_memory(file.data(), static_cast<int>(file.size()), &width, &height, &channels, 3),
+      stbi_image_free);
   if (!pixels) refuse("'" + path + "' cannot be read as an image (" + stbi_failure_reason() + "); check the file.");
   const auto bytes = std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
   const int orientation = orientation_of(file);
   if (orientation == 0) {
-    std::fprintf(stderr, "image '%s' has EXIF data whose orientation cannot be read; it is taken as upright.\n", path.c_str());
+    std::fprintf(stderr, "image '%s' has EXIF data whose orientation cannot be read; it is taken as upright.\n",
+                 path.c_str());
   }
   return upright({{pixels.get(), pixels.get() + bytes}, width, height}, orientation);
 }

@@ -57,7 +57,8 @@ void write_file(const fs::path& path, const std::string& content) {
   if (file) fs::rename(unfinished, path, failed);
   if (!file || failed) {
     fs::remove(unfinished, failed);
-    throw samdeploy::Error(Fault::output, "'" + path.string() + "' cannot be written; check the folder and the space on the disk.");
+    throw samdeploy::Error(Fault::output,
+                           "'" + path.string() + "' cannot be written; check the folder and the space on the disk.");
   }
 }
 
@@ -65,7 +66,8 @@ std::string npy_of(const std::vector<samdeploy::Mask>& masks, int side) {
   constexpr std::size_t before = 10;
   constexpr std::size_t aligned = 64;
   const std::string sides = std::to_string(side) + ", " + std::to_string(side);
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(masks.size()) + ", " + sides + "), }";
+  std::string header =
+      "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(masks.size()) + ", " + sides + "), }";
   header.append(aligned - 1 - (before + header.size()) % aligned, ' ');
   header += '\n';
   std::string content("\x93NUMPY\x01\x00", 8);

@@ -86,7 +86,8 @@ std::size_t measure_whole_image(const samdeploy::Model& model, const samdeploy::
   few.points_stride = std::min(warming_stride, settings.points_stride);
   for (int i = 0; i < found.warmup(); i++) model.generate(image, few);
   std::size_t masks = 0;
-  found.time("whole_image", [&] { masks = model.generate(image, settings).size(); }, 0);
+  found.time(
+      "whole_image", [&] { masks = model.generate(image, settings).size(); }, 0);
   found.stage("whole_image");
   return masks;
 }

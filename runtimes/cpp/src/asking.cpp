@@ -76,8 +76,9 @@ std::vector<Confident> Asking::ask(const std::vector<Point>& points) const {
   const Answer answer = decoding_.decode(embedding_, prompts);
   if (!settings_.use_m2m && settings_.multimask_output) return candidates(answer);
   auto found = settings_.use_m2m ? refined(prompts, answer) : single(answer);
-  found.erase(std::remove_if(found.begin(), found.end(), [&](const Confident& each) { return !is_confident(each.iou); }),
-              found.end());
+  found.erase(
+      std::remove_if(found.begin(), found.end(), [&](const Confident& each) { return !is_confident(each.iou); }),
+      found.end());
   return found;
 }
 

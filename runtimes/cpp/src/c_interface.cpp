@@ -214,14 +214,10 @@ samdeploy_status samdeploy_mask_facts(const samdeploy_masks* masks, size_t index
     const samdeploy::Box box = mask.box();
     constexpr double none = std::numeric_limits<double>::quiet_NaN();
     const samdeploy::Point point = mask.point().value_or(samdeploy::Point{none, none});
-    there(facts, "facts") = {mask.score(),
-                             mask.prompt(),
-                             mask.size().width,
-                             mask.size().height,
-                             mask.area(),
-                             {box.x1, box.y1, box.x2, box.y2},
-                             {point.x, point.y},
-                             mask.stability().value_or(std::numeric_limits<float>::quiet_NaN())};
+    there(facts, "facts") = {mask.score(),       mask.prompt(),
+                             mask.size().width,  mask.size().height,
+                             mask.area(),        {box.x1, box.y1, box.x2, box.y2},
+                             {point.x, point.y}, mask.stability().value_or(std::numeric_limits<float>::quiet_NaN())};
   });
 }
 

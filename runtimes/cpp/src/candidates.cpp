@@ -66,14 +66,14 @@ bool Selector::judge_exactly(const float* logits, Candidate& candidate) const {
   if (!is_steady(candidate.stability)) return false;
   candidate.box = moved(Runs::encode(bitmap, size).box());
   if (is_cut_off(candidate.box)) return false;
-  candidate.mask = Runs::encode_part(bitmap, size, static_cast<int>(crop_.box.y1), static_cast<int>(crop_.box.x1), image_);
+  candidate.mask =
+      Runs::encode_part(bitmap, size, static_cast<int>(crop_.box.y1), static_cast<int>(crop_.box.x1), image_);
   return true;
 }
 
 Candidate Selector::encode(Candidate candidate) const {
   if (const auto* patch = std::get_if<Patch>(&candidate.mask)) {
-    candidate.mask =
-        upscaler_.encode(*patch, static_cast<int>(crop_.box.y1), static_cast<int>(crop_.box.x1), image_);
+    candidate.mask = upscaler_.encode(*patch, static_cast<int>(crop_.box.y1), static_cast<int>(crop_.box.x1), image_);
   }
   candidate.box = candidate.runs().box();
   return candidate;

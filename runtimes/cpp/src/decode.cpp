@@ -38,8 +38,7 @@ std::vector<float> corner(const Tensor& tensor, std::int64_t rows, std::int64_t 
 
 }  // namespace
 
-Decoding::Decoding(const Graphs& graphs, const Family& family)
-    : graphs_(graphs), family_(family), number_(++models) {}
+Decoding::Decoding(const Graphs& graphs, const Family& family) : graphs_(graphs), family_(family), number_(++models) {}
 
 Answer Decoding::decode(const EmbeddingData& embedding, const PromptTensors& prompts) const {
   return is_split() && !prompts.masked ? score(embedding, prompts) : plain(embedding, prompts);
@@ -110,7 +109,9 @@ std::size_t single_mask(bool stable, const float* logits, std::size_t cells, con
   };
   const auto outer = above(-offset);
   // An empty mask is as stable as can be.
-  if (outer == 0 || static_cast<float>(static_cast<double>(above(offset)) / static_cast<double>(outer)) >= least) return 0;
+  if (outer == 0 || static_cast<float>(static_cast<double>(above(offset)) / static_cast<double>(outer)) >= least) {
+    return 0;
+  }
   return static_cast<std::size_t>(std::max_element(iou + 1, iou + outputs) - iou);
 }
 

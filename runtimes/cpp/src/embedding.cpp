@@ -57,8 +57,8 @@ Transform transform_of(const StoredArrays& arrays) {
   const Size original = size_of(arrays, "original_size");
   const auto image_size = static_cast<int>(whole_numbers(arrays, "image_size", 1)[0]);
   if (std::int64_t{original.height} * original.width > most_pixels || image_size > 1 << 16) {
-    throw std::runtime_error(text("an image of ", original.height, " x ", original.width, " in an input of ",
-                                  image_size, " pixels"));
+    throw std::runtime_error(
+        text("an image of ", original.height, " x ", original.width, " in an input of ", image_size, " pixels"));
   }
   if (arrays.count("input_size") == 0) return Transform::fit(original, image_size);
   const Size input = size_of(arrays, "input_size");

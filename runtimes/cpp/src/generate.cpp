@@ -65,9 +65,10 @@ class Walk {
     for (std::size_t i : indices) points.push_back(crop_.points[i]);
     auto decoded = asking_.ask(points);
     collect();
-    filtering_ = std::async(std::launch::async, [this, first, indices = std::move(indices), decoded = std::move(decoded)] {
-      return selector_.select(decoded, indices, first);
-    });
+    filtering_ =
+        std::async(std::launch::async, [this, first, indices = std::move(indices), decoded = std::move(decoded)] {
+          return selector_.select(decoded, indices, first);
+        });
   }
 
   void collect() {
@@ -75,7 +76,8 @@ class Walk {
     for (Candidate& candidate : filtering_.get()) {
       if (settings_.adaptive) cover(candidate);
       waiting_bytes_ += logit_bytes(candidate);
-      found_.push_back(waiting_bytes_ > most_logit_bytes ? selector_.encode(std::move(candidate)) : std::move(candidate));
+      found_.push_back(waiting_bytes_ > most_logit_bytes ? selector_.encode(std::move(candidate))
+                                                         : std::move(candidate));
     }
   }
 
@@ -104,8 +106,8 @@ class Walk {
   void cover(const Candidate& candidate) {
     const auto* patch = std::get_if<Patch>(&candidate.mask);
     if (patch == nullptr) return;
-    const auto inside = std::count_if(patch->logits.begin(), patch->logits.end(),
-                                      [](float logit) { return logit > mask_threshold; });
+    const auto inside =
+        std::count_if(patch->logits.begin(), patch->logits.end(), [](float logit) { return logit > mask_threshold; });
     if (static_cast<double>(inside) > covering_share * static_cast<double>(covered_.size())) return;
     for (int y = 0; y < patch->size.height && y + patch->top < cells_.height; y++) {
       for (int x = 0; x < patch->size.width && x + patch->left < cells_.width; x++) {
@@ -152,7 +154,9 @@ std::vector<Candidate> generate(const Rgb& image, const Encode& encode, const De
   int total = 0;
   for (const Crop& crop : crops) total += static_cast<int>(crop.points.size());
   const Done tell = [&](int done) {
-    if (progress && !progress(done, total)) refuse(Fault::input, "generate was cancelled at ", done, " of ", total, " points.");
+    if (progress && !progress(done, total)) {
+      refuse(Fault::input, "generate was cancelled at ", done, " of ", total, " points.");
+    }
   };
   std::vector<Candidate> found;
   int first = 0;

@@ -66,8 +66,9 @@ void check_answer(const Golden& golden, const Answer& answer, const Transform& t
   masks.data.resize(pixels({side, side}));  // output 0 comes first
   const double overlap = bitmap_iou(MaskPixels(std::move(masks.data), transform).bitmap(), golden.mask.decode());
   if (!(overlap >= least_iou)) {
-    refuse(Fault::runtime, provider, " computes this model wrongly: the mask of the bundle's own click overlaps the right one by ",
-           overlap, remedy);
+    refuse(Fault::runtime, provider,
+           " computes this model wrongly: the mask of the bundle's own click overlaps the right one by ", overlap,
+           remedy);
   }
 }
 

@@ -13,8 +13,8 @@ class Graph {
   Graph(std::unique_ptr<Session> session, GraphRecord record, std::int64_t grid)
       : session_(std::move(session)), record_(std::move(record)), grid_(grid) {}
 
-  /// Run with those of `feeds` that the graph takes. Calls have a power of two of prompts, with a power of two of tokens
-  /// each, because a backend prepares itself for every shape that it meets and keeps what it prepared.
+  /// Run with those of `feeds` that the graph takes. Calls have a power of two of prompts, with a power of two of
+  /// tokens each, because a backend prepares itself for every shape that it meets and keeps what it prepared.
   Tensors run(const Feeds& feeds) const;
 
   const std::vector<TensorRecord>& outputs() const { return record_.outputs; }

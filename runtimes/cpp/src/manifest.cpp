@@ -83,7 +83,9 @@ class Checked {
       } else if (name == "pad") {
         if (!value.is_array() || value.size() != 3) cannot(name, value, "three numbers");
         for (std::size_t i = 0; i < 3; i++) {
-          if (!value[i].is_number() || !(std::abs(value[i].get<double>()) <= most_pad)) cannot(name, value, "three numbers");
+          if (!value[i].is_number() || !(std::abs(value[i].get<double>()) <= most_pad)) {
+            cannot(name, value, "three numbers");
+          }
           steps.pad[i] = value[i].get<float>();
         }
       } else if (name != "mean" && name != "std") {  // these two are inside the graph
@@ -208,9 +210,8 @@ class Checked {
     if (!told.is_object()) refuse_value("file", told, "an object");
     FileRecord file;
     file.path = text_of(told, "path");
-    const bool safe = std::none_of(file.path.begin(), file.path.end(), [](char c) {
-      return static_cast<unsigned char>(c) < 32 || c == ':' || c == '\\';
-    });
+    const bool safe = std::none_of(file.path.begin(), file.path.end(),
+                                   [](char c) { return static_cast<unsigned char>(c) < 32 || c == ':' || c == '\\'; });
     const fs::path path = file.path;
     const bool inside = std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
     if (!safe || !inside || path.is_absolute()) {

@@ -27,8 +27,8 @@ const Runs& MaskPixels::runs() const {
 
 }  // namespace internal
 
-Mask::Mask(float score, int prompt, std::shared_ptr<const internal::MaskPixels> pixels,
-           std::optional<float> stability, std::optional<Point> point)
+Mask::Mask(float score, int prompt, std::shared_ptr<const internal::MaskPixels> pixels, std::optional<float> stability,
+           std::optional<Point> point)
     : score_(score), prompt_(prompt), pixels_(std::move(pixels)), stability_(stability), point_(point) {}
 
 Size Mask::size() const { return pixels_->size(); }

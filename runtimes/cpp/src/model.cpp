@@ -27,8 +27,7 @@ std::shared_ptr<internal::Engine> Model::engine() const {
 
 Embedding Model::encode(const ImageView& image) const { return Embedding(engine()->encode(image)); }
 
-std::vector<Mask> Model::predict(const Embedding& embedding, const std::vector<Prompt>& prompts,
-                                 bool multimask) const {
+std::vector<Mask> Model::predict(const Embedding& embedding, const std::vector<Prompt>& prompts, bool multimask) const {
   return engine()->predict(embedding.data(), prompts, multimask);
 }
 

@@ -159,8 +159,7 @@ StoredArrays read_npz(const std::string& archive) {
     const auto local = static_cast<std::size_t>(get(archive, entry + 42, 4));
     std::string name = part(archive, at + central_length, name_length);
     if (get(archive, local, 4) != local_mark) throw std::runtime_error("its directory is damaged");
-    const std::uint64_t content_at =
-        local + local_length + get(archive, local + 26, 2) + get(archive, local + 28, 2);
+    const std::uint64_t content_at = local + local_length + get(archive, local + 26, 2) + get(archive, local + 28, 2);
     if (size > unread) throw std::runtime_error("its members overlap");
     unread -= size;
     const std::string content = part(archive, content_at, size);

@@ -54,14 +54,12 @@ OrtEnv* environment() {
 class OnnxSession final : public Session {
  public:
   OnnxSession(const std::filesystem::path& path, const OrtSessionOptions* options, const GraphRecord& graph)
-      : memory_(made<OrtMemoryInfo>(ort().ReleaseMemoryInfo,
-                                    [](OrtMemoryInfo** out) {
-                                      return ort().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, out);
-                                    })),
-        session_(made<OrtSession>(ort().ReleaseSession,
-                                  [&](OrtSession** out) {
-                                    return ort().CreateSession(environment(), path.c_str(), options, out);
-                                  })),
+      : memory_(made<OrtMemoryInfo>(
+            ort().ReleaseMemoryInfo,
+            [](OrtMemoryInfo** out) { return ort().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, out); })),
+        session_(made<OrtSession>(
+            ort().ReleaseSession,
+            [&](OrtSession** out) { return ort().CreateSession(environment(), path.c_str(), options, out); })),
         role_(graph.role) {
     for (const TensorRecord& output : graph.outputs) outputs_.push_back(output.name);
   }

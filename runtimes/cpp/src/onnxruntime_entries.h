@@ -41,7 +41,7 @@ typedef void(ORT_API_CALL* SamdeployUnused)(void);
 
 typedef struct OrtApi {
   SAMDEPLOY_SKIP(0, 1);
-  const char*(ORT_API_CALL* GetErrorMessage)(const OrtStatus*); /* 2 */
+  const char*(ORT_API_CALL* GetErrorMessage)(const OrtStatus*);                     /* 2 */
   OrtStatus*(ORT_API_CALL* CreateEnv)(OrtLoggingLevel, const char* name, OrtEnv**); /* 3 */
   SAMDEPLOY_SKIP(4, 6);
   OrtStatus*(ORT_API_CALL* CreateSession)(const OrtEnv*, const ORTCHAR_T* path, const OrtSessionOptions*,
@@ -50,7 +50,7 @@ typedef struct OrtApi {
   OrtStatus*(ORT_API_CALL* Run)(OrtSession*, const OrtRunOptions*, const char* const* input_names,
                                 const OrtValue* const* inputs, size_t input_count, const char* const* output_names,
                                 size_t output_count, OrtValue** outputs); /* 9 */
-  OrtStatus*(ORT_API_CALL* CreateSessionOptions)(OrtSessionOptions**); /* 10 */
+  OrtStatus*(ORT_API_CALL* CreateSessionOptions)(OrtSessionOptions**);    /* 10 */
   SAMDEPLOY_SKIP(11, 16);
   OrtStatus*(ORT_API_CALL* DisableMemPattern)(OrtSessionOptions*); /* 17 */
   SAMDEPLOY_SKIP(18, 21);
@@ -59,27 +59,26 @@ typedef struct OrtApi {
   OrtStatus*(ORT_API_CALL* SetIntraOpNumThreads)(OrtSessionOptions*, int threads); /* 24 */
   SAMDEPLOY_SKIP(25, 48);
   OrtStatus*(ORT_API_CALL* CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo*, void* data, size_t bytes,
-                                                           const int64_t* shape, size_t rank,
-                                                           ONNXTensorElementDataType, OrtValue**); /* 49 */
+                                                           const int64_t* shape, size_t rank, ONNXTensorElementDataType,
+                                                           OrtValue**); /* 49 */
   SAMDEPLOY_SKIP(50, 50);
   OrtStatus*(ORT_API_CALL* GetTensorMutableData)(OrtValue*, void** data); /* 51 */
   SAMDEPLOY_SKIP(52, 59);
-  OrtStatus*(ORT_API_CALL* GetTensorElementType)(const OrtTensorTypeAndShapeInfo*,
-                                                 ONNXTensorElementDataType*); /* 60 */
-  OrtStatus*(ORT_API_CALL* GetDimensionsCount)(const OrtTensorTypeAndShapeInfo*, size_t*); /* 61 */
-  OrtStatus*(ORT_API_CALL* GetDimensions)(const OrtTensorTypeAndShapeInfo*, int64_t*, size_t); /* 62 */
+  OrtStatus*(ORT_API_CALL* GetTensorElementType)(const OrtTensorTypeAndShapeInfo*, ONNXTensorElementDataType*); /* 60 */
+  OrtStatus*(ORT_API_CALL* GetDimensionsCount)(const OrtTensorTypeAndShapeInfo*, size_t*);                      /* 61 */
+  OrtStatus*(ORT_API_CALL* GetDimensions)(const OrtTensorTypeAndShapeInfo*, int64_t*, size_t);                  /* 62 */
   SAMDEPLOY_SKIP(63, 64);
   OrtStatus*(ORT_API_CALL* GetTensorTypeAndShape)(const OrtValue*, OrtTensorTypeAndShapeInfo**); /* 65 */
   SAMDEPLOY_SKIP(66, 68);
   OrtStatus*(ORT_API_CALL* CreateCpuMemoryInfo)(OrtAllocatorType, OrtMemType, OrtMemoryInfo**); /* 69 */
   SAMDEPLOY_SKIP(70, 92);
-  void(ORT_API_CALL* ReleaseStatus)(OrtStatus*); /* 93 */
+  void(ORT_API_CALL* ReleaseStatus)(OrtStatus*);         /* 93 */
   void(ORT_API_CALL* ReleaseMemoryInfo)(OrtMemoryInfo*); /* 94 */
-  void(ORT_API_CALL* ReleaseSession)(OrtSession*); /* 95 */
-  void(ORT_API_CALL* ReleaseValue)(OrtValue*); /* 96 */
+  void(ORT_API_CALL* ReleaseSession)(OrtSession*);       /* 95 */
+  void(ORT_API_CALL* ReleaseValue)(OrtValue*);           /* 96 */
   SAMDEPLOY_SKIP(97, 98);
   void(ORT_API_CALL* ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo*); /* 99 */
-  void(ORT_API_CALL* ReleaseSessionOptions)(OrtSessionOptions*); /* 100 */
+  void(ORT_API_CALL* ReleaseSessionOptions)(OrtSessionOptions*);                 /* 100 */
   SAMDEPLOY_SKIP(101, 129);
   OrtStatus*(ORT_API_CALL* AddSessionConfigEntry)(OrtSessionOptions*, const char* key, const char* value); /* 130 */
 } OrtApi;

@@ -13,7 +13,8 @@ struct Arithmetic {
   const char* name;
   ov::element::Type type;
 };
-const std::vector<Arithmetic> arithmetic{{"fp32", ov::element::f32}, {"bf16", ov::element::bf16}, {"fp16", ov::element::f16}};
+const std::vector<Arithmetic> arithmetic{
+    {"fp32", ov::element::f32}, {"bf16", ov::element::bf16}, {"fp16", ov::element::f16}};
 
 std::string name_of(const ov::element::Type& type) {
   for (const Arithmetic& each : arithmetic) {
@@ -40,7 +41,8 @@ class OpenVinoSession final : public Session {
       for (const auto& [name, tensor] : feeds) {
         // OpenVINO takes what it only reads as if it could be written to.
         auto* data = const_cast<float*>(tensor->data.data());
-        request_.set_tensor(name, ov::Tensor(ov::element::f32, ov::Shape(tensor->shape.begin(), tensor->shape.end()), data));
+        request_.set_tensor(name,
+                            ov::Tensor(ov::element::f32, ov::Shape(tensor->shape.begin(), tensor->shape.end()), data));
       }
       request_.infer();
       Tensors found;
@@ -79,7 +81,8 @@ class OpenVino final : public Backend {
     if (std::none_of(found.begin(), found.end(), [&](const std::string& each) {
           return each == device_ || (each.substr(0, each.find('.')) == kind && device_ == kind);
         })) {
-      refuse(Fault::runtime, "device '", options.device, "' is not one that OpenVINO finds here; usable: ", usable, ".");
+      refuse(Fault::runtime, "device '", options.device, "' is not one that OpenVINO finds here; usable: ", usable,
+             ".");
     }
     const auto wanted = std::find_if(arithmetic.begin(), arithmetic.end(),
                                      [&](const Arithmetic& each) { return each.name == options.precision; });

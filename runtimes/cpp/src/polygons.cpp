@@ -34,7 +34,9 @@ double polygon_area(const Polygon& polygon) {
 class Tracer {
  public:
   Tracer(const std::vector<std::int32_t>& labels, Size size)
-      : labels_(labels), size_(size), passed_((pixels(size) + pixels({1, size.width}) + pixels({size.height, 1}) + 1)) {}
+      : labels_(labels),
+        size_(size),
+        passed_((pixels(size) + pixels({1, size.width}) + pixels({size.height, 1}) + 1)) {}
 
   template <typename Take>
   void each(const Take& take) {

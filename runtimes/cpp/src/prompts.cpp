@@ -102,7 +102,8 @@ void check_mask(const Prompt& prompt, const Transform& transform) {
 /// A bitmap as the decoder's mask input: averaged into the input frame, then a quarter of it, mapped to +-8.
 std::vector<float> bitmap_logits(const std::vector<std::uint8_t>& bitmap, const Transform& transform) {
   std::vector<float> mask(bitmap.size());
-  std::transform(bitmap.begin(), bitmap.end(), mask.begin(), [](std::uint8_t pixel) { return pixel != 0 ? 1.0F : 0.0F; });
+  std::transform(bitmap.begin(), bitmap.end(), mask.begin(),
+                 [](std::uint8_t pixel) { return pixel != 0 ? 1.0F : 0.0F; });
   const auto covered = resize_area(mask, transform.original, transform.input, 1);
   const auto side = static_cast<std::size_t>(transform.image_size);
   const auto width = static_cast<std::size_t>(transform.input.width);
@@ -149,8 +150,7 @@ PromptTensors encode_prompts(const Prompt* prompts, std::size_t count, const Tra
       labels.data[at] = static_cast<float>(tokens[i][j].label);
     }
     if (prompts[i].logits.empty() && prompts[i].bitmap.empty()) continue;
-    const auto logits =
-        prompts[i].logits.empty() ? bitmap_logits(prompts[i].bitmap, transform) : prompts[i].logits;
+    const auto logits = prompts[i].logits.empty() ? bitmap_logits(prompts[i].bitmap, transform) : prompts[i].logits;
     std::transform(logits.begin(), logits.end(), masks.data.begin() + static_cast<std::ptrdiff_t>(i * cells),
                    [&](float value) { return std::clamp(value, -family.largest_logit, family.largest_logit); });
     has.data[i] = 1;

@@ -78,8 +78,8 @@ Windows touched(int length, int new_length) {
     const int left = std::min(static_cast<int>(std::floor(i * scale)), length - 1);
     const double beyond = i + 1 - (left + 1) / scale;
     const double share = beyond <= 0 || left == length - 1 ? 0 : beyond - std::floor(beyond);
-    windows[static_cast<std::size_t>(i)] = {left, share != 0 ? std::vector<double>{1 - share, share}
-                                                             : std::vector<double>{1}};
+    windows[static_cast<std::size_t>(i)] = {
+        left, share != 0 ? std::vector<double>{1 - share, share} : std::vector<double>{1}};
   }
   return windows;
 }
@@ -229,8 +229,7 @@ std::vector<float> resample(const Rgb& image, Size size, Resampling kind) {
 std::vector<float> resize_area(const std::vector<float>& values, Size size, Size new_size, int channels) {
   const bool shrinks = size.height >= new_size.height && size.width >= new_size.width;
   const auto axis = shrinks ? covered : touched;
-  const auto lines =
-      rows_of_floats(values, axis(size.width, new_size.width), size.height, size.width, channels);
+  const auto lines = rows_of_floats(values, axis(size.width, new_size.width), size.height, size.width, channels);
   return columns_of_floats(lines, axis(size.height, new_size.height), row_length(new_size.width, channels));
 }
 

@@ -166,8 +166,7 @@ Box Runs::box() const {
     bottom = std::max(bottom, around ? height - 1 : last % height);
   }
   if (left < 0) return {};
-  return {static_cast<double>(left), static_cast<double>(top), static_cast<double>(right),
-          static_cast<double>(bottom)};
+  return {static_cast<double>(left), static_cast<double>(top), static_cast<double>(right), static_cast<double>(bottom)};
 }
 
 }  // namespace samdeploy::internal

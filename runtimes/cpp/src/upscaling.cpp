@@ -167,7 +167,9 @@ Box Upscaler::inner_box(const Patch& patch) const {
     }
   }
   if (x2 < 0) return {};
-  const auto start = [](const Axis& axis, int cell) { return static_cast<double>(axis.starts[static_cast<std::size_t>(cell)]); };
+  const auto start = [](const Axis& axis, int cell) {
+    return static_cast<double>(axis.starts[static_cast<std::size_t>(cell)]);
+  };
   const auto stop = [](const Axis& axis, int cell) { return axis.stops[static_cast<std::size_t>(cell)] - 1.0; };
   return {start(columns_, patch.left + x1), start(rows_, patch.top + y1), stop(columns_, patch.left + x2),
           stop(rows_, patch.top + y2)};

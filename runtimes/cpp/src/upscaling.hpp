@@ -64,8 +64,8 @@ class Upscaler {
   Runs encode(const Patch& patch, int top, int left, Size size) const;
   /// Stability score of one mask at image size; not a number where nothing is above the lower threshold.
   float stability(const float* logits, float offset) const;
-  /// Estimate it, and how far off that may be. An outline lies in squares of four neighbouring logits; of each, the part
-  /// inside is taken to be the positive part of its corners.
+  /// Estimate it, and how far off that may be. An outline lies in squares of four neighbouring logits; of each, the
+  /// part inside is taken to be the positive part of its corners.
   std::pair<float, float> estimate_stability(const float* logits, float offset) const;
 
  private:

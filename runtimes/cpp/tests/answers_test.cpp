@@ -78,17 +78,17 @@ void test_everything(const Cases& cases, const samdeploy::Model& model, const Js
 }
 
 void test_cancelling(const Cases& cases, const samdeploy::Model& model) {
-  check_refused(samdeploy::Fault::input, "generate was cancelled at 4 of 1024 points", [&] {
-    model.generate(cases.picture("scene").view(), {}, [](int, int) { return false; });
-  });
+  check_refused(samdeploy::Fault::input, "generate was cancelled at 4 of 1024 points",
+                [&] { model.generate(cases.picture("scene").view(), {}, [](int, int) { return false; }); });
   samdeploy::WholeImageSettings settings;
   settings.points_stride = 0;
-  check_refused(samdeploy::Fault::input, "points_stride=0", [&] { model.generate(cases.picture("scene").view(), settings); });
+  check_refused(samdeploy::Fault::input, "points_stride=0",
+                [&] { model.generate(cases.picture("scene").view(), settings); });
   check_refused(samdeploy::Fault::input, "unknown setting 'stride'", [&] { settings.set("stride", "4"); });
-  check_refused(samdeploy::Fault::input, "points_stride=4.5; expected a whole number", [&] {
-    settings.set("points_stride", "4.5");
-  });
-  check_refused(samdeploy::Fault::input, "conf_thres=high; expected a number", [&] { settings.set("conf_thres", "high"); });
+  check_refused(samdeploy::Fault::input, "points_stride=4.5; expected a whole number",
+                [&] { settings.set("points_stride", "4.5"); });
+  check_refused(samdeploy::Fault::input, "conf_thres=high; expected a number",
+                [&] { settings.set("conf_thres", "high"); });
   check_refused(samdeploy::Fault::input, "exact=1; expected true or false", [&] { settings.set("exact", "1"); });
   check_refused(samdeploy::Fault::input, "mode=fast; expected grid or adaptive", [&] { settings.set("mode", "fast"); });
   settings.set("pred_iou_thresh", "0.5");

@@ -1,15 +1,16 @@
-/* The C interface as a C compiler sees it: a click, the whole image, their bad inputs, and nothing kept after many rounds. */
+/* The C interface as a C compiler sees it: a click, the whole image, their bad inputs, and nothing kept after many
+ * rounds. */
 #include <samdeploy/samdeploy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(right)                                                                                   \
-  do {                                                                                                 \
-    if (!(right)) {                                                                                    \
-      fprintf(stderr, "FAILED line %d: %s (%s)\n", __LINE__, #right, samdeploy_last_error());          \
-      failures++;                                                                                      \
-    }                                                                                                  \
+#define CHECK(right)                                                                          \
+  do {                                                                                        \
+    if (!(right)) {                                                                           \
+      fprintf(stderr, "FAILED line %d: %s (%s)\n", __LINE__, #right, samdeploy_last_error()); \
+      failures++;                                                                             \
+    }                                                                                         \
   } while (0)
 
 static int failures = 0;

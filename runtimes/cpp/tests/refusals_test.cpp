@@ -48,8 +48,8 @@ class Bundles {
     refused(expected, in_manifest(change));
   }
 
-  /// The processor opens it, and only a proof refuses it. A device that is not spelled as the processor is proved when it
-  /// is opened; OpenVINO has such a spelling here.
+  /// The processor opens it, and only a proof refuses it. A device that is not spelled as the processor is proved when
+  /// it is opened; OpenVINO has such a spelling here.
   void unproved(Fault fault, const std::string& expected, const std::function<void(Json&)>& change) const {
     make(in_manifest(change));
     auto asked = options();
@@ -160,13 +160,12 @@ void test_bundles(const Bundles& bundles) {
   }
   bundles.manifest_refused("decoder 'low_res_masks'", [](Json& m) { m["graphs"][1]["outputs"][0]["shape"][2] = 32; });
   bundles.manifest_refused("mask_head 'low_res_masks'", [](Json& m) { m["graphs"][4]["outputs"][0]["shape"][3] = 4; });
-  bundles.manifest_refused("scorer 'mask_scale'",
-                           [](Json& m) { m["graphs"][3]["outputs"][2]["shape"][2] = "values"; });
-  bundles.manifest_refused("which this library cannot do",
-                           [](Json& m) { m["preprocess"]["resampling"] = "spline"; });
+  bundles.manifest_refused("scorer 'mask_scale'", [](Json& m) { m["graphs"][3]["outputs"][2]["shape"][2] = "values"; });
+  bundles.manifest_refused("which this library cannot do", [](Json& m) { m["preprocess"]["resampling"] = "spline"; });
   bundles.manifest_refused("pad", [](Json& m) { m["preprocess"] = {{"pad", {1, 2}}}; });
-  bundles.manifest_refused("recommends settings that cannot be: points_stride=0",
-                           [](Json& m) { m["whole_image"] = {{"points_stride", 0}}; });
+  bundles.manifest_refused("recommends settings that cannot be: points_stride=0", [](Json& m) {
+    m["whole_image"] = {{"points_stride", 0}};
+  });
   bundles.manifest_refused("unknown setting 'stride'", [](Json& m) { m["whole_image"] = {{"stride", 9}}; });
   bundles.manifest_refused("conf_thres=\"high\"", [](Json& m) { m["whole_image"] = {{"conf_thres", "high"}}; });
   bundles.manifest_refused("tells golden 7", [](Json& m) { m["golden"] = 7; });
@@ -176,8 +175,7 @@ void test_bundles(const Bundles& bundles) {
   bundles.manifest_refused("pad", [](Json& m) { m["preprocess"] = {{"pad", {1, 2, 1e300}}}; });
   bundles.refused("is not a valid manifest",
                   [](const fs::path& copy) { write(copy / "bundle.json", "{\"schema_version\": 1e999}"); });
-  bundles.refused("is not a valid manifest",
-                  [](const fs::path& copy) { write(copy / "bundle.json", "\xff\xfe{}"); });
+  bundles.refused("is not a valid manifest", [](const fs::path& copy) { write(copy / "bundle.json", "\xff\xfe{}"); });
   bundles.refused("schema version [1]", [](const fs::path& copy) {
     write(copy / "bundle.json", "{\"schema_version\": 1, \"schema_version\": [1]}");
   });
@@ -300,9 +298,9 @@ void test_stored(const std::string& whole, const Refused& refused) {
           [&](StoredArrays& a) { a["original_size"].bytes = number(-1) + number(240); });
   changed("an image of 65536 x 65536",
           [&](StoredArrays& a) { a["original_size"].bytes = number(1 << 16) + number(1 << 16); });
-  changed("input_size is out of range",
-          [&](StoredArrays& a) { a["input_size"].bytes = number(257) + number(256); });
-  changed("image_size is out of range", [&](StoredArrays& a) { a["image_size"].bytes = number(std::int64_t{1} << 40); });
+  changed("input_size is out of range", [&](StoredArrays& a) { a["input_size"].bytes = number(257) + number(256); });
+  changed("image_size is out of range",
+          [&](StoredArrays& a) { a["image_size"].bytes = number(std::int64_t{1} << 40); });
   changed("no features", [](StoredArrays& a) { a.erase("image_embeddings"); });
   changed("features of another shape",
           [](StoredArrays& a) { std::swap(a["image_embeddings"].shape[1], a["image_embeddings"].shape[2]); });

@@ -60,7 +60,7 @@ typedef struct samdeploy_prompt {
   const double* points;  /* point_count times x, y */
   const int32_t* labels; /* one a point, 1 foreground or 0 background; NULL: all foreground */
   size_t point_count;
-  const double* box; /* x1, y1, x2, y2 */
+  const double* box;   /* x1, y1, x2, y2 */
   const float* logits; /* of an earlier answer */
   size_t logit_count;
   const uint8_t* bitmap; /* of the image, a byte a pixel, 0 outside */
@@ -72,8 +72,8 @@ typedef struct samdeploy_mask {
   int32_t prompt; /* index of the prompt that it answers; of a whole image that of the grid point */
   int32_t width;
   int32_t height;
-  int64_t area;  /* pixels inside */
-  double box[4]; /* first and last column and row with a pixel inside: x1, y1, x2, y2 */
+  int64_t area;    /* pixels inside */
+  double box[4];   /* first and last column and row with a pixel inside: x1, y1, x2, y2 */
   double point[2]; /* of a whole image the grid point, else not a number; so is stability */
   float stability; /* stability score */
 } samdeploy_mask;

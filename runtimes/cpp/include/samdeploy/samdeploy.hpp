@@ -132,8 +132,8 @@ struct WholeImageSettings {
   /// Walk the grid coarse to fine and leave out points inside masks found so far.
   bool adaptive = false;
 
-  /// Change one by the name and in the words of Python and its command line, such as `points_stride`, `16`; Meta's names
-  /// are known too, and `mode` is `grid` or `adaptive`.
+  /// Change one by the name and in the words of Python and its command line, such as `points_stride`, `16`; Meta's
+  /// names are known too, and `mode` is `grid` or `adaptive`.
   SAMDEPLOY_API void set(const std::string& name, const std::string& value);
 };
 
