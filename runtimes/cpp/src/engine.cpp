@@ -82,9 +82,7 @@ Engine::Engine(const fs::path& bundle, const OpenOptions& options)
   if (options.device != "cpu" && !options.unproved) prove();
 }
 
-std::shared_ptr<const EmbeddingData> Engine::encode(const ImageView& image) const {
-  return encode_rgb(to_rgb(image));
-}
+std::shared_ptr<const EmbeddingData> Engine::encode(const ImageView& image) const { return encode_rgb(to_rgb(image)); }
 
 std::shared_ptr<const EmbeddingData> Engine::encode_rgb(const Rgb& image) const {
   const Transform transform = manifest_.steps.transform(image.size, manifest_.image_size);
@@ -152,8 +150,8 @@ void Engine::prove() const {
 }
 
 Info Engine::info() const {
-  return {manifest_.architecture, manifest_.family.name, manifest_.image_size, manifest_.precision,
-          backend_, graphs_.at("encoder").provider(), manifest_.licence};
+  return {manifest_.architecture,           manifest_.family.name, manifest_.image_size, manifest_.precision, backend_,
+          graphs_.at("encoder").provider(), manifest_.licence};
 }
 
 void Engine::check_own(const EmbeddingData& embedding) const {
