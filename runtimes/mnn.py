@@ -23,6 +23,9 @@ with kept_output():
 
 #: Devices, and what MNN calls their backends.
 BACKENDS = {"cpu": "CPU", "metal": "METAL", "opencl": "OPENCL", "vulkan": "VULKAN", "nnapi": "NN"}
+#: Calls take turns, also those of different graphs: all of a process share MNN's executor, and a
+#: verification was seen to fail after two threads had used it.
+_TURN = threading.RLock()
 _ABSENT = Availability(
     reason="this build of MNN has no such backend, or no such device is here",
     install="the package from PyPI computes on the processor; build MNN with the backend",
@@ -64,7 +67,7 @@ def _is_here(device: str) -> bool:
 
 
 class MnnSession:
-    """Safe for threads: calls take turns, since the memory of a module is one.
+    """Safe for threads.
 
     A module for each pattern of sides that are 1: MNN 3.6 gives NaN for two prompts where the same
     module was asked for one before. They share their weights, with one that never runs.
@@ -74,7 +77,7 @@ class MnnSession:
         # "high" is float32, also where the processor has faster arithmetic.
         settings = {"backend": BACKENDS[device], "numThread": threads, "precision": "high"}
         try:
-            with kept_output() as said:
+            with _TURN, kept_output() as said:
                 told = nn.load_module_from_file(str(path), [], []).get_info()
                 inputs, outputs = _in_order(role, told["inputNames"], told["outputNames"])
                 self._module: Any = nn.load_module_from_file(
@@ -85,7 +88,6 @@ class MnnSession:
             why = said[-1] if said else error
             raise BundleError(f"MNN cannot open '{path}' ({why}); export it again.") from error
         self._running: dict[tuple[bool, ...], Any] = {}
-        self._lock = threading.Lock()
         self._provider = f"MNN {BACKENDS[device]} fp32"
         shapes = {name: v.shape for name, v in zip(told["inputNames"], told["inputs"], strict=True)}
         self.inputs = tuple(_spec(name, shapes[name]) for name in inputs)
@@ -97,7 +99,7 @@ class MnnSession:
         return self._provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        with self._lock:
+        with _TURN:
             if self._module is None:
                 raise InputError("the session is closed; open the model again.")
             given = [feeds[spec.name] for spec in self.inputs]
@@ -112,7 +114,7 @@ class MnnSession:
             }
 
     def close(self) -> None:
-        with self._lock:
+        with _TURN:
             self._module = None
             self._running.clear()
 
