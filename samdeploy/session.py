@@ -208,7 +208,6 @@ class Session(Protocol):
 
 
 @runtime_checkable
-@runtime_checkable
 class DividedSession(Session, Protocol):
     """A session whose threads do more when several calls share them out.
 
@@ -222,6 +221,7 @@ class DividedSession(Session, Protocol):
     def divided(self) -> Session: ...
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """Opens graphs. An instance serves one model, so it may share state between its graphs.
 

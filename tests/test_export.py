@@ -195,7 +195,7 @@ class TestRefusals:
         ("options", "says"),
         [
             ({"format": "onx"}, "did you mean 'onnx'"),
-            ({"format": "tflite"}, "expected one of"),
+            ({"format": "caffe"}, "expected one of"),
             ({"opset": 11}, "opset=11"),
             ({"tf32": True}, "tf32=True; format=onnx has no use for it"),
             ({"tf23": True}, "unknown option 'tf23'"),
