@@ -61,6 +61,7 @@ def test_manifest(small_coreml_bundle: Path) -> None:
     assert manifest.verification.logits_max_error < 1e-4
 
 
+@pytest.mark.overnight
 def test_the_package_describes_itself(half_bundle: Path) -> None:
     description = ct.utils.load_spec(str(half_bundle / "encoder.mlpackage")).description
     assert "samdeploy" in description.metadata.author
@@ -70,6 +71,7 @@ def test_the_package_describes_itself(half_bundle: Path) -> None:
     assert description.output[0].shortDescription
 
 
+@pytest.mark.overnight
 def test_the_image_variant_takes_an_image(half_bundle: Path) -> None:
     spec = ct.utils.load_spec(str(half_bundle / "encoder_image.mlpackage"))
     image = spec.description.input[0].type.imageType
@@ -83,6 +85,7 @@ def test_the_image_variant_takes_an_image(half_bundle: Path) -> None:
     assert difference <= 0.01 * np.abs(plain["image_embeddings"]).max()
 
 
+@pytest.mark.overnight
 def test_half_is_half_but_for_coordinates(half_bundle: Path) -> None:
     manifest = Bundle.open(half_bundle).manifest
     assert manifest.precision == "fp16"
@@ -103,12 +106,14 @@ def test_half_of_the_shipped_model_passes_its_gate(tmp_path: Path) -> None:
     assert record.mask_iou_mean >= 0.995
 
 
+@pytest.mark.overnight
 def test_no_rank_above_five(half_bundle: Path) -> None:
     for name in ("encoder", "decoder"):
         for op in program(half_bundle / f"{name}.mlpackage")._operations:
             assert all(len(output.shape) <= 5 for output in op.outputs)
 
 
+@pytest.mark.overnight
 def test_weights_come_from_the_disk(half_bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "encoder.mlpackage"
     shutil.copytree(half_bundle / "encoder.mlpackage", copy)
@@ -122,6 +127,7 @@ def test_weights_come_from_the_disk(half_bundle: Path, tmp_path: Path) -> None:
     assert np.abs(program(copy).run(image)["image_embeddings"] - before).max() > 1e-3
 
 
+@pytest.mark.overnight
 def test_an_unknown_operator_is_an_error(
     half_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,7 @@ def make_checkpoint(golden: Path, folder: Path, name: str) -> Path:
     [
         # Two processes take two at a time: the long ones are for different processes.
         pytest.param("vit_b", "openvino", "openvino", marks=pytest.mark.overnight),
-        ("vit_t", "onnx", "onnxruntime"),
+        pytest.param("vit_t", "onnx", "onnxruntime", marks=pytest.mark.overnight),
         pytest.param("vit_b", "onnx", "onnxruntime", marks=pytest.mark.overnight),
         pytest.param("vit_t", "openvino", "openvino", marks=pytest.mark.overnight),
         pytest.param("vit_t", "coreml", "mil", marks=pytest.mark.overnight),

@@ -67,7 +67,7 @@ def test_one_flipped_weight_fails_its_verification(
     "options",
     [
         {"half": True},
-        {"int8": True},
+        pytest.param({"int8": True}, marks=pytest.mark.overnight),
         pytest.param({"int8": True, "half": True}, marks=pytest.mark.overnight),
     ],
 )

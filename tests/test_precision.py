@@ -335,6 +335,7 @@ def test_openvino_int8_weights(
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_coreml_int8(
     encoder_module: GraphModule, image: NDArray[np.float32], tmp_path: Path
 ) -> None:

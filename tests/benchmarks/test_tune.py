@@ -105,6 +105,7 @@ def tune_click(folder: Path, **options: Any) -> Tuning:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: Callable[[], list[str]]
 ) -> None:

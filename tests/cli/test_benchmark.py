@@ -30,6 +30,7 @@ def kept(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestRun:
     @pytest.mark.slow
+    @pytest.mark.overnight
     def test_two_formats(
         self, done: Callable[..., Any], picture: Path, kept: Path, tmp_path: Path
     ) -> None:

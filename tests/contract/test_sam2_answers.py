@@ -34,7 +34,7 @@ BACKENDS = {
     "mnn": "mnn",
 }
 _MARKS = {
-    "openvino": [pytest.mark.slow],
+    "openvino": [pytest.mark.slow, pytest.mark.overnight],
     "mil": [pytest.mark.slow, pytest.mark.overnight],
     "mnn": [pytest.mark.slow, pytest.mark.overnight],
 }
