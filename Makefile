@@ -17,7 +17,7 @@ WEB := runtimes/web
 WEB_READY := $(WEB)/node_modules/.ready
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: environments demo quick test tests test-full test-overnight lint types wheel dist docs web web-test web-page web-demo cpp cpp-all clean
+.PHONY: environments demo quick test test-full test-overnight lint types wheel dist docs web web-test web-page web-demo cpp cpp-all clean
 
 # All that is installed, side by side with `make -j3`.
 environments: $(READY) $(WEB_READY) $(DOCS_READY) $(CHROMIUM)
@@ -25,11 +25,8 @@ environments: $(READY) $(WEB_READY) $(DOCS_READY) $(CHROMIUM)
 demo: $(READY)
 	$(BIN)/python tools/demo.py
 
-test: lint
-	@$(MAKE) --no-print-directory -j 2 types tests
-
 # Two processes of one thread each: most tests are not long enough to gain from more threads.
-tests: $(READY)
+test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not full_size'
 
 # While working: everything but what writes bundles or starts programs.

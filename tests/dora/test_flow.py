@@ -60,6 +60,7 @@ def run(folder: Path, **environment: str) -> dict[str, list[Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.overnight  # what a node says last may be lost, and more of it on a machine under load
 @pytest.mark.exporting
 @pytest.mark.skipif(not (BIN / "dora").exists(), reason="the command dora is not installed")
 def test_the_dataflow(tiny_bundle: Path, tmp_path: Path) -> None:
