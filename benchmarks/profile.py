@@ -1,7 +1,7 @@
 """Where the time of whole-image mode goes: per stage and per type of operator, beside the floor.
 
     python -m samdeploy.benchmarks.profile --model mobile_sam.pt --weights random --threads 2
-    python -m samdeploy.benchmarks.profile --model BUNDLE --runtime openvino --output FOLDER
+    python -m samdeploy.benchmarks.profile --model sam_b.pt --runtime openvino --output FILE
 
 The floor of a graph is its arithmetic (matrix products and convolutions) at the speed of one large
 matrix product on the same runtime. With random weights the outputs of the decoder are replaced as
