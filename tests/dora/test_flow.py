@@ -60,7 +60,7 @@ def run(folder: Path, **environment: str) -> dict[str, list[Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.overnight  # what a node says last may be lost, and more of it on a machine under load
+@pytest.mark.overnight  # the last report is lost at times, and the counts of the one before differ
 @pytest.mark.exporting
 @pytest.mark.skipif(not (BIN / "dora").exists(), reason="the command dora is not installed")
 def test_the_dataflow(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -81,21 +81,19 @@ def test_the_dataflow(tiny_bundle: Path, tmp_path: Path) -> None:
 
     assert len(said["/image"]) == FRAMES
     told = said["/diagnostics"][-1]
-    rows = said["/objects"]
-    segmented = len(rows)
-    # Every frame was segmented, or counted as dropped by the node or by dora before it. A message
-    # that was sent last may be lost when its sender ends: the last report may be one frame old.
-    assert 0 <= segmented - told["frames_segmented"] <= 1
-    done = told["frames_segmented"] + told["frames_dropped"]
-    assert 0 <= told["frames_received"] - done <= 1
-    assert 0 <= FRAMES - told["frames_received"] - told["frames_missed"] <= 1
+    # Every frame was segmented, or counted as dropped by the node or by dora before it.
+    segmented = told["frames_segmented"]
+    assert told["frames_received"] == segmented + told["frames_dropped"]
+    assert told["frames_received"] + told["frames_missed"] == FRAMES
     assert told["frames_refused"] == 0
     assert 0 < told["encode_p50_ms"] <= told["encode_p99_ms"] <= told["total_worst_ms"]
     assert (told["level"], told["device"]) == ("OK", "cpu")
 
+    rows = said["/objects"]
     assert [row["number"] for row in rows] == list(range(segmented))
     assert all(one["frame"] < next["frame"] for one, next in pairwise(rows))
     assert len(said["/annotations"]) == segmented
+    # A large message that was sent last may be lost when its sender ends.
     assert segmented - 1 <= len(said["/labels"]) <= segmented
     with SAM(tiny_bundle, threads=1) as sam:
         tracker, seen = sam.tracker(), set[int]()
