@@ -33,7 +33,7 @@ test: lint types
 quick: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not exporting and not slow and not full_size'
 
-# What exports for long, and ViT-B and MobileSAM at 1024 pixels, as CI does.
+# What exports for long, and models of SAM 2.1, RepViT-SAM and HQ-SAM at 1024 pixels, as CI does.
 test-full: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m '(slow or full_size) and not overnight'
 

@@ -67,6 +67,8 @@ def generate(
     the order in which the last filter between masks left them. ``progress(done, total)`` is called
     with the number of prompts after every decoder call. ``decode`` is called from as many
     threads as there are ``streams``. ``single_mask`` chooses where one mask is asked for.
+    ``proposals`` are asked before the points; the result numbers them first, and has their centres
+    as points.
     """
     size = (image.shape[0], image.shape[1])
     crops = make_crops(size, settings)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class Proposers(Closing):
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads
         self._opened: dict[str, YoloDetector] = {}
+        self._opening = Lock()
 
     def boxes(self, source: Any, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Boxes ``[N, 4]`` in ``image`` (RGB uint8 ``[H, W, 3]``), cut at its edges; those without
@@ -71,7 +73,8 @@ class Proposers(Closing):
             SamDeployError: the detector cannot be opened, or the boxes are none.
         """
         if isinstance(source, (str, os.PathLike)):
-            source = self._detector(os.fspath(source))
+            with self._opening:
+                source = self._detector(os.fspath(source))
         found = source(image) if callable(source) else source
         boxes = _checked(getattr(found, "boxes", found))
         count = len(boxes)
