@@ -6,7 +6,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := --quiet --disable-pip-version-check
+# Python compiles what it imports; to compile all of torch would take a minute.
+PIP := --quiet --disable-pip-version-check --no-compile
 SPOKES := exporters runtimes benchmarks
 READY := $(VENV)/.ready
 # The site needs neither torch nor samdeploy itself, so it has a small environment of its own.
@@ -17,7 +18,7 @@ WEB := runtimes/web
 WEB_READY := $(WEB)/node_modules/.ready
 CHROMIUM ?= /usr/bin/chromium
 
-.PHONY: environments demo quick test test-full test-overnight lint types wheel dist docs web web-test web-page web-demo cpp cpp-all clean
+.PHONY: environments demo quick test test-full test-overnight lint types wheel wheel-test dist docs web web-test web-page web-demo cpp cpp-all clean
 
 # All that is installed, side by side with `make -j3`.
 environments: $(READY) $(WEB_READY) $(DOCS_READY) $(CHROMIUM)
@@ -62,6 +63,10 @@ dist: $(READY)
 	$(BIN)/python -m build --outdir dist
 	rm -rf samdeploy.egg-info  # its entry points would hide newer ones
 	$(BIN)/python -m twine check --strict dist/*
+
+# The built wheel by itself, as a user has it.
+wheel-test: dist
+	tools/check_wheel.sh
 
 # The documentation site, in build/site. Any warning is an error; nothing is fetched while it builds.
 docs: $(DOCS_READY)

@@ -102,6 +102,7 @@ def test_a_processor_with_bf16_computes_in_it_when_asked(
         OpenVinoRuntime().open(graph, ENCODER, device="cpu", options=options)
 
 
+@pytest.mark.slow
 def test_verify_again(small_openvino_bundle: Path, small_checkpoint: Path) -> None:
     assert verify_bundle(small_openvino_bundle, small_checkpoint).passed
 
@@ -114,6 +115,7 @@ def test_verify_an_onnx_bundle(tiny_bundle: Path) -> None:
     assert record.provider == "OpenVINO CPU fp32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 def test_hints_and_streams_do_not_change_the_answer(
     small_openvino_bundle: Path, photo: NDArray[np.uint8], hint: str

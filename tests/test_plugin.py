@@ -98,6 +98,7 @@ for words in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_it_is_listed_with_its_option_and_its_scheme(
     site: Path, tmp_path: Path, small_checkpoint: Path, small_config: Path
 ) -> None:

@@ -527,6 +527,7 @@ class TestEmulated:
             opener.open(engines[DECODER], DECODER, device="cuda:1", options=RuntimeOptions())
 
 
+@pytest.mark.slow
 def test_a_bundle_on_the_emulated_gpu(tiny_engines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What RTX built here says what is missing there: its version is not the emulated one."""
     Emulation(monkeypatch, Driver(capability=(9, 0)))
