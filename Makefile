@@ -6,7 +6,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles what it imports; to compile all of torch would take a minute.
+# Compiled by all cores at the end: pip would take one.
 PIP := --quiet --disable-pip-version-check --no-compile
 SPOKES := exporters runtimes benchmarks
 READY := $(VENV)/.ready
@@ -164,6 +164,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install $(PIP) $(TORCH)
 	$(BIN)/pip install $(PIP) -c constraints.txt -e '.[dev]'
 	rm -rf samdeploy.egg-info  # of an earlier build: its entry points would hide the new ones
+	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV) || true  # some packages bring files of other Pythons
 	touch $(READY)
 
 $(DOCS_READY): pyproject.toml constraints.txt
