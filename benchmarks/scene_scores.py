@@ -89,11 +89,12 @@ def score_prompts(
     for seed in seeds:
         scene = generate_scene(seed, size)
         if len(scene.masks):
-            _score_scene(sam, sam.encode(scene.image, "rgb"), scene.masks, scores)
+            score_objects(sam, sam.encode(scene.image, "rgb"), scene.masks, scores)
     return scores
 
 
-def _score_scene(sam: SAM, embedding: Embedding, truth: Bools, scores: PromptScores) -> None:
+def score_objects(sam: SAM, embedding: Embedding, truth: Bools, scores: PromptScores) -> None:
+    """Add the scores of the objects ``truth`` ``[N, H, W]`` of one picture to ``scores``."""
     count = len(truth)
     clicks = [[interior_point(mask)] for mask in truth]
     first = sam.predict(embedding, points=clicks, multimask=True)
