@@ -1,4 +1,5 @@
-"""Training scenes for the tiny model: a cache on disk, augmentation and sampled prompts."""
+"""Training pictures of the tiny model: scenes cached on disk, files of photograph-like pictures,
+augmentation and sampled prompts."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from photo_sample import UNKNOWN
 
 from samdeploy.constants import (
     BINARY_MASK_LOGIT,
@@ -19,6 +21,7 @@ from samdeploy.constants import (
     LABEL_FOREGROUND,
     LABEL_PADDING,
 )
+from samdeploy.preprocess import PIXEL_MEAN
 from samdeploy.scenes import generate_scene
 
 SIZE = 256
@@ -33,7 +36,19 @@ FIRST_CLICK_SLOT = 3
 SLOTS = 6
 
 _CLICK, _BOX, _MASK, _BACKGROUND = range(4)
+_LEAST_AREA = 24  # pixels
 _KINDS = (0.40, 0.40, 0.08, 0.12)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """``images`` uint8 ``[N, H, H, 3]``, ``labels`` uint8 ``[N, H, H]``, ``parents`` uint8
+    ``[N, 256]``, of what each label is a part; photographs are shown as cameras see things."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    parents: NDArray[np.uint8]
+    photographs: bool
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Batch:
     """``B`` images with ``P`` prompts each; the prompt arrays have ``B * P`` rows."""
 
     images: NDArray[np.float32]  # [B, 3, S, S], 0..255
-    labels: NDArray[np.uint8]  # [B, S, S], instance numbers, 0 is background
+    labels: NDArray[np.uint8]  # [B, S, S], numbers of whole objects, 0 is background
     targets: NDArray[np.bool_]  # [B * P, S, S]; empty where the prompt is on no object
     on_object: NDArray[np.bool_]  # [B * P]
     coords: NDArray[np.float32]  # [B * P, SLOTS, 2]
@@ -50,8 +65,8 @@ class Batch:
     has_mask: NDArray[np.float32]  # [B * P]
 
 
-def load_cache(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """``count`` scenes (an even number): images ``[N, S, S, 3]`` and label maps ``[N, S, S]``.
+def load_scenes(folder: Path, count: int) -> Pictures:
+    """``count`` scenes (an even number), ``S`` pixels a side.
 
     They are generated on two processes when ``folder`` does not hold them yet.
     """
@@ -70,7 +85,17 @@ def load_cache(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.
                 images[i], labels[i] = image, label
         np.save(image_path, images)
         np.save(label_path, labels)
-    return np.load(image_path), np.load(label_path)
+    images, labels = np.load(image_path), np.load(label_path)
+    return Pictures(images, labels, np.zeros((len(labels), 256), np.uint8), photographs=False)
+
+
+def load_photographs(folder: Path, known: int) -> list[Pictures]:
+    """The files of tools/photo_data.py in ``folder`` after the first ``known``."""
+    pictures = []
+    for path in sorted(folder.glob("photo_*.npz"))[known:]:
+        with np.load(path) as file:
+            pictures.append(Pictures(**{k: file[k] for k in file.files}, photographs=True))
+    return pictures
 
 
 def _scene_arrays(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -104,16 +129,43 @@ def augment(
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)), np.ascontiguousarray(label)
 
 
+def look(
+    rng: np.random.Generator, image: NDArray[np.uint8], label: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """A part of a photograph, of any shape, as the model gets it: ``[3, S, S]``, padded."""
+    if rng.random() < 0.5:
+        image, label = image[:, ::-1], label[:, ::-1]
+    longest = len(label) * float(rng.uniform(0.62, 1))
+    shorter = longest * (1 if rng.random() < 0.35 else float(rng.uniform(0.55, 1)))
+    height, width = (round(n) for n in rng.permutation([longest, shorter]))
+    y, x = (int(rng.integers(0, len(label) - n + 1)) for n in (height, width))
+    scale = SIZE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    area = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    part = np.ascontiguousarray(image[y : y + height, x : x + width])
+    pixels = cv2.resize(part, size, interpolation=area).astype(np.float32)
+    gain, offset = 1 + rng.uniform(-0.12, 0.12, 3), rng.uniform(-12, 12)
+    pixels = np.clip((pixels - 128) * gain.astype(np.float32) + np.float32(128 + offset), 0, 255)
+    if rng.random() < 0.1:
+        pixels = pixels[..., rng.permutation(3)]
+    whole = np.tile(np.asarray(PIXEL_MEAN, np.float32), (SIZE, SIZE, 1))
+    whole[: size[1], : size[0]] = pixels
+    labels = np.full((SIZE, SIZE), UNKNOWN, np.uint8)
+    part = np.ascontiguousarray(label[y : y + height, x : x + width])
+    labels[: size[1], : size[0]] = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(whole.transpose(2, 0, 1)), labels
+
+
 def sample_batch(
     rng: np.random.Generator,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
+    groups: list[tuple[float, list[Pictures]]],
     image_count: int,
     prompt_count: int,
     strength: float = 1.0,
 ) -> Batch:
-    """Random scenes, and random first prompts on their objects and beside them; ``strength``
-    scales the changes of colour and the inexactness of boxes."""
+    """Random pictures, each of a group that is chosen by its share, and random first prompts on
+    their objects and beside them; ``strength`` scales the changes of colour of scenes and the
+    inexactness of boxes."""
     rows = image_count * prompt_count
     batch = Batch(
         images=np.zeros((image_count, 3, SIZE, SIZE), np.float32),
@@ -125,32 +177,49 @@ def sample_batch(
         masks=np.zeros((rows, 1, LOW_RES, LOW_RES), np.float32),
         has_mask=np.zeros(rows, np.float32),
     )
+    shares = [share for share, _ in groups]
     for i in range(image_count):
         while True:
-            index = int(rng.integers(len(images)))
-            pixels, label = augment(rng, images[index], labels[index], strength)
-            areas = np.bincount(label.ravel(), minlength=1)
-            if len(areas) > 1:
+            group = groups[int(rng.choice(len(groups), p=shares))][1]
+            pictures = group[int(rng.integers(len(group)))]
+            index = int(rng.integers(len(pictures.images)))
+            image, label = pictures.images[index], pictures.labels[index]
+            if pictures.photographs:
+                pixels, label = look(rng, image, label)
+            else:
+                pixels, label = augment(rng, image, label, strength)
+            parents = pictures.parents[index]
+            numbers = _askable(label, parents)
+            if len(numbers):
                 break
-        batch.images[i], batch.labels[i] = pixels, label
-        chosen = rng.choice(np.flatnonzero(areas[1:]) + 1, prompt_count)
+        whole = np.where(parents, parents, np.arange(256, dtype=np.uint8))
+        batch.images[i], batch.labels[i] = pixels, whole[label]
+        chosen = rng.choice(numbers, prompt_count)
         for j in range(prompt_count):
-            _first_prompt(rng, batch, i * prompt_count + j, label, int(chosen[j]), strength)
+            belongs = (np.arange(256) == chosen[j]) | (parents == chosen[j])
+            target = belongs[label]
+            _first_prompt(rng, batch, i * prompt_count + j, label == 0, target, strength)
     return batch
+
+
+def _askable(label: NDArray[np.uint8], parents: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Numbers of the objects and parts that are there to see."""
+    areas = np.bincount(label.ravel(), minlength=256)
+    areas = areas + np.bincount(parents, weights=areas, minlength=256) * (np.arange(256) > 0)
+    areas[[0, UNKNOWN]] = 0
+    return np.flatnonzero(areas >= _LEAST_AREA)
 
 
 def _first_prompt(
     rng: np.random.Generator,
     batch: Batch,
     row: int,
-    label: NDArray[np.uint8],
-    instance: int,
+    background: NDArray[np.bool_],
+    target: NDArray[np.bool_],
     strength: float,
 ) -> None:
     kind = int(rng.choice(4, p=_KINDS))
-    target = label == instance
     if kind == _BACKGROUND:
-        background = label == 0
         if background.mean() > 0.02:
             batch.on_object[row] = False
             _put_click(rng, batch, row, background)

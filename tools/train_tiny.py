@@ -1,9 +1,11 @@
 """Train the tiny SAM that the package ships. The recipe is in docs/model-cards/sam_tiny.md.
 
-    python tools/train_tiny.py --minutes 75 --out /tmp/sam_tiny
+    python tools/train_tiny.py --minutes 75 --out OUT --photographs PICTURES
 
-The learning rate follows the wall clock, so that a run of any length ends annealed. About twice as
-fast with glibc's allocator told to keep its memory (see the model card).
+PICTURES are of tools/photo_data.py; files that appear there during the run are used from then on.
+The same command goes on with a run that was cut off. The learning rate follows the wall clock, so
+that a run of any length ends annealed. About twice as fast with glibc's allocator told to keep its
+memory (see the model card).
 """
 
 from __future__ import annotations
@@ -12,12 +14,24 @@ import argparse
 import copy
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from tiny_data import FIRST_CLICK_SLOT, SIZE, Batch, load_cache, random_pixel, sample_batch
+from photo_sample import UNKNOWN
+from tiny_data import (
+    FIRST_CLICK_SLOT,
+    SIZE,
+    Batch,
+    Pictures,
+    load_photographs,
+    load_scenes,
+    random_pixel,
+    sample_batch,
+)
 from tiny_losses import PixelGrouping, prompt_loss
 from tiny_optim import HAS_BFLOAT16, make_optimisers
 from torch import Tensor, nn
@@ -164,10 +178,11 @@ def train_step(
 
 
 def sample_anchors(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Positions ``[B, ANCHORS]`` in ``labels`` ``[B, N]``: every instance about equally often."""
+    """Positions ``[B, ANCHORS]`` in ``labels`` ``[B, N]``: every instance about equally often,
+    what nobody marked never."""
     anchors = np.empty((len(labels), ANCHORS), np.int64)
     for i, row in enumerate(labels):
-        weights = 1 / np.sqrt(np.bincount(row)[row])
+        weights = (row != UNKNOWN) / np.sqrt(np.bincount(row)[row])
         anchors[i] = rng.choice(len(row), ANCHORS, p=weights / weights.sum())
     return anchors
 
@@ -198,12 +213,41 @@ def save(sam: Sam, grouping: PixelGrouping, path: Path) -> None:
     temporary.replace(path)
 
 
+@dataclass
+class Run:
+    """What a run that was cut off needs to go on; ``seconds`` and ``step`` are those behind it."""
+
+    sam: Sam
+    average: Sam
+    grouping: PixelGrouping
+    optimisers: list[torch.optim.Optimizer]
+    step: int = 0
+    seconds: float = 0.0
+
+    def _parts(self) -> list[Any]:
+        return [self.sam, self.average, self.grouping, *self.optimisers]
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_suffix(".part")
+        states = [part.state_dict() for part in self._parts()]
+        torch.save({"states": states, "step": self.step, "seconds": self.seconds}, temporary)
+        temporary.replace(path)
+
+    def restore(self, path: Path) -> None:
+        content = torch.load(path, weights_only=True)
+        for part, state in zip(self._parts(), content["states"], strict=True):
+            part.load_state_dict(state)
+        self.step, self.seconds = content["step"], content["seconds"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, help="folder of generated scenes; default: OUT")
     parser.add_argument("--scenes", type=int, default=8000)
+    parser.add_argument("--photographs", type=Path, help="folder that photo_data.py fills")
+    parser.add_argument("--photo-share", type=float, default=0.65, help="of the pictures")
     parser.add_argument("--images", type=int, default=8, help="images in a batch")
     parser.add_argument("--prompts", type=int, default=8, help="prompts for each image")
     parser.add_argument("--lr", type=float, default=1.2e-3, help="of AdamW")
@@ -220,8 +264,6 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(0)  # its threads and those of torch get in each other's way
     rng = np.random.Generator(np.random.PCG64(args.seed))
-    images, labels = load_cache(args.cache or args.out, args.scenes)
-
     sam = new_model().train()
     grouping = PixelGrouping(CONFIG.image_encoder.out_chans)
     if args.init:
@@ -233,14 +275,23 @@ def main() -> None:
     optimisers = make_optimisers(sam, args.matrix_lr, args.lr, grouping)
     peaks = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
     parameters = [*sam.parameters(), *grouping.parameters()]
-    start = saved = time.monotonic()
-    step, figures = 0, []
-    while (done := (time.monotonic() - start) / (60 * args.minutes)) < 1:
-        pace = min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * done))
+    run = Run(sam, average, grouping, optimisers)
+    state = args.out / "state.pt"
+    if state.exists():
+        run.restore(state)
+    rng = np.random.Generator(np.random.PCG64([args.seed, run.step]))
+    photographs: list[Pictures] = []
+    groups = [(1.0, [load_scenes(args.cache or args.out, args.scenes)])]
+    before, saved, figures = time.monotonic(), run.seconds, []
+    while (done := run.seconds / (60 * args.minutes)) < 1:
+        if args.photographs and run.step % REPORT_EVERY == 0:
+            photographs += load_photographs(args.photographs, len(photographs))
+            groups = [(1 - args.photo_share, groups[0][1]), (args.photo_share, photographs)]
+        pace = min(1.0, (run.step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * done))
         for optimiser, peak in zip(optimisers, peaks, strict=True):
             for group, lr in zip(optimiser.param_groups, peak, strict=True):
                 group["lr"] = lr * pace
-        batch = sample_batch(rng, images, labels, args.images, args.prompts, args.strength)
+        batch = sample_batch(rng, groups, args.images, args.prompts, args.strength)
         fine = COARSE if done < args.coarse else FINE
         loss, numbers = train_step(
             sam,
@@ -249,7 +300,7 @@ def main() -> None:
             rng,
             args.grouping * (1 - 0.8 * done),
             fine,
-            alone=step < GROUPING_ALONE_STEPS,
+            alone=run.step < GROUPING_ALONE_STEPS,
         )
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -258,21 +309,22 @@ def main() -> None:
         if math.isfinite(norm):
             for optimiser in optimisers:
                 optimiser.step()
-        step += 1
-        update_average(average, sam, step)
+        run.step += 1
+        update_average(average, sam, run.step)
+        now = time.monotonic()
+        run.seconds, before = run.seconds + now - before, now
         figures.append({**numbers, "norm": norm})
-        if step % REPORT_EVERY == 0:
+        if run.step % REPORT_EVERY == 0:
             recent = figures[-REPORT_EVERY:]
             means = {k: float(np.nanmean([f[k] for f in recent])) for k in recent[0]}
-            elapsed = (time.monotonic() - start) / 60
+            pace_s = run.seconds / run.step
             text = " ".join(f"{k} {v:.3f}" for k, v in means.items())
-            print(
-                f"{elapsed:6.1f} min step {step:5d} {60 * elapsed / step:.2f} s {text}", flush=True
-            )
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            saved = time.monotonic()
+            line = f"{run.seconds / 60:6.1f} min step {run.step:5d} {pace_s:.2f} s {text}"
+            print(line, flush=True)
+        if run.seconds - saved > SAVE_EVERY_S:
+            saved = run.seconds
+            run.save(state)
             save(average, grouping, args.out / "average.pt")
-            save(sam, grouping, args.out / "raw.pt")
     save(average, grouping, args.out / "final.pt")
     save(sam, grouping, args.out / "raw.pt")
 
