@@ -13,6 +13,13 @@ _SCORES_PER_STEP = 1 << 24
 MOST_BYTES = 1 << 27
 
 
+def make_tokens(count: int, dim: int) -> nn.Embedding:
+    """Learned tokens, as random as :class:`~torch.nn.Embedding` makes them. Its own way of it has
+    torch import its compiler, which takes two seconds, where tensors have no values yet (the "meta"
+    device)."""
+    return nn.Embedding(count, dim, _weight=torch.randn(count, dim))
+
+
 class LayerNorm2d(nn.Module):
     """Layer normalisation over the channels of ``[B, C, H, W]``.
 

@@ -130,11 +130,12 @@ def build_as(
     preprocess: Preprocess = SAM_STEPS,
 ) -> _SamT:
     """A ``model``, see :func:`build_sam`."""
+    # Weights get no values before they are put in their places: initializing them takes longer.
     with torch.device("meta"):
         sam = model(config, preprocess)
     check_keys({k: tuple(v.shape) for k, v in sam.state_dict().items()}, state)
-    sam = model(config, preprocess)
-    sam.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    values = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    sam.load_state_dict({k: v.contiguous() for k, v in values.items()}, assign=True)
     return sam.eval().requires_grad_(False)
 
 

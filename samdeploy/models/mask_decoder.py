@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samdeploy.models.config import MaskDecoderConfig, TransformerConfig
-from samdeploy.models.layers import LayerNorm2d, Mlp
+from samdeploy.models.layers import LayerNorm2d, Mlp, make_tokens
 
 
 class Attention(nn.Module):
@@ -117,8 +117,8 @@ class MaskDecoder(nn.Module):
         super().__init__()
         outputs = config.num_multimask_outputs + 1
         self.transformer = TwoWayTransformer(config.transformer, dim)
-        self.iou_token = nn.Embedding(1, dim)
-        self.mask_tokens = nn.Embedding(outputs, dim)
+        self.iou_token = make_tokens(1, dim)
+        self.mask_tokens = make_tokens(outputs, dim)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
             LayerNorm2d(dim // 4),

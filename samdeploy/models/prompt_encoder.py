@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from samdeploy.constants import LABEL_PADDING
 from samdeploy.models.config import PromptEncoderConfig
-from samdeploy.models.layers import LayerNorm2d
+from samdeploy.models.layers import LayerNorm2d, make_tokens
 
 
 class RandomFourierPositions(nn.Module):
@@ -32,8 +32,8 @@ class PromptEncoder(nn.Module):
         hidden = config.mask_in_chans
         self.pe_layer = RandomFourierPositions(dim)
         # Background, foreground, top left corner, bottom right corner.
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
-        self.not_a_point_embed = nn.Embedding(1, dim)
+        self.point_embeddings = nn.ModuleList(make_tokens(1, dim) for _ in range(4))
+        self.not_a_point_embed = make_tokens(1, dim)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, hidden // 4, 2, stride=2),
             LayerNorm2d(hidden // 4),
@@ -43,7 +43,7 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(hidden, dim, 1),
         )
-        self.no_mask_embed = nn.Embedding(1, dim)
+        self.no_mask_embed = make_tokens(1, dim)
 
     def dense_positions(self) -> Tensor:
         """Positional encoding of the embedding grid, ``[1, C, grid, grid]``."""

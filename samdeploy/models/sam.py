@@ -29,7 +29,8 @@ class Sam(nn.Module):
         )
         self.mask_decoder = self.make_mask_decoder()
         for name, values in (("pixel_mean", preprocess.mean), ("pixel_std", preprocess.std)):
-            self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
+            rgb = torch.tensor(values, device="cpu").reshape(1, 3, 1, 1)
+            self.register_buffer(name, rgb, persistent=False)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
 

@@ -69,9 +69,10 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(num_heads, window * window))
-        index = torch.arange(window * window)
-        row, column = index // window, index % window
-        offset = (row[:, None] - row).abs() * window + (column[:, None] - column).abs()
+        steps = torch.arange(window, device="cpu")  # no weight: it has values from the beginning
+        apart = (steps[:, None] - steps).abs()
+        offset = apart[:, None, :, None] * window + apart[None, :, None]
+        offset = offset.reshape(window * window, -1)
         self.register_buffer("offset", offset, persistent=False)
         self.offset: Tensor
 

@@ -37,7 +37,8 @@ class Attention(nn.Module):
         if self.use_rel_pos:
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, self.head_dim))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, self.head_dim))
-            distance = torch.arange(size)[:, None] - torch.arange(size)[None, :] + size - 1
+            steps = torch.arange(size, device="cpu")  # no weight: it has values from the beginning
+            distance = steps[:, None] - steps + size - 1
             self.register_buffer("distance", distance, persistent=False)
         self.distance: Tensor
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.models.hq.config import HqConfig
-from samdeploy.models.layers import LayerNorm2d
+from samdeploy.models.layers import LayerNorm2d, make_tokens
 from samdeploy.models.mask_decoder import Head, MaskDecoder
 
 
@@ -17,7 +17,7 @@ class HqMaskDecoder(MaskDecoder):
         dim = config.image_encoder.out_chans
         super().__init__(config.mask_decoder, dim)
         self.hq_token_only = config.mask_decoder.hq_token_only
-        self.hf_token = nn.Embedding(1, dim)
+        self.hf_token = make_tokens(1, dim)
         self.hf_mlp = Head(dim, dim, dim // 8, 3)
         # Applied by the encoder, once per image.
         self.compress_vit_feat = _fourfold(config.early_width, dim, dim // 8)

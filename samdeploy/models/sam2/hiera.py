@@ -151,5 +151,5 @@ def max_pool(x: Tensor, size: int) -> Tensor:
 def bicubic(size: int, new: int) -> Tensor:
     """``[new, size]``: the matrix that resizes an axis by bicubic interpolation, which is linear in
     what it interpolates."""
-    impulses = torch.eye(size).reshape(1, size, size, 1)
+    impulses = torch.eye(size, device="cpu").reshape(1, size, size, 1)
     return F.interpolate(impulses, (new, 1), mode="bicubic").reshape(size, new).transpose(0, 1)

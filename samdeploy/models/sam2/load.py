@@ -78,11 +78,11 @@ def build_sam2(
     """A :class:`Sam2` holding ``state``, in published names: every key of the image part must be
     there with its shape, and no other."""
     image = {key: state[key] for key in image_keys(state)}
-    with torch.device("meta"):
-        sam = Sam2(config)
+    with torch.device("meta"):  # as for :func:`samdeploy.models.load.build_as`
+        sam = Sam2(config, preprocess)
     shapes = {name: tuple(value.shape) for name, value in sam.state_dict().items()}
     names = {name: published_name(name, config.image_encoder.trunk) for name in shapes}
     check_keys({names[name]: shape for name, shape in shapes.items()}, image)
-    sam = Sam2(config, preprocess)
-    sam.load_state_dict({name: image[published].float() for name, published in names.items()})
+    values = {name: image[published].float().contiguous() for name, published in names.items()}
+    sam.load_state_dict(values, assign=True)
     return sam.eval().requires_grad_(False)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from samdeploy.models.config import MaskDecoderConfig
+from samdeploy.models.layers import make_tokens
 from samdeploy.models.mask_decoder import Head, MaskDecoder
 
 
 class Sam2MaskDecoder(MaskDecoder):
     def __init__(self, config: MaskDecoderConfig, dim: int) -> None:
         super().__init__(config, dim)
-        self.obj_score_token = nn.Embedding(1, dim)
+        self.obj_score_token = make_tokens(1, dim)
         self.pred_obj_score_head = Head(dim, dim, 1, 3)
         # Applied by the encoder, once per image.
         self.conv_s0 = nn.Conv2d(dim, dim // 8, 1)

@@ -42,7 +42,8 @@ class Sam2(nn.Module):
         self.mask_decoder = Sam2MaskDecoder(config.mask_decoder, dim)
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
         for name, values in (("pixel_mean", preprocess.mean), ("pixel_std", preprocess.std)):
-            self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1), persistent=False)
+            rgb = torch.tensor(values, device="cpu").reshape(1, 3, 1, 1)
+            self.register_buffer(name, rgb, persistent=False)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
 
