@@ -4,8 +4,8 @@
 
 PICTURES are of tools/photo_data.py; files that appear there during the run are used from then on.
 The same command goes on with a run that was cut off. The learning rate follows the wall clock, so
-that a run of any length ends annealed. About twice as fast with glibc's allocator told to keep its
-memory (see the model card).
+that a run of any length ends annealed. On a CPU about twice as fast with glibc's allocator told to
+keep its memory (see the model card); with a GPU, ``--device cuda --workers 12 --images 32``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import argparse
 import copy
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from tiny_losses import PixelGrouping, prompt_loss
 from tiny_optim import HAS_BFLOAT16, make_optimisers
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from samdeploy.constants import LABEL_PADDING
 from samdeploy.models import Sam, SamConfig, TinyVitConfig
@@ -83,11 +86,11 @@ def new_model() -> Sam:
 class Prompts:
     """The decoder's prompt arrays, growing by one click a round in fixed slots."""
 
-    def __init__(self, batch: Batch) -> None:
-        self.coords = torch.from_numpy(batch.coords)
-        self.labels = torch.from_numpy(batch.point_labels)
-        self.masks = torch.from_numpy(batch.masks)
-        self.has_mask = torch.from_numpy(batch.has_mask)
+    def __init__(self, batch: Batch, device: torch.device) -> None:
+        self.coords = torch.from_numpy(batch.coords).to(device)
+        self.labels = torch.from_numpy(batch.point_labels).to(device)
+        self.masks = torch.from_numpy(batch.masks).to(device)
+        self.has_mask = torch.from_numpy(batch.has_mask).to(device)
         self.on_object = batch.on_object
         self.slot = FIRST_CLICK_SLOT
 
@@ -103,9 +106,10 @@ class Prompts:
         previous = low_res[torch.arange(len(low_res)), chosen].float().unsqueeze(1)
         fine = target.shape[-1]
         logits = F.interpolate(previous, (fine, fine), mode="bilinear", align_corners=False)
-        wrong = ((logits > 0) != (target > 0.5))[:, 0].numpy()
-        truth = (target > 0.5)[:, 0].numpy()
-        labels, coords = self.labels.clone(), self.coords.clone()
+        wrong = ((logits > 0) != (target > 0.5))[:, 0].cpu().numpy()
+        truth = (target > 0.5)[:, 0].cpu().numpy()
+        device = self.labels.device
+        labels, coords = self.labels.cpu().clone(), self.coords.cpu().clone()
         scale = SIZE // fine
         for row in np.flatnonzero(self.on_object):
             region = wrong[row] if wrong[row].any() else truth[row]
@@ -119,9 +123,9 @@ class Prompts:
         # Points without a box carry one padding token; slot 2 is kept for it.
         no_box = (labels[:, 0] != 2) & ~(labels == LABEL_PADDING).any(1)
         labels[:, 2] = torch.where(no_box, float(LABEL_PADDING), labels[:, 2])
-        self.coords, self.labels = coords, labels
+        self.coords, self.labels = coords.to(device), labels.to(device)
         self.masks = previous.clamp(-32, 32)
-        self.has_mask = torch.from_numpy(self.on_object.astype(np.float32))
+        self.has_mask = torch.from_numpy(self.on_object.astype(np.float32)).to(device)
         self.slot += 1
 
 
@@ -140,18 +144,22 @@ def train_step(
     With ``alone`` the grouping head learns without touching the model: its first gradients are
     noise, which a model that was trained before should not see.
     """
+    device = next(sam.parameters()).device
     repeat = len(batch.on_object) // len(batch.images)
-    images = torch.from_numpy(batch.images).contiguous(memory_format=torch.channels_last)
-    target = F.avg_pool2d(torch.from_numpy(batch.targets).float().unsqueeze(1), SIZE // fine)
-    on_object = torch.from_numpy(batch.on_object)
-    labels = torch.from_numpy(batch.labels[:, 2::4, 2::4].reshape(len(images), -1)).long()
-    anchors = torch.from_numpy(sample_anchors(rng, labels.numpy()))
+    images = torch.from_numpy(batch.images).to(device, memory_format=torch.channels_last)
+    masks = torch.from_numpy(batch.targets).to(device)
+    target = F.avg_pool2d(masks.float().unsqueeze(1), SIZE // fine)
+    on_object = torch.from_numpy(batch.on_object).to(device)
+    coarse_labels = batch.labels[:, 2::4, 2::4].reshape(len(images), -1).astype(np.int64)
+    anchors = torch.from_numpy(sample_anchors(rng, coarse_labels)).to(device)
+    labels = torch.from_numpy(coarse_labels).to(device)
 
-    with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BFLOAT16):
+    half = HAS_BFLOAT16 or device.type == "cuda"
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
         embedding = sam.encode(images)
         group_loss = grouping(embedding.detach() if alone else embedding, labels, anchors)
         embedding = embedding.repeat_interleave(repeat, 0)
-        prompts = Prompts(batch)
+        prompts = Prompts(batch, device)
         loss = group_weight * group_loss
         rounds = 1 + int(rng.choice(len(ROUNDS), p=ROUNDS))
         for i in range(rounds):
@@ -205,9 +213,9 @@ def update_average(average: Sam, sam: Sam, step: int) -> None:
 def save(sam: Sam, grouping: PixelGrouping, path: Path) -> None:
     temporary = path.with_suffix(".part")
     content = {
-        "model": sam.state_dict(),
+        "model": {k: v.cpu() for k, v in sam.state_dict().items()},
         "config": sam.config.to_mapping(),
-        "grouping": grouping.state_dict(),
+        "grouping": {k: v.cpu() for k, v in grouping.state_dict().items()},
     }
     torch.save(content, temporary)
     temporary.replace(path)
@@ -234,10 +242,34 @@ class Run:
         temporary.replace(path)
 
     def restore(self, path: Path) -> None:
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, weights_only=True, map_location="cpu")
         for part, state in zip(self._parts(), content["states"], strict=True):
             part.load_state_dict(state)
         self.step, self.seconds = content["step"], content["seconds"]
+
+
+class Batches(IterableDataset[Batch]):
+    """Random batches without end, of scenes and of the photographs that there are by then."""
+
+    def __init__(self, args: argparse.Namespace, step: int) -> None:
+        self.args, self.step = args, step
+
+    def __iter__(self) -> Iterator[Batch]:
+        args, worker = self.args, get_worker_info()
+        seeds = [args.seed, self.step, 1 + (worker.id if worker else 0)]
+        rng = np.random.Generator(np.random.PCG64(seeds))
+        scenes, photographs = [load_scenes(args.cache or args.out, args.scenes)], list[Pictures]()
+        for i in count():
+            groups = [(1.0, scenes)]
+            if args.photographs:
+                if i % REPORT_EVERY == 0:
+                    photographs += load_photographs(args.photographs, len(photographs))
+                groups = [(1 - args.photo_share, scenes), (args.photo_share, photographs)]
+            yield sample_batch(rng, groups, args.images, args.prompts, args.strength)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def main() -> None:
@@ -258,14 +290,17 @@ def main() -> None:
     parser.add_argument("--strength", type=float, default=1.0, help="of augmentation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", type=torch.device, default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(0)  # its threads and those of torch get in each other's way
-    rng = np.random.Generator(np.random.PCG64(args.seed))
-    sam = new_model().train()
-    grouping = PixelGrouping(CONFIG.image_encoder.out_chans)
+    if args.photographs and not list(args.photographs.glob("photo_*.npz")):
+        raise SystemExit(f"'{args.photographs}' has no photo_*.npz: run tools/photo_data.py first.")
+    sam = new_model().to(args.device).train()
+    grouping = PixelGrouping(CONFIG.image_encoder.out_chans).to(args.device)
     if args.init:
         start_from = torch.load(args.init, weights_only=True)
         sam.load_state_dict(start_from["model"])
@@ -280,18 +315,19 @@ def main() -> None:
     if state.exists():
         run.restore(state)
     rng = np.random.Generator(np.random.PCG64([args.seed, run.step]))
-    photographs: list[Pictures] = []
-    groups = [(1.0, [load_scenes(args.cache or args.out, args.scenes)])]
+    load_scenes(args.cache or args.out, args.scenes)  # once, not in every worker
+    batches = iter(
+        DataLoader(
+            Batches(args, run.step), batch_size=None, num_workers=args.workers, collate_fn=_as_it_is
+        )
+    )
     before, saved, figures = time.monotonic(), run.seconds, []
     while (done := run.seconds / (60 * args.minutes)) < 1:
-        if args.photographs and run.step % REPORT_EVERY == 0:
-            photographs += load_photographs(args.photographs, len(photographs))
-            groups = [(1 - args.photo_share, groups[0][1]), (args.photo_share, photographs)]
         pace = min(1.0, (run.step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * done))
         for optimiser, peak in zip(optimisers, peaks, strict=True):
             for group, lr in zip(optimiser.param_groups, peak, strict=True):
                 group["lr"] = lr * pace
-        batch = sample_batch(rng, groups, args.images, args.prompts, args.strength)
+        batch = next(batches)
         fine = COARSE if done < args.coarse else FINE
         loss, numbers = train_step(
             sam,
