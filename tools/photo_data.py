@@ -11,7 +11,8 @@ follows from its number alone; one that is there already is not made again. Rays
 from __future__ import annotations
 
 import argparse
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -71,21 +72,13 @@ def _read_cutout(path: Path) -> np.ndarray:
     return np.asarray(cv2.cvtColor(cutout, cv2.COLOR_BGRA2RGBA), np.uint8)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", type=Path, required=True, help="folder of the packages")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--files", type=int, default=60, help="of 50 pictures each")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+def make_files(sources: Path, out: Path, numbers: list[int]) -> None:
     cv2.setNumThreads(1)
-    maker = Maker(args.sources)
-    for number in range(args.files):
-        path = args.out / f"photo_{number:04d}.npz"
-        if path.exists():
-            continue
+    maker = Maker(sources)
+    for number in numbers:
         samples = maker.samples(number)
         rng = np.random.Generator(np.random.PCG64([_SEED, number]))
+        path = _path(out, number)
         part = path.with_suffix(".part")
         with part.open("wb") as stream:
             np.savez(
@@ -96,6 +89,25 @@ def main() -> None:
             )
         part.rename(path)
         print(path, flush=True)
+
+
+def _path(out: Path, number: int) -> Path:
+    return out / f"photo_{number:04d}.npz"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sources", type=Path, required=True, help="folder of the packages")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--files", type=int, default=60, help="of 50 pictures each")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    material(args.sources)  # fetched once, before several look for it
+    missing = [n for n in range(args.files) if not _path(args.out, n).exists()]
+    shares = [missing[i :: args.jobs] for i in range(args.jobs)]
+    with ProcessPoolExecutor(args.jobs) as pool:
+        list(pool.map(partial(make_files, args.sources, args.out), shares))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,10 @@ PACKAGES = (
     ),
 )
 
+#: A file of this name says that a folder holds a pack, not packages.
+PACKED = "packed.txt"
+_LARGEST_MODEL, _LEAST_TEXTURE = 2_000_000, 8_000  # bytes
+
 #: Photographs, with author and licence as their packages state them.
 PHOTOGRAPHS = (
     (f"{_BACKGROUNDS}/Aqua.jpg", "Charles Barbin", "GPL-2+"),
@@ -107,7 +111,25 @@ class Material:
 
 
 def material(folder: Path) -> Material:
-    """Fetch what ``folder`` lacks, check it against its SHA-256, unpack it."""
+    """What is in ``folder``; if it is not of photo_pack.py, the packages are fetched first where it
+    lacks them, checked against their SHA-256 and unpacked."""
+    if not (folder / PACKED).exists():
+        _unpack_packages(folder)
+    models = folder / "models"
+    pictures = [
+        folder / package / path
+        for path, _, _ in PHOTOGRAPHS
+        for package in ("mate-backgrounds", "plasma-workspace-wallpapers")
+    ]
+    return Material(
+        photographs=sorted(path for path in pictures if path.exists()),
+        cutouts=_cutouts(folder / "fluent-emoji-3d/package/assets"),
+        models=sorted(p for p in models.rglob("*.obj") if p.stat().st_size < _LARGEST_MODEL),
+        textures=sorted(p for p in models.rglob("*.jpg") if p.stat().st_size > _LEAST_TEXTURE),
+    )
+
+
+def _unpack_packages(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
         archive = folder / package.file
@@ -128,17 +150,6 @@ def material(folder: Path) -> Material:
         if not (models / collection).exists():
             with zipfile.ZipFile(deb / f"{collection}.sh3f") as archived:
                 archived.extractall(models / collection)
-    pictures = [
-        folder / package / path
-        for path, _, _ in PHOTOGRAPHS
-        for package in ("mate-backgrounds", "plasma-workspace-wallpapers")
-    ]
-    return Material(
-        photographs=sorted(path for path in pictures if path.exists()),
-        cutouts=_cutouts(folder / "fluent-emoji-3d/package/assets"),
-        models=sorted(p for p in models.rglob("*.obj") if p.stat().st_size < 2_000_000),
-        textures=sorted(p for p in models.rglob("*.jpg") if p.stat().st_size > 8_000),
-    )
 
 
 def licences(folder: Path) -> list[tuple[str, str, str, str]]:
