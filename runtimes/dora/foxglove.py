@@ -29,18 +29,15 @@ _BYTES = {"type": "string", "contentEncoding": "base64"}
 _TIME = _object(sec=_WHOLE, nsec=_WHOLE)
 _POINT, _COLOUR = _object(x=_NUMBER, y=_NUMBER), _object(r=_NUMBER, g=_NUMBER, b=_NUMBER, a=_NUMBER)
 
+
+def _image(**properties: Any) -> dict[str, Any]:
+    return _object(timestamp=_TIME, frame_id=_TEXT, data=_BYTES, **properties)
+
+
 #: By name, as JSON Schema.
 SCHEMAS: dict[str, dict[str, Any]] = {
-    "foxglove.CompressedImage": _object(timestamp=_TIME, frame_id=_TEXT, data=_BYTES, format=_TEXT),
-    "foxglove.RawImage": _object(
-        timestamp=_TIME,
-        frame_id=_TEXT,
-        width=_WHOLE,
-        height=_WHOLE,
-        encoding=_TEXT,
-        step=_WHOLE,
-        data=_BYTES,
-    ),
+    "foxglove.CompressedImage": _image(format=_TEXT),
+    "foxglove.RawImage": _image(width=_WHOLE, height=_WHOLE, encoding=_TEXT, step=_WHOLE),
     "foxglove.ImageAnnotations": _object(
         circles=_list(_object()),
         points=_list(
