@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
@@ -10,6 +11,10 @@ from typing import Any
 from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.notices import notice
 from samdeploy.text import reason
+
+# ONNX Runtime reports its use to its maker, from 1.32 on also on Linux, and is slow to begin with it:
+# not unless its user says so, which it reads when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 #: What importing a library may raise. A broken one raises anything: OSError of a missing .so,
 #: AttributeError of a NumPy that does not fit, RuntimeError where it wants a home folder.

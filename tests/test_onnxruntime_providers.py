@@ -7,6 +7,7 @@ offers in the same way as a plugin's, stands in for one.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,10 @@ from samdeploy.session import Array, RuntimeOptions, Session
 pytestmark = pytest.mark.exporting
 
 Install = Callable[[str], None]
+
+
+def test_it_reports_nothing_to_its_maker() -> None:
+    assert "ORT_DISABLE_TELEMETRY" in os.environ
 
 
 @pytest.fixture
