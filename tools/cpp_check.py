@@ -45,6 +45,7 @@ class _Options(ctypes.Structure):
         ("precision", ctypes.c_char_p),
         ("threads", ctypes.c_int32),
         ("unproved", ctypes.c_int32),
+        ("cache", ctypes.c_char_p),
     ]
 
 
@@ -94,7 +95,7 @@ class Library:
             getattr(self._library, f"samdeploy_{free}_free")(handle)
 
     def open(self, bundle: Path, backend: str, threads: int = 2) -> Any:
-        options = _Options(backend.encode(), None, None, threads, 0)
+        options = _Options(backend.encode(), None, None, threads, 0, None)
         return self.made("open", "model", str(bundle).encode(), ctypes.byref(options))
 
     def encode(self, model: ctypes.c_void_p, image: NDArray[np.uint8]) -> Any:

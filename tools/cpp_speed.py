@@ -59,7 +59,7 @@ class _Steps:
         self._view = _Image(self._image.ctypes.data, _SIZE[1], _SIZE[0], 0, 0)
         self._sam = SAM(bundle, options=RuntimeOptions(threads=1))
         self._model = ctypes.c_void_p()
-        options = _Options(backend.encode(), None, None, 1, 0)
+        options = _Options(backend.encode(), None, None, 1, 0, None)
         library.call("open", str(bundle).encode(), ctypes.byref(options), ctypes.byref(self._model))
         self._embedding = ctypes.c_void_p()
         library.call("encode", self._model, ctypes.byref(self._view), ctypes.byref(self._embedding))

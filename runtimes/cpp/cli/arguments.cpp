@@ -5,8 +5,9 @@
 namespace cli {
 namespace {
 
-const std::set<std::string> names{"model",  "source",  "points",  "labels",    "bboxes", "multimask", "output",
-                                  "device", "backend", "threads", "precision", "logits", "repeat",    "warmup"};
+const std::set<std::string> names{"model",     "source", "points", "labels",  "bboxes",
+                                  "multimask", "output", "device", "backend", "threads",
+                                  "precision", "cache",  "logits", "repeat",  "warmup"};
 
 std::string listed() {
   std::string all;

@@ -82,6 +82,7 @@ samdeploy::Model open_model(const Arguments& arguments) {
   options.device = arguments.text("device", options.device);
   options.precision = arguments.text("precision", options.precision);
   options.threads = arguments.whole("threads");
+  options.cache = arguments.text("cache");
   return samdeploy::Model::open(arguments.needed("model"), options);
 }
 

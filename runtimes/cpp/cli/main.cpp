@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 constexpr const char* usage =
     "samdeploy-cli model=BUNDLE source=IMAGE [points=[[x,y],...]] [labels=[1,...]] [bboxes=[[x1,y1,x2,y2],...]]\n"
     "              [multimask=true] [output=FOLDER] [logits=FILE.npy]\n"
-    "              [backend=NAME] [device=NAME] [threads=N] [precision=NAME]\n"
+    "              [backend=NAME] [device=NAME] [threads=N] [precision=NAME] [cache=FOLDER]\n"
     "\n"
     "Segments an image and writes FOLDER/NAME.json, as 'samdeploy predict' does; FOLDER is runs/predict, predict2...\n"
     "unless told. Points and boxes that are given together are paired. Without either, everything is segmented, by the\n"

@@ -61,8 +61,7 @@ std::set<fs::path> read_beside(const fs::path& graph) {
 
 }  // namespace
 
-Manifest open_bundle(const fs::path& folder) {
-  Manifest manifest = read_manifest(folder);
+void check_files(const fs::path& folder, const Manifest& manifest) {
   std::set<fs::path> listed;
   for (const auto& [role, graph] : manifest.graphs) {
     for (const FileRecord& file : graph.files) {
@@ -77,7 +76,6 @@ Manifest open_bundle(const fs::path& folder) {
              "', which the manifest of the bundle does not list; do not use it, or export it again.");
     }
   }
-  return manifest;
 }
 
 }  // namespace samdeploy::internal

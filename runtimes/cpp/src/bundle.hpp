@@ -1,4 +1,4 @@
-// A bundle: a folder of graphs and the manifest that says exactly what they are.
+// The files of a bundle: a folder of graphs and the manifest that says exactly what they are.
 #pragma once
 
 #include <filesystem>
@@ -7,8 +7,8 @@
 
 namespace samdeploy::internal {
 
-/// Read the manifest and check every file: that it is there, inside the folder, of its size and SHA-256, and makes a
-/// library read no other. Throws `Error` (bundle).
-Manifest open_bundle(const std::filesystem::path& folder);
+/// Check every file: that it is there, inside the folder, of its size and SHA-256, and makes a library read no other.
+/// Throws `Error` (bundle).
+void check_files(const std::filesystem::path& folder, const Manifest& manifest);
 
 }  // namespace samdeploy::internal

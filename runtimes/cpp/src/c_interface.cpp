@@ -104,6 +104,7 @@ samdeploy::OpenOptions options_of(const samdeploy_open_options* given) {
   if (given->precision != nullptr) options.precision = given->precision;
   options.threads = given->threads;
   options.unproved = given->unproved != 0;
+  if (given->cache != nullptr) options.cache = given->cache;
   return options;
 }
 

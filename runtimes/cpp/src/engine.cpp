@@ -37,27 +37,37 @@ void check_options(const OpenOptions& options) {
     refuse(Fault::input, "threads=", options.threads, "; expected a whole number from 1 to ", most_threads,
            ", or 0 for the backend's choice.");
   }
+  if (options.cache.empty()) return;
+  std::error_code failed;
+  fs::create_directories(options.cache, failed);
+  if (failed) refuse(Fault::input, "cache=", options.cache, " is no folder that can be made; choose another.");
 }
 
-Graphs open_graphs(const Manifest& manifest, const fs::path& folder, const std::string& backend,
-                   const OpenOptions& options) {
-  const BackendKind& kind = kind_named(backend);
-  const auto opener = kind.make(options);
-  // Side by side: a backend compiles a graph for long, mostly in one thread.
-  const auto turn = options.threads == 1 ? std::launch::deferred : std::launch::async;
-  std::map<std::string, std::future<std::unique_ptr<Session>>> opening;
+void check_suffixes(const Manifest& manifest, const BackendKind& kind) {
   for (const auto& [role, record] : manifest.graphs) {
-    const fs::path path = folder / record.files.front().path;
+    const fs::path path = record.files.front().path;
     const auto& known = kind.suffixes;
     if (std::find(known.begin(), known.end(), path.extension().string()) == known.end()) {
-      refuse(Fault::input, "backend '", backend, "' does not open '", path.string(), "'; the bundle is for '",
+      refuse(Fault::input, "backend '", kind.name, "' does not open '", path.string(), "'; the bundle is for '",
              manifest.runtime, "'.");
     }
-    opening[role] = std::async(turn, [&opener, path, &each = record] { return opener->open(path, each); });
   }
+}
+
+/// The encoder, and what is opened beside it or by whoever needs it first. `manifest` and `opener` outlive them.
+Graphs open_graphs(const Manifest& manifest, const fs::path& folder, Backend& opener, int threads) {
+  const bool split = manifest.graphs.count("prepare") != 0;
   Graphs graphs;
-  const std::int64_t grid = manifest.image_size / 16;
-  for (auto& [role, session] : opening) graphs.emplace(role, Graph(session.get(), manifest.graphs.at(role), grid));
+  for (const auto& [role, record] : manifest.graphs) {
+    // A backend compiles a graph for long, mostly in one thread. Clicks need no decoder where it is split.
+    const bool beside = threads != 1 && !(split && role == "decoder");
+    const auto open = [&opener, path = folder / record.files.front().path, &record = record] {
+      return opener.open(path, record);
+    };
+    Opening session = std::async(beside ? std::launch::async : std::launch::deferred, open).share();
+    graphs.emplace(role, Graph(std::move(session), record, manifest.image_size / 16));
+  }
+  (void)graphs.at("encoder").provider();
   return graphs;
 }
 
@@ -74,10 +84,16 @@ std::string listed(const std::vector<std::pair<std::string, Shape>>& shapes) {
 }  // namespace
 
 Engine::Engine(const fs::path& bundle, const OpenOptions& options)
-    : manifest_((check_options(options), open_bundle(bundle))),
+    : manifest_((check_options(options), read_manifest(bundle))),
       backend_(options.backend.empty() ? manifest_.runtime : options.backend),
-      graphs_(open_graphs(manifest_, bundle, backend_, options)),
       decoding_(graphs_, manifest_.family) {
+  // A backend takes about as long to begin as files take to be hashed.
+  auto checking = std::async(std::launch::async, [&] { check_files(bundle, manifest_); });
+  const BackendKind& kind = kind_named(backend_);
+  opener_ = kind.make(options);
+  checking.get();
+  check_suffixes(manifest_, kind);
+  graphs_ = open_graphs(manifest_, bundle, *opener_, options.threads);
   // A driver may compute wrong numbers without an error; the processor is what bundles are verified on.
   if (options.device != "cpu" && !options.unproved) prove();
 }

@@ -29,6 +29,7 @@ class Engine {
 
   Manifest manifest_;
   std::string backend_;
+  std::unique_ptr<Backend> opener_;
   Graphs graphs_;
   Decoding decoding_;
 };

@@ -89,7 +89,7 @@ Tensors Graph::run_checked(const Feeds& feeds) const {
     refuse(Fault::bundle, "'", input.name, "' has another shape than the ", record_.role,
            " graph takes; export the bundle again.");
   }
-  Tensors answer = session_->run(feeds);
+  Tensors answer = session_.get()->run(feeds);
   sizes.imply(grid_);
   for (const TensorRecord& output : record_.outputs) {
     if (sizes.fit(output.sides, answer.at(output.name))) continue;

@@ -109,7 +109,12 @@ class Reader {
 
   void skip_to(std::uint64_t stop, std::uint64_t end) {
     if (stop > end) throw std::runtime_error("truncated");
-    if (stop != at_) file_.seekg(static_cast<std::streamoff>(stop));
+    // A seek reads the buffer again: most fields are far shorter.
+    if (stop - at_ < 4096) {
+      file_.ignore(static_cast<std::streamsize>(stop - at_));
+    } else {
+      file_.seekg(static_cast<std::streamoff>(stop));
+    }
     at_ = stop;
   }
 

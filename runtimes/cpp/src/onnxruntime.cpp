@@ -1,4 +1,6 @@
 // ONNX Runtime on the processor, through its C interface.
+#include <cstdlib>
+#include <random>
 #include <stdexcept>
 
 #include "session.hpp"
@@ -12,6 +14,8 @@
 
 namespace samdeploy::internal {
 namespace {
+
+namespace fs = std::filesystem;
 
 const OrtApi& ort() {
   static const OrtApi* const api = OrtGetApiBase()->GetApi(ORT_API_VERSION);
@@ -44,11 +48,47 @@ Owned<T> made(void (*release)(T*), const Make& make) {
 /// One for the process, for as long as that runs: sessions may outlive any static object.
 OrtEnv* environment() {
   static OrtEnv* const shared = [] {
+#ifndef _WIN32
+    // Else it reports its use to its maker, from 1.32 on, and is slow to begin with it.
+    setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
     OrtEnv* env = nullptr;
     must(ort().CreateEnv(ORT_LOGGING_LEVEL_ERROR, "samdeploy", &env));
     return env;
   }();
   return shared;
+}
+
+using Options = Owned<OrtSessionOptions>;
+
+Options cloned(const OrtSessionOptions* options) {
+  return made<OrtSessionOptions>(ort().ReleaseSessionOptions,
+                                 [&](OrtSessionOptions** out) { return ort().CloneSessionOptions(options, out); });
+}
+
+/// What layouts are chosen by: a graph that was optimized for one processor may compute wrong numbers on another.
+const char* processor() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  if (__builtin_cpu_supports("avx512f")) return "avx512";
+  return __builtin_cpu_supports("avx2") ? "avx2" : __builtin_cpu_supports("avx") ? "avx" : "sse";
+#elif defined(__aarch64__)
+  return "arm64";
+#else
+  return "other";
+#endif
+}
+
+/// Where a graph is kept as this version of ONNX Runtime optimizes it here. The ending says in which of its formats:
+/// the one that it opens fastest.
+fs::path kept_in(const fs::path& cache, const GraphRecord& graph) {
+  std::string name;
+  for (const FileRecord& file : graph.files) name += file.sha256.substr(0, 32) + "-";
+  return cache / text(name, OrtGetApiBase()->GetVersionString(), "-", processor(), ".ort");
+}
+
+/// A name beside `path` that no other process or thread uses, with the same ending.
+fs::path beside(const fs::path& path) {
+  return fs::path(path).replace_extension(text("writing-", std::random_device()(), path.extension().string()));
 }
 
 class OnnxSession final : public Session {
@@ -131,7 +171,8 @@ class OnnxRuntime final : public Backend {
  public:
   explicit OnnxRuntime(const OpenOptions& options)
       : options_(made<OrtSessionOptions>(ort().ReleaseSessionOptions,
-                                         [](OrtSessionOptions** out) { return ort().CreateSessionOptions(out); })) {
+                                         [](OrtSessionOptions** out) { return ort().CreateSessionOptions(out); })),
+        cache_(options.cache) {
     if (options.device != "cpu") {
       refuse(Fault::runtime, "device '", options.device,
              "' is not one that this library runs ONNX Runtime on; usable: cpu.");
@@ -140,6 +181,7 @@ class OnnxRuntime final : public Backend {
       refuse(Fault::input, "precision=", options.precision,
              "; device 'cpu' of ONNX Runtime computes in fp32: pass that or choose another backend.");
     }
+    environment();
     // Planned buffers come on top of the arena that the first run filled, at the same speed.
     must(ort().DisableMemPattern(options_.get()));
     must(ort().SetSessionLogSeverityLevel(options_.get(), ORT_LOGGING_LEVEL_ERROR));
@@ -149,17 +191,39 @@ class OnnxRuntime final : public Backend {
     if (options.threads > 0) must(ort().SetIntraOpNumThreads(options_.get(), options.threads));
   }
 
-  std::unique_ptr<Session> open(const std::filesystem::path& path, const GraphRecord& graph) override {
+  std::unique_ptr<Session> open(const fs::path& path, const GraphRecord& graph) override {
     try {
-      return std::make_unique<OnnxSession>(path, options_.get(), graph);
+      if (cache_.empty()) return std::make_unique<OnnxSession>(path, options_.get(), graph);
+      return cached(path, graph);
     } catch (const std::runtime_error& error) {
-      refuse(Fault::bundle, "ONNX Runtime cannot open '", path.string(), "': ", reason(error),
-             "; export it again or choose another device.");
+      refuse(Fault::bundle, "ONNX Runtime cannot open '", path.string(), "': ", reason(error), "; ",
+             cache_.empty() ? "export it again or choose another device." : "try it without a cache.");
     }
   }
 
  private:
-  Owned<OrtSessionOptions> options_;
+  std::unique_ptr<Session> cached(const fs::path& path, const GraphRecord& graph) const {
+    const Options options = cloned(options_.get());
+    const fs::path kept = kept_in(cache_, graph);
+    if (fs::exists(kept)) {
+      must(ort().SetSessionGraphOptimizationLevel(options.get(), ORT_DISABLE_ALL));
+      return std::make_unique<OnnxSession>(kept, options.get(), graph);
+    }
+    const fs::path unfinished = beside(kept);
+    must(ort().SetOptimizedModelFilePath(options.get(), unfinished.c_str()));
+    try {
+      auto session = std::make_unique<OnnxSession>(path, options.get(), graph);
+      fs::rename(unfinished, kept);
+      return session;
+    } catch (...) {
+      std::error_code gone;
+      fs::remove(unfinished, gone);
+      throw;
+    }
+  }
+
+  Options options_;
+  fs::path cache_;
 };
 
 }  // namespace

@@ -32,6 +32,7 @@ typedef struct OrtAllocator OrtAllocator;
 typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 
 typedef enum OrtLoggingLevel { ORT_LOGGING_LEVEL_ERROR = 3 } OrtLoggingLevel;
+typedef enum GraphOptimizationLevel { ORT_DISABLE_ALL = 0 } GraphOptimizationLevel;
 typedef enum OrtAllocatorType { OrtDeviceAllocator = 0, OrtArenaAllocator = 1 } OrtAllocatorType;
 typedef enum OrtMemType { OrtMemTypeDefault = 0 } OrtMemType;
 typedef enum ONNXTensorElementDataType { ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT = 1 } ONNXTensorElementDataType;
@@ -49,14 +50,16 @@ typedef struct OrtApi {
   SAMDEPLOY_SKIP(8, 8);
   OrtStatus*(ORT_API_CALL* Run)(OrtSession*, const OrtRunOptions*, const char* const* input_names,
                                 const OrtValue* const* inputs, size_t input_count, const char* const* output_names,
-                                size_t output_count, OrtValue** outputs); /* 9 */
-  OrtStatus*(ORT_API_CALL* CreateSessionOptions)(OrtSessionOptions**);    /* 10 */
-  SAMDEPLOY_SKIP(11, 16);
+                                size_t output_count, OrtValue** outputs);                         /* 9 */
+  OrtStatus*(ORT_API_CALL* CreateSessionOptions)(OrtSessionOptions**);                            /* 10 */
+  OrtStatus*(ORT_API_CALL* SetOptimizedModelFilePath)(OrtSessionOptions*, const ORTCHAR_T* path); /* 11 */
+  OrtStatus*(ORT_API_CALL* CloneSessionOptions)(const OrtSessionOptions*, OrtSessionOptions**);   /* 12 */
+  SAMDEPLOY_SKIP(13, 16);
   OrtStatus*(ORT_API_CALL* DisableMemPattern)(OrtSessionOptions*); /* 17 */
   SAMDEPLOY_SKIP(18, 21);
-  OrtStatus*(ORT_API_CALL* SetSessionLogSeverityLevel)(OrtSessionOptions*, int level); /* 22 */
-  SAMDEPLOY_SKIP(23, 23);
-  OrtStatus*(ORT_API_CALL* SetIntraOpNumThreads)(OrtSessionOptions*, int threads); /* 24 */
+  OrtStatus*(ORT_API_CALL* SetSessionLogSeverityLevel)(OrtSessionOptions*, int level);                    /* 22 */
+  OrtStatus*(ORT_API_CALL* SetSessionGraphOptimizationLevel)(OrtSessionOptions*, GraphOptimizationLevel); /* 23 */
+  OrtStatus*(ORT_API_CALL* SetIntraOpNumThreads)(OrtSessionOptions*, int threads);                        /* 24 */
   SAMDEPLOY_SKIP(25, 48);
   OrtStatus*(ORT_API_CALL* CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo*, void* data, size_t bytes,
                                                            const int64_t* shape, size_t rank, ONNXTensorElementDataType,

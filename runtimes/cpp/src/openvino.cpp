@@ -94,6 +94,7 @@ class OpenVino final : public Backend {
                  // Left alone, devices choose less than fp32, which nobody has asked for.
                  ov::hint::inference_precision(precision_)};
     if (options.threads > 0) settings_.insert(ov::inference_num_threads(options.threads));
+    if (!options.cache.empty()) settings_.insert(ov::cache_dir(options.cache));
   }
 
   std::unique_ptr<Session> open(const std::filesystem::path& path, const GraphRecord& graph) override {

@@ -1,6 +1,7 @@
 // Answers beside Python's on the same graphs: prompts of every kind, the bundle's golden answer, embeddings in files.
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 #include "cases.hpp"
 
@@ -106,18 +107,47 @@ void test_files(const Cases& cases, const samdeploy::Model& model) {
   check(before.bitmap() == after.bitmap() && before.score() == after.score(), "an embedding that was saved and loaded");
 }
 
+/// The same to the bit as without a cache, when it is filled and when it is used.
+void test_cache(const Cases& cases, samdeploy::OpenOptions options) {
+  namespace fs = std::filesystem;
+  const fs::path cache = cases.path("cache");
+  const auto answer = [&] {
+    const auto model = samdeploy::Model::open(cases.path("sam_tiny"), options);
+    samdeploy::Prompt click;
+    click.points = {{100, 90}};
+    const auto embedding = model.encode(cases.picture("scene").view());
+    auto logits = model.predict(embedding, {click}).front().logits();
+    click.logits = logits;
+    const auto again = model.predict(embedding, {click}).front().logits();
+    logits.insert(logits.end(), again.begin(), again.end());
+    return logits;
+  };
+  const auto expected = answer();
+  options.cache = cache.string();
+  check(answer() == expected, "an answer that fills a cache");
+  std::vector<fs::path> kept;
+  for (const auto& entry : fs::directory_iterator(cache)) kept.push_back(entry.path());
+  check(kept.size() >= 5, "a cache of all graphs: " + std::to_string(kept.size()) + " files");
+  check(answer() == expected, "an answer from a cache");
+  // Nothing but what is kept is read.
+  for (const fs::path& path : kept) std::ofstream(path) << "nothing";
+  if (options.backend == "onnxruntime") {
+    check_refused(samdeploy::Fault::bundle, "try it without a cache", answer);
+  }
+  fs::remove_all(cache);
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
   const Cases cases(arguments[1]);
-  samdeploy::OpenOptions options;
-  options.backend = arguments[2];
-  options.threads = 2;
+  const auto options = options_for(arguments[2]);
   const auto tiny = samdeploy::Model::open(cases.path("sam_tiny"), options);
   std::printf("%s\n", tiny.info().provider.c_str());
   for (const Json& asked : cases["prompting"]) test_asked(cases, tiny, asked, "sam_tiny");
   tiny.prove();
   test_files(cases, tiny);
+  test_cache(cases, options);
   for (const Json& asked : cases["everything"]) test_everything(cases, tiny, asked, "sam_tiny");
   test_cancelling(cases, tiny);
   for (const Json& family : cases["families"]) {

@@ -154,7 +154,7 @@ static void refuse(const char* bundle) {
 int main(int count, char** arguments) {
   if (count != 3) return 2;
   char bundle[4096];
-  samdeploy_open_options options = {arguments[2], NULL, NULL, 1, 0};
+  samdeploy_open_options options = {arguments[2], NULL, NULL, 1, 0, NULL};
   snprintf(bundle, sizeof bundle, "%s/sam_tiny", arguments[1]);
   paint();
   for (int round = 0; round < rounds; round++) ask(bundle, &options);

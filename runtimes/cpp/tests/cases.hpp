@@ -45,6 +45,14 @@ class Cases {
   Json json_;
 };
 
+/// In two threads, of a backend by its name.
+inline samdeploy::OpenOptions options_for(const char* backend) {
+  samdeploy::OpenOptions options;
+  options.backend = backend;
+  options.threads = 2;
+  return options;
+}
+
 inline samdeploy::internal::Bitmap decoded(const Json& rle) {
   const Json& size = rle.at("size");
   return samdeploy::internal::Runs::from_coco({{size[0], size[1]}, rle.at("counts")}).decode();

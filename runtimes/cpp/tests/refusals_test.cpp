@@ -24,6 +24,20 @@ std::string read(const fs::path& path) {
 
 void write(const fs::path& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
 
+/// A file that is what its manifest says, and no graph.
+void empty_graph(const fs::path& bundle, const std::string& role) {
+  Json manifest = Json::parse(read(bundle / "bundle.json"));
+  for (Json& graph : manifest["graphs"]) {
+    if (graph["role"] != role) continue;
+    for (Json& file : graph["files"]) {
+      write(bundle / file["path"].get<std::string>(), "");
+      file["bytes"] = 0;
+      file["sha256"] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    }
+  }
+  write(bundle / "bundle.json", manifest.dump());
+}
+
 /// Copies of a bundle, each changed in one way.
 class Bundles {
  public:
@@ -37,11 +51,14 @@ class Bundles {
     check_refused(fault, expected, [&] { samdeploy::Model::open(copy_.string(), options()); });
   }
 
-  /// Opened in spite of what was changed in the manifest.
-  samdeploy::Model opened(const std::function<void(Json&)>& change) const {
-    make(in_manifest(change));
+  /// Opened in spite of what was changed.
+  samdeploy::Model opened_after(const std::function<void(const fs::path&)>& change) const {
+    make(change);
     return samdeploy::Model::open(copy_.string(), options());
   }
+
+  /// The same, of what was changed in the manifest.
+  samdeploy::Model opened(const std::function<void(Json&)>& change) const { return opened_after(in_manifest(change)); }
 
   /// With a manifest in which `change` was made.
   void manifest_refused(const std::string& expected, const std::function<void(Json&)>& change) const {
@@ -193,15 +210,19 @@ void test_bundles(const Bundles& bundles) {
     fs::remove(path);
     fs::create_symlink(path.filename(), path);
   });
-  // A file that is what its manifest says, and no graph.
-  bundles.refused("export it again", [&](const fs::path& copy) {
-    Json manifest = Json::parse(read(copy / "bundle.json"));
-    Json& file = manifest["graphs"][0]["files"][0];
-    write(first_file(copy), "");
-    file["bytes"] = 0;
-    file["sha256"] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    write(copy / "bundle.json", manifest.dump());
-  });
+  bundles.refused("export it again", [](const fs::path& copy) { empty_graph(copy, "encoder"); });
+}
+
+/// A graph that only some prompts need is opened by the first of them, which is told what is wrong with it.
+void test_late(const Bundles& bundles, const samdeploy::ImageView& image) {
+  const auto model = bundles.opened_after([](const fs::path& copy) { empty_graph(copy, "decoder"); });
+  const auto embedding = model.encode(image);
+  samdeploy::Prompt prompt;
+  prompt.points = {{50, 50}};
+  prompt.logits = model.predict(embedding, {prompt}).front().logits();
+  for (int i = 0; i < 2; i++) {
+    check_refused(Fault::bundle, "decoder", [&] { model.predict(embedding, {prompt}); });
+  }
 }
 
 /// A golden answer that this device does not give.
@@ -219,10 +240,12 @@ void test_options(const std::string& bundle) {
   const auto refused = [&](Fault fault, const std::string& expected, const samdeploy::OpenOptions& options) {
     check_refused(fault, expected, [&] { samdeploy::Model::open(bundle, options); });
   };
-  refused(Fault::runtime, "without a backend 'tensorflow'", {"tensorflow", "cpu", 0, "fp32", false});
-  refused(Fault::runtime, "device 'tpu'", {"", "tpu", 0, "fp32", false});
-  refused(Fault::input, "threads=-1", {"", "cpu", -1, "fp32", false});
-  refused(Fault::input, "precision=int2", {"", "cpu", 0, "int2", false});
+  refused(Fault::runtime, "without a backend 'tensorflow'", {"tensorflow", "cpu", 0, "fp32", false, ""});
+  refused(Fault::runtime, "device 'tpu'", {"", "tpu", 0, "fp32", false, ""});
+  refused(Fault::input, "threads=-1", {"", "cpu", -1, "fp32", false, ""});
+  refused(Fault::input, "cache=" + bundle + "/bundle.json/kept is no folder",
+          {"", "cpu", 0, "fp32", false, bundle + "/bundle.json/kept"});
+  refused(Fault::input, "precision=int2", {"", "cpu", 0, "int2", false, ""});
 }
 
 void test_prompts(const Cases& cases, samdeploy::Model model) {
@@ -404,6 +427,7 @@ int main(int, char** arguments) {
   const Cases cases(arguments[1]);
   const std::string bundle = cases.path("sam_tiny");
   test_bundles(Bundles(bundle, arguments[2]));
+  test_late(Bundles(bundle, arguments[2]), cases.picture("scene").view());
   test_golden(Bundles(bundle, arguments[2]));
   test_another_size(Bundles(bundle, arguments[2]), cases.picture("scene").view());
   test_external(cases.path("external_test.onnx"));

@@ -109,9 +109,7 @@ void test_opening(const std::string& bundle, const samdeploy::OpenOptions& optio
 
 int main(int, char** arguments) {
   const Cases cases(arguments[1]);
-  samdeploy::OpenOptions options;
-  options.backend = arguments[2];
-  options.threads = 2;
+  const auto options = options_for(arguments[2]);
   const std::string bundle = cases.path("sam_tiny");
   const std::vector<Picture> pictures{cases.picture("scene"), cases.picture("example")};
   test_opening(bundle, options, pictures.front());

@@ -43,7 +43,8 @@ typedef struct samdeploy_open_options {
   const char* device;
   const char* precision;
   int32_t threads;
-  int32_t unproved; /* not 0: leave samdeploy_prove out, which is done for every device but the processor */
+  int32_t unproved;  /* not 0: leave samdeploy_prove out, which is done for every device but the processor */
+  const char* cache; /* folder for prepared graphs, of one machine and as trusted as a bundle: a faster second start */
 } samdeploy_open_options;
 
 /* `stride`: bytes from one row to the next, 0 where there are none between them. */

@@ -210,6 +210,9 @@ struct OpenOptions {
   std::string precision = "fp32";
   /// Leave out `Model::prove`, which is done for every device but the processor.
   bool unproved = false;
+  /// Folder for graphs as the backend prepares them, for a faster second start; empty for none. It is of one machine,
+  /// and as trusted as a bundle.
+  std::string cache;
 };
 
 struct Info {
