@@ -12,8 +12,8 @@ from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.notices import notice
 from samdeploy.text import reason
 
-# ONNX Runtime reports its use to its maker, from 1.32 on also on Linux, and is slow to begin with it:
-# not unless its user says so, which it reads when it is imported.
+# ONNX Runtime reports its use to its maker, from 1.32 on, and is slow to begin with it: not unless
+# its user says so. It reads this when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 #: What importing a library may raise. A broken one raises anything: OSError of a missing .so,
