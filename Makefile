@@ -164,7 +164,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install $(PIP) $(TORCH)
 	$(BIN)/pip install $(PIP) -c constraints.txt -e '.[dev]'
 	rm -rf samdeploy.egg-info  # of an earlier build: its entry points would hide the new ones
-	$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV) || true  # some packages bring files of other Pythons
+	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV) || true  # some packages bring files of other Pythons
 	touch $(READY)
 
 $(DOCS_READY): pyproject.toml constraints.txt

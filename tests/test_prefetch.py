@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from samdeploy.whole_image.prefetch import prefetch, side_by_side
+from samdeploy.whole_image.prefetch import behind, prefetch, side_by_side
 
 
 def test_order_and_end() -> None:
@@ -60,3 +60,33 @@ def test_an_error_side_by_side_comes_in_its_place(count: int) -> None:
     assert next(results) == 3
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_the_last_item_is_finished_behind_the_next() -> None:
+    asked = [threading.Event() for _ in range(3)]
+
+    def items() -> Iterator[int]:
+        for index, event in enumerate(asked):
+            event.set()
+            yield index
+
+    def square(index: int) -> int:
+        assert asked[min(index + 1, 2)].wait(5)
+        return index * index
+
+    assert list(behind(square, items())) == [0, 1, 4]
+    assert list(behind(square, [])) == []
+
+
+def test_nothing_is_begun_behind_an_error() -> None:
+    begun = []
+
+    def inverse(value: int) -> int:
+        begun.append(value)
+        return 6 // value
+
+    results = behind(inverse, [3, 0, 2])
+    assert next(results) == 2
+    with pytest.raises(ZeroDivisionError):
+        list(results)
+    assert begun == [3, 0]

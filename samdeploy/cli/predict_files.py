@@ -25,7 +25,7 @@ from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
 from samdeploy.sources import is_video, iter_video
 from samdeploy.text import as_utf8, printable
-from samdeploy.whole_image.prefetch import prefetch
+from samdeploy.whole_image.prefetch import behind, prefetch
 from samdeploy.yolo.facade import YOLO
 
 #: Bytes of the longest end that a result's name may get: a number and ``.json``.
@@ -61,6 +61,16 @@ class _Frame:
     name: str
     stem: str
     pixels: NDArray[np.uint8] | InputError
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found in a frame, in how many seconds; results are called like ``stem``."""
+
+    frame: _Frame
+    masks: Masks
+    seconds: float
+    stem: str
 
 
 @contextmanager
@@ -103,27 +113,48 @@ def predict_files(
         InputError: the only file cannot be used.
         OutputError: results cannot be written.
     """
-    taken: set[str] = set()
+    names = {"model": as_utf8(model.source)}
+
+    def write(found: _Found | LeftOut) -> Result | LeftOut:
+        if isinstance(found, LeftOut):
+            return found
+        frame, masks = found.frame, found.masks
+        path = folder / f"{found.stem}.json"
+        record = write_record(path, {"image": as_utf8(frame.path), **names}, masks)
+        picture = masks.save(path.with_suffix(".png"), **_marks(prompts))
+        return Result(frame.name, masks, found.seconds, picture, record)
+
     asked = {**settings, "multimask": True} if multimask else dict(settings)
-    for frame in prefetch(_frames(sources, options)):
+    found = _segmented(model, _frames(sources, options), folder, prompts, asked, len(sources) == 1)
+    # Overlays are drawn and written while the next image is segmented.
+    yield from behind(write, found)
+
+
+def _segmented(
+    model: SAM | YOLO,
+    frames: Iterator[_Frame],
+    folder: Path,
+    prompts: Sequence[Prompt],
+    settings: Mapping[str, Any],
+    only: bool,
+) -> Iterator[_Found | LeftOut]:
+    """What is found in each frame; without its ``only`` file there is nothing to do."""
+    taken: set[str] = set()
+    for frame in prefetch(frames):
         try:
             if isinstance(frame.pixels, InputError):
                 raise frame.pixels
             started = time.perf_counter()
-            found = _segment(model, frame.name, frame.pixels, prompts, asked)
+            masks = _segment(model, frame.name, frame.pixels, prompts, settings)
             seconds = time.perf_counter() - started
         except OutputError:
             raise
         except InputError as error:
-            if len(sources) == 1:
+            if only:
                 raise
             yield LeftOut(frame.name, str(error))
             continue
-        stem = free_stem(frame.stem, folder, taken)
-        names = {"image": as_utf8(frame.path), "model": as_utf8(model.source)}
-        record = write_record(folder / f"{stem}.json", names, found)
-        picture = found.save(folder / f"{stem}.png", **_marks(prompts))
-        yield Result(frame.name, found, seconds, picture, record)
+        yield _Found(frame, masks, seconds, free_stem(frame.stem, folder, taken))
 
 
 def _segment(

@@ -1,4 +1,4 @@
-"""The next item is made while the present one is worked on, or several at a time."""
+"""Work on threads: the next item made ahead, the last one finished behind, or several at a time."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
             if item is end:
                 return
             yield item  # type: ignore[misc]  # not the end, so an item
+
+
+def behind(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Results of ``function`` in the order of ``items``, each made on a thread while the next item
+    is waited for.
+
+    What a call raises is raised here, in its place, and nothing is begun after it.
+    """
+    with ThreadPoolExecutor(1, "samdeploy-behind") as thread:
+        made: Future[T] | None = None
+        for item in items:
+            before = [] if made is None else [made.result()]
+            made = thread.submit(function, item)
+            yield from before
+        if made is not None:
+            yield made.result()
 
 
 def side_by_side(function: Callable[[S], T], items: Iterable[S], count: int) -> Iterator[T]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samdeploy import SAM
+from samdeploy.masks.masks import Masks
 from samdeploy.masks.rle import Rle
 from samdeploy.scenes import Scene
 
@@ -361,3 +364,35 @@ def test_on_a_bundle(done: Done, small_bundle: Path, picture: Path, tmp_path: Pa
     with SAM(small_bundle, threads=1) as sam:
         expected = sam.predict(picture, points=[120, 90]).data
     np.testing.assert_array_equal(masks_of(tmp_path / "out/scene.json"), expected)
+
+
+def test_results_are_written_while_the_next_image_is_segmented(
+    done: Done, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        Image.fromarray(scene.image).save(images / f"{number}.png")
+    plain_save, plain_predict = Masks.save, SAM.predict
+    segmenting, images_begun = threading.Condition(), itertools.count(1)
+    begun = 0
+
+    def predict(self: SAM, *arguments: Any, **prompts: Any) -> Masks:
+        nonlocal begun
+        with segmenting:
+            begun = next(images_begun)
+            segmenting.notify_all()
+        return plain_predict(self, *arguments, **prompts)
+
+    def save(self: Masks, path: Path, **marks: Any) -> Path:
+        with segmenting:
+            wanted = min(int(path.stem) + 2, 3)
+            assert segmenting.wait_for(lambda: begun >= wanted, timeout=30)
+        return plain_save(self, path, **marks)
+
+    monkeypatch.setattr(Masks, "save", save)
+    monkeypatch.setattr(SAM, "predict", predict)
+    outcome = done("predict", *FAKE, f"source={images}", "points=[[120,90]]")
+    assert [line.split(":")[0] for line in outcome.out.splitlines()[:3]] == [
+        "0.png", "1.png", "2.png",
+    ]  # fmt: skip
