@@ -11,7 +11,7 @@ from samdeploy.session import Availability
 #: The runtimes that could offer a device; of a device that is not here, ONNX Runtime alone, which
 #: reaches more hardware than all others together.
 _HOSTS = {
-    "cpu": ("onnxruntime", "openvino", "torch", "coreml", "mil", "litert", "mnn"),
+    "cpu": ("onnxruntime", "openvino", "torch", "coreml", "mil", "litert", "mnn", "executorch"),
     "cuda": ("onnxruntime", "torch", "tensorrt"),
     "mps": ("torch",),
     "all": ("coreml",),

@@ -95,6 +95,7 @@ _BESIDE: Mapping[str, Callable[[Path], Collection[Path] | Iterator[Path]]] = {
     ".xml": _if_there(lambda graph: graph.with_suffix(".bin")),
     ".engine": _if_there(sidecar_path),
     ".mlpackage": variant_paths,
+    ".pte": variant_paths,
     ".mnn": _if_there(lambda graph: graph.with_name(f"{graph.name}.weight")),
 }
 

@@ -6,7 +6,7 @@ What else they ask for is so in every graph: no rank above 4 and no shape that d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -20,11 +20,20 @@ from samdeploy.exporters.passes.onnx_narrow import MOST_OPERANDS
 _JOINS = (torch.ops.aten.cat.default, torch.ops.aten.stack.default)
 
 
-def fixed_program(module: torch.nn.Module, example: tuple[Tensor, ...]) -> Program:
-    """``module`` for inputs of the shapes of ``example``, which answers the same."""
+def fixed_program(
+    module: torch.nn.Module,
+    example: tuple[Tensor, ...],
+    rewritten: Mapping[Any, Callable[..., Any]] | None = None,
+) -> Program:
+    """``module`` for inputs of the shapes of ``example``, which answers the same; with functions
+    for operators that are to be ``rewritten``."""
     with torch.no_grad():
-        program: Any = torch.export.export(module, example).module()
+        exported = torch.export.export(module, example)
+        if rewritten:
+            exported = exported.run_decompositions(dict(rewritten))
+        program: Any = exported.module()
         _fold(program)
+    _without_aliases(program)
     _gather(program)
     _narrow(program)
     program.graph.eliminate_dead_code()
@@ -56,6 +65,13 @@ def _fold(program: Program) -> None:
 
 def _values(arguments: Any, known: Mapping[Node, Any]) -> Any:
     return torch.fx.map_arg(arguments, known.__getitem__)
+
+
+def _without_aliases(program: Program) -> None:
+    """Take out what only gives a tensor another name, such as a slice of all of it."""
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target == torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
 
 
 def _gather(program: Program) -> None:

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 SPOKES = ("exporters", "runtimes", "benchmarks")
 
 #: Where torch may stand at the top of a module.
-TORCH_HOMES = ("samdeploy/models/", "exporters/", "runtimes/torch.py", "runtimes/mil.py")
+TORCH_HOMES = (
+    "samdeploy/models/", "exporters/", "runtimes/torch.py", "runtimes/mil.py",
+    "runtimes/executorch.py",
+)  # fmt: skip
 #: Where it may also be imported inside a function, to measure or test against it.
 TORCH_VISITS = (*TORCH_HOMES, "benchmarks/", "samdeploy/testing/")
 

@@ -1,0 +1,117 @@
+"""ExecuTorch, where its extra is installed: lowering takes minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from samdeploy import SAM
+from samdeploy.bundle import Bundle
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.exporting.pipeline import export
+from samdeploy.exporting.verify_sam import verify_sessions
+from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, SCORER
+from samdeploy.runtimes.torch import TorchSession
+from samdeploy.scenes import Scene
+from samdeploy.session import Graph, RuntimeOptions, Session
+from samdeploy.testing import ExporterContract, RuntimeContract
+from samdeploy.testing.small_model import small_graphs
+
+exporter = pytest.importorskip("samdeploy.exporters.executorch")
+runtime = pytest.importorskip("samdeploy.runtimes.executorch")
+
+pytestmark = [
+    pytest.mark.exporting,
+    pytest.mark.slow,
+    pytest.mark.overnight,
+    pytest.mark.timeout(0),
+    pytest.mark.filterwarnings("ignore"),  # torch and ExecuTorch announce much of each other
+]
+
+
+def opened(path: Path, role: str, device: str = "cpu", **options: Any) -> Session:
+    session: Session = runtime.ExecuTorchRuntime().open(
+        path, role, device=device, options=RuntimeOptions(**options)
+    )
+    return session
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Graph]]:
+    folder = tmp_path_factory.mktemp("programs")
+    options = exporter.ExecuTorchOptions(max_prompts=6, max_points=4)
+    write = exporter.ExecuTorchExporter().export
+    return folder, {role: write(graph, folder, options) for role, graph in small_graphs().items()}
+
+
+@pytest.fixture(scope="module")
+def programs(written: tuple[Path, dict[str, Graph]]) -> dict[str, Path]:
+    folder, graphs = written
+    return {role: folder / graph.files[0] for role, graph in graphs.items()}
+
+
+class TestExporter(ExporterContract):
+    format = "executorch"
+    options: ClassVar[dict[str, Any]] = {"max_prompts": 3, "max_points": 4}
+
+
+class TestRuntime(RuntimeContract):
+    runtime = "executorch"
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        graphs: dict[str, Path] = fixture("programs")
+        assert set(graphs) == set(ALL_ROLES)
+        return graphs
+
+
+def test_a_flipped_weight_fails_the_verification(programs: dict[str, Path], tmp_path: Path) -> None:
+    weights = dict(small_graphs()[DECODER].module.named_parameters())
+    weight = weights["sam.mask_decoder.output_upscaling.3.bias"].detach().numpy()
+    content = bytearray(programs[DECODER].read_bytes())
+    place = content.find(weight.astype("<f4").tobytes())
+    assert place > 0
+    content[place + 3] ^= 0x40  # the highest bit of the exponent
+    broken = tmp_path / "decoder.pte"
+    broken.write_bytes(content)
+    reference = {role: TorchSession(small_graphs()[role], "cpu") for role in (ENCODER, DECODER)}
+    for path, passes in ((programs[DECODER], True), (broken, False)):
+        candidate = {**reference, DECODER: opened(path, DECODER)}
+        assert verify_sessions(reference, candidate, images=1).passed is passes
+
+
+def test_xnnpack_computes_nearly_all(written: tuple[Path, dict[str, Graph]]) -> None:
+    for role, graph in written[1].items():
+        for counts in graph.options["delegated"].values():
+            left = {name: count for name, count in counts.items() if name != "parts"}
+            # Labels of points are compared with numbers.
+            assert counts["parts"] <= (3 if role in (DECODER, SCORER) else 1), role
+            assert not left or role in (DECODER, SCORER), left
+
+
+def test_refusals(programs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(RuntimeUnavailableError, match="device 'vulkan' is not one of runtime"):
+        opened(programs[DECODER], DECODER, "vulkan")
+    with pytest.raises(InputError, match="streams=2; runtime 'executorch' has no use for it"):
+        opened(programs[DECODER], DECODER, streams=2)
+    broken = tmp_path / "decoder.pte"
+    broken.write_bytes(b"no program")
+    with pytest.raises(BundleError, match=r"ExecuTorch cannot open '.*decoder\.pte'"):
+        opened(broken, DECODER)
+
+
+def test_the_shipped_model(tiny_bundle: Path, scene: Scene, tmp_path: Path) -> None:
+    bundle = export("sam_tiny.pt", "executorch", output=tmp_path / "tiny")
+    manifest = Bundle.open(bundle).manifest
+    assert (manifest.format, manifest.runtime, manifest.precision) == (
+        "executorch", "executorch", "fp32",
+    )  # fmt: skip
+    assert manifest.verification.passed
+    with SAM(bundle) as found, SAM(tiny_bundle) as expected:
+        for points in ([[120, 90]], [[[20, 30], [60, 70]], [[200, 100], [10, 10]]]):
+            some, others = (sam.predict(scene.image, points=points) for sam in (found, expected))
+            assert (some.data != others.data).sum() <= 20
+        assert len(found.generate(scene.image)) == len(expected.generate(scene.image))

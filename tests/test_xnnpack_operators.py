@@ -1,0 +1,64 @@
+"""What XNNPACK lacks, written in what it has: the same answers as torch's own operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from samdeploy.exporters.passes.fixed_program import fixed_program
+from samdeploy.exporters.passes.xnnpack_operators import XNNPACK_OPERATORS
+from samdeploy.graphs import MASK_HEAD
+from samdeploy.testing.small_model import small_graphs
+
+aten = torch.ops.aten
+
+
+def x(*shape: int) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (aten.scaled_dot_product_attention.default, (x(2, 3, 5, 4), x(2, 3, 7, 4), x(2, 3, 7, 4))),
+        (
+            aten.scaled_dot_product_attention.default,
+            (x(1, 2, 5, 4), x(1, 2, 5, 4), x(1, 2, 5, 4), x(1, 1, 1, 5)),
+        ),
+        (aten.matmul.default, (x(2, 3, 5, 4), x(4, 6))),
+        (aten.matmul.default, (x(5, 4), x(4, 6))),
+        (aten.matmul.default, (x(2, 3, 5, 4), x(2, 3, 4, 6))),
+        (aten.matmul.default, (x(2, 3, 5, 4), x(3, 4, 6))),
+        (aten.matmul.default, (x(3, 5, 4), x(2, 3, 4, 6))),
+        (aten.layer_norm.default, (x(2, 3, 8), [8], x(8), x(8), 1e-6)),
+        (aten.mean.dim, (x(2, 3, 8), [-1], True)),
+        (aten.mean.dim, (x(2, 3, 4, 5), [2, 3], True)),
+        (aten.sum.dim_IntList, (x(2, 3, 8), [1], True)),
+        (aten.sum.dim_IntList, (x(2, 3, 8), [0])),
+        (aten.sum.dim_IntList, (x(2, 3, 8), [0, -1])),
+        (aten.amax.default, (x(2, 7, 4), [1], True)),
+        (aten.amax.default, (x(2, 7, 4), [-1, 0])),
+        (aten.select.int, (x(2, 7, 4), 1, -2)),
+        (aten.unsqueeze.default, (x(2, 7), -1)),
+        (aten.unsqueeze.default, (x(2, 7), 0)),
+        (aten.stack.default, ([x(2, 7), x(2, 7)], -1)),
+        (aten.unbind.int, (x(3, 2), 0)),
+    ],
+    ids=lambda value: value.__name__ if hasattr(value, "__name__") else "",
+)
+def test_an_operator(operator: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    torch.testing.assert_close(XNNPACK_OPERATORS[operator](*arguments), operator(*arguments))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch warns of itself
+def test_a_graph() -> None:
+    graph = small_graphs()[MASK_HEAD]
+    example = graph.example(2, 3)
+    program = fixed_program(graph.module, example, XNNPACK_OPERATORS)
+    left = {node.target for node in program.graph.nodes}
+    assert not left & {*XNNPACK_OPERATORS, aten.alias.default}
+    assert aten.bmm.default in left
+    torch.testing.assert_close(program(*example), graph.module(*example), atol=1e-5, rtol=1e-4)
