@@ -27,10 +27,10 @@ from samdeploy.exporters.passes.onnx_rank import MOST_RANK
 from samdeploy.exporting.options import chosen_options
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, MASK_HEAD
-from samdeploy.models import GraphModule
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.runtimes import litert
-from samdeploy.session import Array, RuntimeOptions, Session
+from samdeploy.runtimes.torch import TorchSession
+from samdeploy.session import RuntimeOptions, Session
 from samdeploy.testing import RuntimeContract
 from samdeploy.testing.small_model import answers, feeds_of, small_graphs
 
@@ -88,22 +88,6 @@ def test_calls_take_turns() -> None:
         np.testing.assert_array_equal(answer["image_embeddings"], wanted)
 
 
-class Torch:
-    """A graph of the reference as a session."""
-
-    provider = "torch"
-
-    def __init__(self, graph: GraphModule) -> None:
-        self.inputs, self.outputs, self._graph = graph.inputs, graph.outputs, graph
-
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        # Copied, because torch warns of arrays that are read-only.
-        return self._graph.run({name: array.copy() for name, array in feeds.items()})
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 def flipped(path: Path, target: Path) -> Path:
     """A copy in which the highest bit of the exponent of one weight is turned."""
     content = bytearray(path.read_bytes())
@@ -116,7 +100,7 @@ def flipped(path: Path, target: Path) -> Path:
 
 
 def test_a_flipped_weight_fails_the_verification(tmp_path: Path) -> None:
-    reference = {role: Torch(small_graphs()[role]) for role in (ENCODER, DECODER)}
+    reference = {role: TorchSession(small_graphs()[role], "cpu") for role in (ENCODER, DECODER)}
     whole = GOLDEN / "encoder.tflite"
     for path, passes in ((whole, True), (flipped(whole, tmp_path / "encoder.tflite"), False)):
         candidate = {**reference, ENCODER: opened(path, ENCODER)}
