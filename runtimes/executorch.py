@@ -17,6 +17,10 @@ from samdeploy.fixed_shapes import open_variants
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 from samdeploy.text import reason
 
+#: Calls take turns, also those of different graphs: a process has one pool of threads for all
+#: programs, which must not be changed while one runs.
+_TURN = threading.RLock()
+
 
 class ExecuTorchRuntime:
     name: ClassVar[str] = "executorch"
@@ -34,13 +38,14 @@ class ExecuTorchRuntime:
                 "computes on the cpu; pass device=cpu."
             )
         options.refuse_all_but("threads", runtime=self.name)
-        if options.threads is not None:  # the process has one pool for all programs
-            portable_lib._unsafe_reset_threadpool(options.threads)
+        if options.threads is not None:
+            with _TURN:
+                portable_lib._unsafe_reset_threadpool(options.threads)
         return open_variants(graph, ExecuTorchSession)
 
 
 class ExecuTorchSession:
-    """Safe for threads: calls take turns, since the memory of a program is planned once."""
+    """Safe for threads."""
 
     provider = "ExecuTorch CPU (XNNPACK)"
 
@@ -53,7 +58,6 @@ class ExecuTorchSession:
             raise BundleError(
                 f"ExecuTorch cannot open '{path}' ({reason(error)}); export it again."
             ) from error
-        self._lock = threading.Lock()
         told = self._method.metadata
         sides = (told.input_tensor_meta, told.output_tensor_meta)
         self.inputs, self.outputs = (
@@ -62,7 +66,7 @@ class ExecuTorchSession:
         )
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        with self._lock:
+        with _TURN:
             if self._method is None:
                 raise InputError("the session is closed; open the model again.")
             # Copied, because torch knows no read-only tensors and some arrays are.
@@ -74,5 +78,5 @@ class ExecuTorchSession:
             }
 
     def close(self) -> None:
-        with self._lock:
+        with _TURN:
             self._method = None

@@ -20,7 +20,8 @@ def attention(
 ) -> Tensor:
     """As it is written in the books: torch's own has a guard for rows without a key."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return (scores if attn_mask is None else scores + attn_mask).softmax(-1) @ v
+    weights: Tensor = (scores if attn_mask is None else scores + attn_mask).softmax(-1)
+    return weights @ v
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -29,7 +30,11 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         return _shaped(
             torch.bmm(_shaped(a, 1, -1, a.shape[-1]), b.unsqueeze(0)), *a.shape[:-1], b.shape[-1]
         )
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if a.ndim == 4 and b.ndim == 3:  # all of the first axis share the second factor
+        B, s, m, d = a.shape
+        rows = torch.bmm(a.transpose(0, 1).reshape(s, B * m, d), b)
+        return rows.reshape(s, B, m, -1).transpose(0, 1)
+    batch: torch.Size = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
     product = torch.bmm(_batched(a, batch), _batched(b, batch))
     return _shaped(product, *batch, *product.shape[1:])
 
