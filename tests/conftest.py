@@ -17,6 +17,7 @@ from PIL import Image
 from samdeploy.exporters.passes import onnx_graph
 from samdeploy.exporting.pipeline import export
 from samdeploy.scenes import Scene, generate_scene
+from tests.kept import kept_folder
 from tests.traced import remembered
 
 _GOLDEN = Path(__file__).parent / "golden"
@@ -43,10 +44,15 @@ ExportOnce = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def export_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> ExportOnce:
+def kept(pytestconfig: pytest.Config) -> Path:
+    """Where all test processes, and the next run, find what was made before."""
+    return kept_folder(pytestconfig.rootpath)
+
+
+@pytest.fixture(scope="session")
+def export_once(kept: Path) -> ExportOnce:
     """:func:`samdeploy.export` into a folder of the given name that all test processes share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "bundles"
+    folder = kept / "bundles"
     folder.mkdir(exist_ok=True)
 
     def make(name: str, *arguments: Any, **options: Any) -> Path:
@@ -58,10 +64,9 @@ def export_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Exp
 
 
 @pytest.fixture(scope="session", autouse=True)
-def traced_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+def traced_once(kept: Path) -> Iterator[None]:
     """Tracing takes most of an export: the same graph is traced once for all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "traced"
+    folder = kept / "traced"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_graph, "_traced", remembered(onnx_graph._traced, folder))
