@@ -211,7 +211,7 @@ class TestFiles:
         def fail(*args: object, **kwargs: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(Image.Image, "save", fail)
+        monkeypatch.setattr(Path, "write_bytes", fail)
         with pytest.raises(OutputError, match=r"No space left on device.*free some space"):
             masks.save(tmp_path / "a.png")
         assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from PIL import Image
-
 from samdeploy.cli.console import print_json
 from samdeploy.cli.fields import Command, takes_options, takes_settings
 from samdeploy.cli.options import (
@@ -29,6 +27,7 @@ from samdeploy.cli.words import parse_numbers, parse_prompts
 from samdeploy.errors import InputError
 from samdeploy.files import atomic_path
 from samdeploy.image_options import ImageOptions
+from samdeploy.masks.picture_file import write_picture
 from samdeploy.opening import class_of
 from samdeploy.prompts import Prompt
 from samdeploy.sam import SAM
@@ -129,7 +128,7 @@ def _track_files(
             write_record(folder / f"{stem}.json", {"image": as_utf8(path), **names}, tracked.masks)
             picture = folder / f"{stem}.png"
             with atomic_path(picture) as temporary:
-                Image.fromarray(tracked.plot()).save(temporary)
+                write_picture(temporary, tracked.plot())
             lines.write(json.dumps(tracked.to_json()) + "\n")
             lines.flush()
             yield _Written(tracked, seconds, picture)

@@ -10,7 +10,6 @@ from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from samdeploy.constants import MASK_THRESHOLD
 from samdeploy.errors import InputError
@@ -19,6 +18,7 @@ from samdeploy.geometry import Transform, iter_resized_logits
 from samdeploy.libraries import optional_library
 from samdeploy.masks.drawing import draw_masks
 from samdeploy.masks.lettering import drawable
+from samdeploy.masks.picture_file import write_picture
 from samdeploy.masks.polygons import Polygon, mask_to_polygons
 from samdeploy.masks.rle import Rle
 from samdeploy.masks.yolo_labels import mask_to_yolo_line
@@ -319,5 +319,5 @@ class Masks:
             if path.suffix.lower() == ".json":
                 temporary.write_text(json.dumps(self.to_json()))
             else:
-                Image.fromarray(self.plot(**plot_options)).save(temporary)
+                write_picture(temporary, self.plot(**plot_options))
         return path

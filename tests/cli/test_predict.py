@@ -276,7 +276,7 @@ class TestOneOfSeveral:
         def fail(*args: object, **kwargs: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(Image.Image, "save", fail)
+        monkeypatch.setattr(Path, "write_bytes", fail)
         outcome = cli("predict", *FAKE, "source=pictures", "points=[6,6]", "output=out")
         assert outcome.code == 2
         assert outcome.err.splitlines()[-1] == (
