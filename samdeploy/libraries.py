@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, cast
 
 from samdeploy.errors import RuntimeUnavailableError
 from samdeploy.notices import notice
@@ -15,6 +16,8 @@ from samdeploy.text import reason
 # ONNX Runtime reports its use to its maker, from 1.32 on, and is slow to begin with it: not unless
 # its user says so. It reads this when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# OpenVINO's converter and NNCF do so, a message an operator, by a package that they can be without.
+sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 
 #: What importing a library may raise. A broken one raises anything: OSError of a missing .so,
 #: AttributeError of a NumPy that does not fit, RuntimeError where it wants a home folder.

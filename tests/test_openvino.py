@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,6 +101,11 @@ def test_a_processor_with_bf16_computes_in_it_when_asked(
     with pytest.raises(InputError, match="precision=fp16; device 'cpu' uses fp32 instead"):
         options = RuntimeOptions(precision="fp16")
         OpenVinoRuntime().open(graph, ENCODER, device="cpu", options=options)
+
+
+def test_its_converter_reports_nothing_to_its_maker() -> None:
+    telemetry = importlib.import_module("openvino.tools.ovc.telemetry_utils")
+    assert telemetry.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
 
 
 @pytest.mark.slow
