@@ -44,15 +44,15 @@ ExportOnce = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def kept(pytestconfig: pytest.Config) -> Path:
+def made_before(pytestconfig: pytest.Config) -> Path:
     """Where all test processes, and the next run, find what was made before."""
     return kept_folder(pytestconfig.rootpath)
 
 
 @pytest.fixture(scope="session")
-def export_once(kept: Path) -> ExportOnce:
+def export_once(made_before: Path) -> ExportOnce:
     """:func:`samdeploy.export` into a folder of the given name that all test processes share."""
-    folder = kept / "bundles"
+    folder = made_before / "bundles"
     folder.mkdir(exist_ok=True)
 
     def make(name: str, *arguments: Any, **options: Any) -> Path:
@@ -64,9 +64,9 @@ def export_once(kept: Path) -> ExportOnce:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def traced_once(kept: Path) -> Iterator[None]:
+def traced_once(made_before: Path) -> Iterator[None]:
     """Tracing takes most of an export: the same graph is traced once for all test processes."""
-    folder = kept / "traced"
+    folder = made_before / "traced"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_graph, "_traced", remembered(onnx_graph._traced, folder))
