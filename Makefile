@@ -17,11 +17,15 @@ DOCS := mkdocs-material 'mkdocstrings[python]' ruff
 WEB := runtimes/web
 WEB_READY := $(WEB)/node_modules/.ready
 CHROMIUM ?= /usr/bin/chromium
+CPP := $(CURDIR)/build/cpp
+CPP_TOOLS := $(CPP)/.tools
+# Debian's packages, those of one rule at a time.
+APT = mkdir -p build && flock build/.apt sh -c 'apt-get update -qq && apt-get install -qq -y --no-install-recommends $(1)'
 
 .PHONY: environments demo quick test test-full test-overnight lint types wheel wheel-test dist docs web web-test web-page web-demo cpp cpp-all clean
 
-# All that is installed, side by side with `make -j3`.
-environments: $(READY) $(WEB_READY) $(DOCS_READY) $(CHROMIUM)
+# All that is installed, side by side with `make -j4`.
+environments: $(READY) $(WEB_READY) $(DOCS_READY) $(CHROMIUM) $(CPP_TOOLS)
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
@@ -34,11 +38,11 @@ test: lint types
 quick: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not exporting and not slow and not full_size'
 
-# What exports for long, and models of SAM 2.1, RepViT-SAM and HQ-SAM at 1024 pixels, as CI does.
+# What exports for long, and SAM 2.1 at 1024 pixels, as CI does.
 test-full: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m '(slow or full_size) and not overnight'
 
-# The rest: ViT-B and MobileSAM in the formats that differ least, and what takes a minute a piece.
+# The rest: other models at 1024 pixels, formats that differ little, and what takes a minute a piece.
 test-overnight: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m overnight
 
@@ -102,7 +106,6 @@ web-demo: $(READY) $(CHROMIUM) web-page
 # The C++ runtime beside Python's answers, under two sanitizers; see docs/cpp.md. On ONNX Runtime alone: OpenVINO's
 # threads library loads a part of itself in a way that AddressSanitizer refuses. With clang++ and without optimization,
 # since g++ needs five times as long for instrumented code.
-CPP := $(CURDIR)/build/cpp
 PACKAGES = $(shell $(BIN)/python -c 'import openvino, os; print(os.path.dirname(os.path.dirname(openvino.__file__)))')
 CPP_CONFIGURE = cmake -G Ninja -S runtimes/cpp -DONNXRUNTIME_ROOT=$(CPP)/onnxruntime -DSAMDEPLOY_TESTS=ON \
   -DCASES=$(CPP)/cases -DOpenVINO_DIR=$(PACKAGES)/openvino/cmake
@@ -131,12 +134,14 @@ cpp-all: cpp $(CPP)/cases/openvino/cases.json
 	cmake --build $(CPP)/clang
 	$(CPP_TEST) $(CPP)/clang
 
-# Debian's tools, and the ONNX Runtime of the Python package as CMake looks for it.
-$(CPP)/.ready: $(READY)
+$(CPP_TOOLS):
 	@command -v ninja cmake g++ clang++ clang-format >/dev/null && test -d /usr/include/nlohmann -a -d /usr/include/stb \
 	  -a "$$(clang++ -print-file-name=libclang_rt.asan-x86_64.a)" != libclang_rt.asan-x86_64.a || \
-	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends \
-	    cmake ninja-build g++ clang clang-format llvm libclang-rt-dev nlohmann-json3-dev libstb-dev; }
+	  { $(call APT,cmake ninja-build g++ clang clang-format llvm libclang-rt-dev nlohmann-json3-dev libstb-dev); }
+	mkdir -p $(@D) && touch $@
+
+# The ONNX Runtime of the Python package as CMake looks for it.
+$(CPP)/.ready: $(READY) $(CPP_TOOLS)
 	mkdir -p $(CPP)/onnxruntime/lib $(CPP)/cases
 	ln -sf $(PACKAGES)/onnxruntime/capi/libonnxruntime.so.* $(CPP)/onnxruntime/lib/libonnxruntime.so
 	ln -sf libonnxruntime.so $(CPP)/onnxruntime/lib/libonnxruntime.so.1
@@ -159,7 +164,7 @@ $(WEB_READY): $(WEB)/package.json $(WEB)/package-lock.json
 
 $(CHROMIUM):
 	@test "$$(id -u)" = 0 || { echo "no browser at $@; install Debian's chromium, or say CHROMIUM=path"; exit 1; }
-	apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium
+	$(call APT,chromium)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -92,7 +92,9 @@ def test_weights_above_the_limit_go_to_a_side_file(
     assert bundle.manifest.verification.passed
 
 
-@pytest.mark.parametrize("opset", [pytest.param(18, marks=pytest.mark.slow), 20])
+@pytest.mark.parametrize(
+    "opset", [pytest.param(18, marks=[pytest.mark.slow, pytest.mark.overnight]), 20]
+)
 def test_other_opsets(
     small_checkpoint: Path, small_config: Path, tmp_path: Path, opset: int
 ) -> None:

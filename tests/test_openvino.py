@@ -122,6 +122,7 @@ def test_verify_an_onnx_bundle(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 def test_hints_and_streams_do_not_change_the_answer(
     small_openvino_bundle: Path, photo: NDArray[np.uint8], hint: str
@@ -137,6 +138,7 @@ def test_hints_and_streams_do_not_change_the_answer(
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_streams_work_side_by_side(
     small_openvino_bundle: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:

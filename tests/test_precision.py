@@ -466,6 +466,7 @@ class TestPoisoned:
         assert types.count(onnx.TensorProto.INT8) == 15
 
     @pytest.mark.slow
+    @pytest.mark.overnight
     def test_the_fallback_repairs_weights_alone(
         self, poisoned: Path, small_config: Path, tmp_path: Path
     ) -> None:

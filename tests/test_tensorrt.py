@@ -84,6 +84,7 @@ def short_graphs(bundle: Path, folder: Path, kind: int) -> dict[str, Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 class TestBuiltEngines:
     @without_gpu
     def test_the_manifest_says_that_nothing_ran(self, tiny_engines: Path) -> None:
@@ -528,6 +529,7 @@ class TestEmulated:
 
 
 @pytest.mark.slow
+@pytest.mark.overnight
 def test_a_bundle_on_the_emulated_gpu(tiny_engines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What RTX built here says what is missing there: its version is not the emulated one."""
     Emulation(monkeypatch, Driver(capability=(9, 0)))

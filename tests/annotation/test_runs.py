@@ -195,9 +195,9 @@ class TestResuming:
     @pytest.mark.parametrize(
         ("form", "moments"),
         [
-            pytest.param("yolo", (3, 8), marks=pytest.mark.slow),
+            pytest.param("yolo", (3, 8), marks=[pytest.mark.slow, pytest.mark.overnight]),
             ("coco", (2, 8)),
-            pytest.param("coco", (5, 10), marks=pytest.mark.slow),
+            pytest.param("coco", (5, 10), marks=[pytest.mark.slow, pytest.mark.overnight]),
         ],
     )
     def test_killed_at_any_moment(

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.exporting
     [
         pytest.param(signal.SIGINT, 130, "verifying", marks=pytest.mark.slow),
         (signal.SIGTERM, 143, "exporting"),
-        pytest.param(signal.SIGKILL, -9, "exporting", marks=pytest.mark.slow),
+        pytest.param(
+            signal.SIGKILL, -9, "exporting", marks=[pytest.mark.slow, pytest.mark.overnight]
+        ),
     ],
 )
 def test_stopped_export(

@@ -41,6 +41,7 @@ def stored() -> dict[str, Array]:
         return dict(arrays)
 
 
+@pytest.mark.overnight
 def test_the_official_outputs(photo: NDArray[np.uint8], tmp_path: Path) -> None:
     sam = load_hq_sam(write_checkpoint(NAME, tmp_path))
     assert sam.config.architecture == NAME

@@ -247,6 +247,7 @@ def test_strides_of_a_trunk() -> None:
 
 
 @pytest.mark.full_size
+@pytest.mark.overnight
 def test_the_official_outputs_at_full_size(tmp_path: Path) -> None:
     torch.save({"model": seeded_state(FOLDER / "repvit_sam.json")}, tmp_path / "repvit_sam.pt")
     loaded = load(tmp_path / "repvit_sam.pt")

@@ -15,7 +15,7 @@
 
 static int failures = 0;
 
-enum { width = 400, height = 310, rounds = 20 };
+enum { width = 400, height = 310, rounds = 6 };
 
 static uint8_t picture[height][width][3];
 
