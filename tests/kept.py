@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -21,8 +22,9 @@ def kept_folder(root: Path) -> Path:
     folder = parent / _digest(root)
     folder.mkdir(parents=True, exist_ok=True)
     for other in parent.iterdir():
-        if other != folder and time.time() - other.stat().st_mtime > _OLD:
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process of this run removes them too
+            if other != folder and time.time() - other.stat().st_mtime > _OLD:
+                shutil.rmtree(other, ignore_errors=True)
     return folder
 
 
