@@ -67,6 +67,34 @@ def test_a_prompt_on_a_whole_wants_its_parts_too(tools: Any, collages: list[Any]
     assert wholes > 60
 
 
+def test_no_picture_is_unknown_wherever_pixels_are_grouped(tools: Any) -> None:
+    data, unknown = tools("tiny_data"), tools("photo_sample").UNKNOWN
+    labels = np.full((1, SIDE, SIDE), unknown, np.uint8)
+    labels[:, :, SIDE // 2] = 1  # a line: most looks at it have it between the pixels
+    pictures = data.Pictures(
+        images=np.zeros((1, SIDE, SIDE, 3), np.uint8),
+        labels=labels,
+        parents=np.zeros((1, 256), np.uint8),
+        photographs=True,
+    )
+    batch = data.sample_batch(np.random.default_rng(3), [(1.0, [pictures])], 20, 1)
+    assert (data.coarse(batch.labels) != unknown).any((1, 2)).all()
+
+
+def test_files_of_several_jobs_are_read_once_each(tools: Any, tmp_path: Path) -> None:
+    data = tools("tiny_data")
+    known: dict[Path, Any] = {}
+    for number in (0, 2, 1):
+        np.savez(
+            tmp_path / f"photo_{number:04d}.npz",
+            images=np.full((1, 2, 2, 3), number, np.uint8),
+            labels=np.zeros((1, 2, 2), np.uint8),
+            parents=np.zeros((1, 256), np.uint8),
+        )
+        data.load_photographs(tmp_path, known)
+    assert [int(pictures.images.max()) for pictures in known.values()] == [0, 2, 1]
+
+
 def test_what_is_not_square_is_padded_as_the_runtime_pads(tools: Any) -> None:
     data = tools("tiny_data")
     rng = np.random.default_rng(2)

@@ -89,13 +89,12 @@ def load_scenes(folder: Path, count: int) -> Pictures:
     return Pictures(images, labels, np.zeros((len(labels), 256), np.uint8), photographs=False)
 
 
-def load_photographs(folder: Path, known: int) -> list[Pictures]:
-    """The files of tools/photo_data.py in ``folder`` after the first ``known``."""
-    pictures = []
-    for path in sorted(folder.glob("photo_*.npz"))[known:]:
+def load_photographs(folder: Path, known: dict[Path, Pictures]) -> None:
+    """Add to ``known`` the files of tools/photo_data.py in ``folder`` that it lacks. Several jobs
+    make them in any order of their numbers."""
+    for path in sorted({*folder.glob("photo_*.npz")} - {*known}):
         with np.load(path) as file:
-            pictures.append(Pictures(**{k: file[k] for k in file.files}, photographs=True))
-    return pictures
+            known[path] = Pictures(**{k: file[k] for k in file.files}, photographs=True)
 
 
 def _scene_arrays(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -190,7 +189,8 @@ def sample_batch(
                 pixels, label = augment(rng, image, label, strength)
             parents = pictures.parents[index]
             numbers = _askable(label, parents)
-            if len(numbers):
+            # Else pixel grouping finds nothing to begin with, and nothing to learn.
+            if len(numbers) and (coarse(label) != UNKNOWN).any():
                 break
         whole = np.where(parents, parents, np.arange(256, dtype=np.uint8))
         batch.images[i], batch.labels[i] = pixels, whole[label]
@@ -200,6 +200,11 @@ def sample_batch(
             target = belongs[label]
             _first_prompt(rng, batch, i * prompt_count + j, label == 0, target, strength)
     return batch
+
+
+def coarse(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``[..., S, S]`` -> ``[..., S / 4, S / 4]``: what training groups pixels by."""
+    return labels[..., 2::4, 2::4]
 
 
 def _askable(label: NDArray[np.uint8], parents: NDArray[np.uint8]) -> NDArray[np.intp]:

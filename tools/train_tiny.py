@@ -29,6 +29,7 @@ from tiny_data import (
     SIZE,
     Batch,
     Pictures,
+    coarse,
     load_photographs,
     load_scenes,
     random_pixel,
@@ -150,7 +151,7 @@ def train_step(
     masks = torch.from_numpy(batch.targets).to(device)
     target = F.avg_pool2d(masks.float().unsqueeze(1), SIZE // fine)
     on_object = torch.from_numpy(batch.on_object).to(device)
-    coarse_labels = batch.labels[:, 2::4, 2::4].reshape(len(images), -1).astype(np.int64)
+    coarse_labels = coarse(batch.labels).reshape(len(images), -1).astype(np.int64)
     anchors = torch.from_numpy(sample_anchors(rng, coarse_labels)).to(device)
     labels = torch.from_numpy(coarse_labels).to(device)
 
@@ -258,13 +259,15 @@ class Batches(IterableDataset[Batch]):
         args, worker = self.args, get_worker_info()
         seeds = [args.seed, self.step, 1 + (worker.id if worker else 0)]
         rng = np.random.Generator(np.random.PCG64(seeds))
-        scenes, photographs = [load_scenes(args.cache or args.out, args.scenes)], list[Pictures]()
+        scenes = [load_scenes(args.cache or args.out, args.scenes)]
+        photographs = dict[Path, Pictures]()
         for i in count():
             groups = [(1.0, scenes)]
             if args.photographs:
                 if i % REPORT_EVERY == 0:
-                    photographs += load_photographs(args.photographs, len(photographs))
-                groups = [(1 - args.photo_share, scenes), (args.photo_share, photographs)]
+                    load_photographs(args.photographs, photographs)
+                shown = [*photographs.values()]
+                groups = [(1 - args.photo_share, scenes), (args.photo_share, shown)]
             yield sample_batch(rng, groups, args.images, args.prompts, args.strength)
 
 
