@@ -41,6 +41,7 @@ def x(*shape: int) -> Any:
         (aten.sum.dim_IntList, (x(2, 3, 8), [0, -1])),
         (aten.amax.default, (x(2, 7, 4), [1], True)),
         (aten.amax.default, (x(2, 7, 4), [-1, 0])),
+        (aten.amax.default, (x(2, 7, 4),)),
         (aten.select.int, (x(2, 7, 4), 1, -2)),
         (aten.unsqueeze.default, (x(2, 7), -1)),
         (aten.unsqueeze.default, (x(2, 7), 0)),

@@ -94,6 +94,7 @@ def _without(shape: Sequence[int], dims: Sequence[int]) -> list[int]:
 
 def most(x: Tensor, dims: Sequence[int] = (), keepdim: bool = False) -> Tensor:
     """The maximum over axes, of halves that may overlap."""
+    dims = dims or range(x.ndim)
     for dim in dims:
         while (length := x.shape[dim]) > 1:
             half = -(-length // 2)
