@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samdeploy.benchmarks.scene_scores import PromptScores, score_objects
+from samdeploy.images import load_image
 from samdeploy.sam import SAM
 
 _Rings = list[list[tuple[float, float]]]
@@ -33,7 +34,7 @@ def read_masks(folder: Path) -> dict[str, dict[str, NDArray[np.bool_]]]:
 
 def read_picture(folder: Path, name: str) -> NDArray[np.uint8]:
     """RGB."""
-    return np.asarray(cv2.imread(str(folder / f"{name}.jpg"), cv2.IMREAD_COLOR_RGB), np.uint8)
+    return load_image(folder / f"{name}.jpg")
 
 
 def _fill(rings: _Rings, height: int, width: int) -> NDArray[np.bool_]:
