@@ -3,8 +3,8 @@
     python tools/photo_pack.py SOURCES pack.zip
     python -m zipfile -e pack.zip SOURCES       # there
 
-Photographs and textures are shrunk and large models left out, so that it has some 40 MB; pictures
-made of it are others than those made of the packages.
+Photographs and textures are shrunk and large models left out, so that it has 28 MB; pictures made
+of it are others than those made of the packages.
 """
 
 from __future__ import annotations

@@ -138,7 +138,8 @@ def _segmented(
     settings: Mapping[str, Any],
     only: bool,
 ) -> Iterator[_Found | LeftOut]:
-    """What is found in each frame; without its ``only`` file there is nothing to do."""
+    """What is found in each frame. One that cannot be used is left out; it is an error where it is
+    the ``only`` file."""
     taken: set[str] = set()
     for frame in prefetch(frames):
         try:

@@ -60,7 +60,7 @@ def run(folder: Path, **environment: str) -> dict[str, list[Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.overnight  # at times it does not end: once in 21 runs at a load of 20
+@pytest.mark.overnight  # on a busy machine it does not always end
 @pytest.mark.exporting
 @pytest.mark.skipif(not (BIN / "dora").exists(), reason="the command dora is not installed")
 def test_the_dataflow(tiny_bundle: Path, tmp_path: Path) -> None:
