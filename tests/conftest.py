@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -52,10 +53,13 @@ def made_before(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def export_once(made_before: Path) -> ExportOnce:
     """:func:`samdeploy.export` into a folder of the given name that all test processes share."""
-    folder = made_before / "bundles"
-    folder.mkdir(exist_ok=True)
 
     def make(name: str, *arguments: Any, **options: Any) -> Path:
+        # Where a checkpoint was written differs from run to run; its name stands for it.
+        words = [value for value in arguments if not isinstance(value, Path)]
+        asked = repr((words, sorted(options.items())))
+        folder = made_before / "bundles" / hashlib.sha256(asked.encode()).hexdigest()[:8]
+        folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{name}.lock"):
             bundle = folder / name
             return bundle if bundle.exists() else export(*arguments, output=bundle, **options)

@@ -134,9 +134,14 @@ def build_as(
     with torch.device("meta"):
         sam = model(config, preprocess)
     check_keys({k: tuple(v.shape) for k, v in sam.state_dict().items()}, state)
-    values = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    sam.load_state_dict({k: v.contiguous() for k, v in values.items()}, assign=True)
+    sam.load_state_dict({name: own_values(tensor) for name, tensor in state.items()}, assign=True)
     return sam.eval().requires_grad_(False)
+
+
+def own_values(tensor: Tensor) -> Tensor:
+    """A copy, in float32 if it has fractions: what was read may lie in the file itself."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.to(dtype, copy=True).contiguous()
 
 
 def read_checkpoint(

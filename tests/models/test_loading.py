@@ -60,6 +60,19 @@ def test_forms(state: State, small_config: Path, tmp_path: Path, name: str, wrap
     assert_loads(tmp_path / name, small_config, state)
 
 
+def test_a_model_has_weights_of_its_own(
+    small_checkpoint: Path, small_config: Path, state: State, tmp_path: Path
+) -> None:
+    """safetensors maps a file into memory; it may be written anew while the model is open."""
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(small_checkpoint.read_bytes())
+    sam = load_sam(path, config=small_config)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(path.stat().st_size // 2))
+    assert all(torch.equal(value, state[key]) for key, value in sam.state_dict().items())
+
+
 def test_a_stored_configuration_is_used(state: State, small_config: Path, tmp_path: Path) -> None:
     sam = load_sam(small_config.parent / "weights.safetensors", config=small_config)
     torch.save({"model": state, "config": sam.config.to_mapping()}, tmp_path / "own.pt")

@@ -13,7 +13,7 @@ from torch import Tensor
 from samdeploy.errors import InputError
 from samdeploy.models.checkpoint_file import refusing
 from samdeploy.models.conv_norm import fold_norms
-from samdeploy.models.load import check_keys, loaded, read_checkpoint, read_config
+from samdeploy.models.load import check_keys, loaded, own_values, read_checkpoint, read_config
 from samdeploy.models.loaded import LoadedModel
 from samdeploy.models.sam2.config import Sam2Config
 from samdeploy.models.sam2.graph_modules import graph_modules
@@ -83,6 +83,6 @@ def build_sam2(
     shapes = {name: tuple(value.shape) for name, value in sam.state_dict().items()}
     names = {name: published_name(name, config.image_encoder.trunk) for name in shapes}
     check_keys({names[name]: shape for name, shape in shapes.items()}, image)
-    values = {name: image[published].float().contiguous() for name, published in names.items()}
+    values = {name: own_values(image[published]) for name, published in names.items()}
     sam.load_state_dict(values, assign=True)
     return sam.eval().requires_grad_(False)
