@@ -55,6 +55,7 @@ def test_an_operator(operator: Callable[..., Any], arguments: tuple[Any, ...]) -
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch warns of itself
+@pytest.mark.exporting
 def test_a_graph() -> None:
     graph = small_graphs()[MASK_HEAD]
     example = graph.example(2, 3)

@@ -112,6 +112,7 @@ def test_onnx(graphs: dict[str, Graph], tmp_path: Path, role: str) -> None:
             assert_close(session.run(None, feeds), module(*inputs.values()))
 
 
+@pytest.mark.exporting
 @pytest.mark.parametrize("role", ROLES)
 def test_torch_export(graphs: dict[str, Graph], role: str) -> None:
     module, inputs, _ = graphs[role]
