@@ -30,6 +30,7 @@ from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.models import GraphModule
 from samdeploy.options import option
 from samdeploy.session import Availability, Graph
+from samdeploy.text import reason
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class ExecuTorchExporter:
                     delegated[name] = _delegated(program.exported_program().graph_module)
                     content = program.to_executorch().buffer
             except Exception as error:  # of many types, from torch and from ExecuTorch
-                why = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
                 raise ExportError(
-                    f"ExecuTorch could not convert the {name} ({why}); export format=onnx instead."
+                    f"ExecuTorch could not convert the {name} ({reason(error)}); export "
+                    "format=onnx instead."
                 ) from error
             (folder / f"{name}.pte").write_bytes(content)
         files = tuple(Path(f"{name}.pte") for name in shapes)

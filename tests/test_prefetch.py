@@ -90,3 +90,14 @@ def test_nothing_is_begun_behind_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         list(results)
     assert begun == [3, 0]
+
+
+def test_what_is_finished_comes_before_the_error_of_an_item() -> None:
+    def items() -> Iterator[int]:
+        yield 3
+        raise ValueError("broken")
+
+    results = behind(lambda value: value * value, items())
+    assert next(results) == 9
+    with pytest.raises(ValueError, match="broken"):
+        next(results)

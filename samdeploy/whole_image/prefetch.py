@@ -33,16 +33,24 @@ def behind(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """Results of ``function`` in the order of ``items``, each made on a thread while the next item
     is waited for.
 
-    What a call raises is raised here, in its place, and nothing is begun after it.
+    What a call raises, or an item, is raised here in its place, and nothing is begun after it.
     """
+    iterator, end = iter(items), object()
     with ThreadPoolExecutor(1, "samdeploy-behind") as thread:
         made: Future[T] | None = None
-        for item in items:
-            before = [] if made is None else [made.result()]
-            made = thread.submit(function, item)
-            yield from before
-        if made is not None:
-            yield made.result()
+        while True:
+            try:
+                item = next(iterator, end)
+            except Exception:
+                if made is not None:
+                    yield made.result()
+                raise
+            done = [] if made is None else [made.result()]
+            if item is end:
+                yield from done
+                return
+            made = thread.submit(function, item)  # type: ignore[arg-type]  # not the end, so an item
+            yield from done
 
 
 def side_by_side(function: Callable[[S], T], items: Iterable[S], count: int) -> Iterator[T]:
