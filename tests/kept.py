@@ -14,6 +14,7 @@ from samdeploy.processor import cpu_flags, cpu_name
 #: A folder that other sources made goes after so many seconds; a run may still use it before.
 _OLD = 24 * 3600.0
 _SOURCES = ("samdeploy", "exporters", "runtimes", "tests/golden")
+_SUFFIXES = frozenset({".py", ".pt", ".safetensors", ".json"})
 
 
 def kept_folder(root: Path) -> Path:
@@ -38,6 +39,3 @@ def _digest(root: Path) -> str:
             digest.update(str(path.relative_to(root)).encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-_SUFFIXES = frozenset({".py", ".pt", ".safetensors", ".json"})

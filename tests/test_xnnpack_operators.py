@@ -54,6 +54,18 @@ def test_an_operator(operator: Callable[..., Any], arguments: tuple[Any, ...]) -
     torch.testing.assert_close(XNNPACK_OPERATORS[operator](*arguments), operator(*arguments))
 
 
+def test_attention_of_another_scale() -> None:
+    operator, arguments = aten.scaled_dot_product_attention.default, (x(2, 5, 4),) * 3
+    found = XNNPACK_OPERATORS[operator](*arguments, scale=0.1)
+    torch.testing.assert_close(found, operator(*arguments, scale=0.1))
+
+
+def test_attention_that_is_not_written_is_refused() -> None:
+    attention = XNNPACK_OPERATORS[aten.scaled_dot_product_attention.default]
+    with pytest.raises(NotImplementedError, match="causal"):
+        attention(x(2, 5, 4), x(2, 5, 4), x(2, 5, 4), is_causal=True)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # torch warns of itself
 @pytest.mark.exporting
 def test_a_graph() -> None:

@@ -16,10 +16,20 @@ from torch import Tensor
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, *_: Any, **__: Any
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """As it is written in the books: torch's own has a guard for rows without a key."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if dropout_p or is_causal or enable_gqa:
+        raise NotImplementedError("attention that is causal, drops out or groups queries")
+    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-1, -2)
     weights: Tensor = (scores if attn_mask is None else scores + attn_mask).softmax(-1)
     return weights @ v
 
