@@ -100,8 +100,9 @@ class VerificationRecord(msgspec.Struct, frozen=True):
     ``whole_image_kept`` of the reference's ``whole_image_masks`` were found again.
     ``arithmetic`` is what the graphs computed in, see :mod:`samdeploy.precision`.
     ``not_finite`` values of the outputs were NaN or infinite; the metrics are of the others.
-    ``mode`` is ``error``, ``warn``, ``off``, or ``not run`` with the reason in ``note`` when no
-    runtime for the format works on the machine of the export.
+    ``mode`` is ``error``, ``warn``, ``off``, ``simulated`` where a simulator of the device ran
+    instead of it, or ``not run`` with the reason in ``note`` when no runtime for the format works
+    on the machine of the export.
     """
 
     passed: bool
@@ -158,7 +159,8 @@ class VerificationRecord(msgspec.Struct, frozen=True):
         if not self.ran:
             return f"not verified: {self.note}"
         mean = f"mean {self.kind} IoU {self.iou_mean:.4f}"
-        return f"{self.verdict}, {mean} (at least {self.tolerance:g})"
+        where = ", simulated" if self.mode == "simulated" else ""
+        return f"{self.verdict}{where}, {mean} (at least {self.tolerance:g})"
 
 
 class Manifest(msgspec.Struct, frozen=True):

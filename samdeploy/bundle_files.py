@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from samdeploy.errors import BundleError
 from samdeploy.fixed_shapes import variant_paths
@@ -85,17 +86,28 @@ def _external_weights(graph: Path) -> Iterator[Path]:
         yield graph.parent / location
 
 
-def _if_there(other: Callable[[Path], Path]) -> Callable[[Path], Iterator[Path]]:
+_Beside: TypeAlias = Callable[[Path], Iterable[Path]]
+
+
+def _if_there(other: Callable[[Path], Path]) -> _Beside:
     return lambda graph: (path for path in [other(graph)] if os.path.lexists(path))
 
 
-#: By suffix of a graph, what else a library reads when it opens it.
-_BESIDE: Mapping[str, Callable[[Path], Collection[Path] | Iterator[Path]]] = {
-    ".onnx": _external_weights,
-    ".xml": _if_there(lambda graph: graph.with_suffix(".bin")),
+def _all(*each: _Beside) -> _Beside:
+    return lambda graph: (path for beside in each for path in beside(graph))
+
+
+#: By suffix of a graph, what else is read when it is opened.
+_BESIDE: Mapping[str, _Beside] = {
+    ".onnx": _all(_external_weights, variant_paths),
+    ".xml": _all(_if_there(lambda graph: graph.with_suffix(".bin")), variant_paths),
     ".engine": _if_there(sidecar_path),
     ".mlpackage": variant_paths,
     ".pte": variant_paths,
+    ".tflite": variant_paths,
+    ".rknn": _all(
+        _if_there(sidecar_path), _if_there(lambda graph: graph.with_suffix(".onnx")), variant_paths
+    ),
     ".mnn": _if_there(lambda graph: graph.with_name(f"{graph.name}.weight")),
 }
 

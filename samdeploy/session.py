@@ -51,6 +51,7 @@ class Availability:
     looks up the devices that are not usable after all, each with its own reason: a look that may
     load drivers, so it is taken only when somebody wants to know. ``lower(device)`` is what a
     device can be asked to compute in beside ``fp32``: ``tf32``, ``bf16``, ``fp16`` or nothing.
+    ``simulated`` devices are programs: their answers are those of a chip, their speed is not.
     """
 
     devices: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class Availability:
     version: str = ""
     absent: Callable[[], Mapping[str, Availability]] = dict
     lower: Callable[[str], Collection[str]] = lambda device: ()
+    simulated: bool = False
 
     @property
     def usable(self) -> bool:

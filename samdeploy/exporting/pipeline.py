@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
 from samdeploy.bundle import (
     Bundle,
     SourceRecord,
@@ -179,7 +177,7 @@ class _Build:
                 "better: data=FOLDER"
             )
         attempt = self(chosen)
-        if attempt.record.mode == "error" and not attempt.record.passed:
+        if self.mode == "error" and attempt.record.ran and not attempt.record.passed:
             if repairable(chosen):
                 attempt = repair(attempt, self, partial(self._rank, chosen), self.say)
             if not attempt.record.passed:
@@ -206,9 +204,9 @@ class _Build:
                 tolerance=self.tolerance,
                 whole_image=facts.whole_image,
                 say=self.say,
+                mode=self.mode,
                 preprocess=facts.preprocess,
             )
-            record = msgspec.structs.replace(record, mode=self.mode)
         return Attempt(options, facts, self._source(facts), graphs, record)
 
     def _written(

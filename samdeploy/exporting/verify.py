@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from samdeploy.bundle import Bundle, VerificationRecord, write_manifest
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.contracts import Contract, Specs
@@ -79,6 +81,7 @@ def compare(
     whole_image: Mapping[str, Any],
     say: Callable[[str], None] | None,
     arithmetic: str = FP32,
+    mode: str = "error",
     recorded: Mapping[str, Specs] | None = None,
     preprocess: Preprocess | None = None,
 ) -> VerificationRecord:
@@ -87,6 +90,7 @@ def compare(
     Args:
         precision: name of the scheme of their weights.
         whole_image: settings that the model recommends.
+        mode: what to call the comparison, unless a simulator ran.
         recorded: what the manifest tells of the graphs, for those of a bundle.
         preprocess: how an image becomes encoder input, in a family that has such steps.
     """
@@ -105,7 +109,9 @@ def compare(
             progress=say,
             **({} if preprocess is None else {"preprocess": preprocess}),
         )
-        return record
+        if availability(RUNTIMES, runtime).simulated:
+            mode = "simulated"
+        return msgspec.structs.replace(record, mode=mode)
     finally:
         for session in (*candidate.values(), *expected.values()):
             session.close()
