@@ -81,7 +81,7 @@ class Toolkit:
                     orders.write(np.ascontiguousarray(each, np.float32).tobytes())
                 orders.flush()
             line = answers.readline()
-            told = json.loads(line) if line else {"error": "it ended"}
+            told: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
             if "error" in told:
                 raise ToolkitError(self._words(told["error"]))
             return [_read(answers, shape) for shape in told["shapes"]]
@@ -96,8 +96,9 @@ class Toolkit:
 
 
 def _read(stream: IO[bytes], shape: Sequence[int]) -> Array:
-    content = stream.read(4 * int(np.prod(shape)))
-    return np.frombuffer(content, np.float32).reshape(shape).copy()
+    values = np.frombuffer(stream.read(4 * int(np.prod(shape))), np.float32)
+    result: Array = values.reshape(shape).copy()
+    return result
 
 
 def _end(

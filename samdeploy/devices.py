@@ -22,7 +22,7 @@ DEVICES = {
     "mlx": Kind("Apple GPU through MLX", gpu=True),
     "coreml": Kind("Core ML inside ONNX Runtime"),
     "all": Kind("Core ML: CPU, GPU and Neural Engine"),
-    "npu": Kind("Core ML: CPU and Neural Engine; OpenVINO: NPU"),
+    "npu": Kind("Core ML: CPU and Neural Engine; OpenVINO: NPU; RKNN: Rockchip's NPU"),
     "gpu": Kind("Core ML: CPU and GPU; OpenVINO and LiteRT: GPU", gpu=True),
     "rocm": Kind("AMD GPU", gpu=True),
     "migraphx": Kind("AMD GPU through MIGraphX", gpu=True),
