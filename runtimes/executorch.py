@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import torch
 from executorch.extension.pybindings import portable_lib
@@ -18,8 +19,11 @@ from samdeploy.session import Array, Availability, RuntimeOptions, Session, Tens
 from samdeploy.text import reason
 
 #: Calls take turns, also those of different graphs: a process has one pool of threads for all
-#: programs, which must not be changed while one runs.
+#: programs.
 _TURN = threading.RLock()
+#: Those whose programs hold that pool: to change it then would end the process.
+_OPEN: WeakSet[ExecuTorchSession] = WeakSet()
+_DEFAULT_THREADS: int = portable_lib._threadpool_get_thread_count()
 
 
 class ExecuTorchRuntime:
@@ -38,10 +42,20 @@ class ExecuTorchRuntime:
                 "computes on the cpu; pass device=cpu."
             )
         options.refuse_all_but("threads", runtime=self.name)
-        if options.threads is not None:
-            with _TURN:
-                portable_lib._unsafe_reset_threadpool(options.threads)
-        return open_variants(graph, ExecuTorchSession)
+        with _TURN:
+            _set_threads(options.threads)
+            return open_variants(graph, ExecuTorchSession)
+
+
+def _set_threads(wanted: int | None) -> None:
+    found = portable_lib._threadpool_get_thread_count()
+    if not _OPEN:
+        portable_lib._unsafe_reset_threadpool(wanted or _DEFAULT_THREADS)
+    elif wanted not in (None, found):
+        raise InputError(
+            f"threads={wanted}; a process has one pool of threads for ExecuTorch, and a model that "
+            f"is open has {found} in it: close that first, or leave threads out."
+        )
 
 
 class ExecuTorchSession:
@@ -64,6 +78,7 @@ class ExecuTorchSession:
             tuple(TensorSpec(name, tuple(tell(i).sizes())) for i, name in enumerate(each))
             for each, tell in zip(names, sides, strict=True)
         )
+        _OPEN.add(self)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         with _TURN:
@@ -80,3 +95,4 @@ class ExecuTorchSession:
     def close(self) -> None:
         with _TURN:
             self._method = None
+            _OPEN.discard(self)

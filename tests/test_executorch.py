@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from samdeploy import SAM
@@ -13,12 +15,12 @@ from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify_sam import verify_sessions
-from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, SCORER
+from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, MASK_HEAD, SCORER
 from samdeploy.runtimes.torch import TorchSession
 from samdeploy.scenes import Scene
 from samdeploy.session import Graph, RuntimeOptions, Session
 from samdeploy.testing import ExporterContract, RuntimeContract
-from samdeploy.testing.small_model import small_graphs
+from samdeploy.testing.small_model import feeds_of, small_graphs
 
 exporter = pytest.importorskip("samdeploy.exporters.executorch")
 runtime = pytest.importorskip("samdeploy.runtimes.executorch")
@@ -101,6 +103,20 @@ def test_refusals(programs: dict[str, Path], tmp_path: Path) -> None:
     broken.write_bytes(b"no program")
     with pytest.raises(BundleError, match=r"ExecuTorch cannot open '.*decoder\.pte'"):
         opened(broken, DECODER)
+
+
+def test_a_process_has_one_pool_of_threads(programs: dict[str, Path]) -> None:
+    gc.collect()  # sessions of other tests
+    feeds = feeds_of(MASK_HEAD, 1, 4)
+    first = opened(programs[MASK_HEAD], MASK_HEAD, threads=2)
+    with pytest.raises(InputError, match=r"threads=1; .* a model that is open has 2 in it"):
+        opened(programs[MASK_HEAD], MASK_HEAD, threads=1)
+    second = opened(programs[MASK_HEAD], MASK_HEAD)
+    expected = first.run(feeds)["low_res_masks"]
+    first.close()
+    second.close()
+    alone = opened(programs[MASK_HEAD], MASK_HEAD, threads=1)
+    np.testing.assert_allclose(alone.run(feeds)["low_res_masks"], expected, atol=1e-5)
 
 
 def test_the_shipped_model(tiny_bundle: Path, scene: Scene, tmp_path: Path) -> None:

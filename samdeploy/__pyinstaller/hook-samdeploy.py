@@ -6,7 +6,10 @@ from PyInstaller.utils.hooks import collect_data_files, collect_entry_point
 from samdeploy.families import families
 
 #: They read checkpoints, check packages, need torch and pretend; no app runs bundles with them.
-_NOT_IN_APPS = {f"samdeploy.runtimes.{name}" for name in ("torch", "mil", "executorch", "fake")}
+_NOT_IN_APPS = {
+    f"samdeploy.runtimes.{name}"
+    for name in ("torch", "mil", "executorch", "rknn_simulator", "fake")
+}
 
 datas, _modules = collect_entry_point("samdeploy.runtimes")
 datas += collect_data_files("samdeploy")
