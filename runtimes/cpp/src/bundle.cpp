@@ -1,6 +1,9 @@
 #include "bundle.hpp"
 
+#include <functional>
+#include <future>
 #include <set>
+#include <vector>
 
 #include "hash.hpp"
 #include "onnx_file.hpp"
@@ -63,12 +66,15 @@ std::set<fs::path> read_beside(const fs::path& graph) {
 
 void check_files(const fs::path& folder, const Manifest& manifest) {
   std::set<fs::path> listed;
+  std::vector<std::future<void>> checking;
   for (const auto& [role, graph] : manifest.graphs) {
     for (const FileRecord& file : graph.files) {
-      check_file(folder, file);
       listed.insert(folder / file.path);
+      checking.push_back(std::async(std::launch::async, check_file, std::cref(folder), std::cref(file)));
     }
   }
+  // In their order, so that of several errors always the same is told.
+  for (std::future<void>& each : checking) each.get();
   for (const fs::path& path : listed) {
     for (const fs::path& other : read_beside(path)) {
       if (listed.count(other) != 0) continue;

@@ -1,9 +1,11 @@
 #include "onnx_file.hpp"
 
+#include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <map>
 #include <stdexcept>
+
+#include "mapped.hpp"
 
 namespace samdeploy::internal {
 namespace {
@@ -37,14 +39,10 @@ constexpr int deepest = 100;
 /// Reads a file without taking what it skips: weights stay on the disk.
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& path) : file_(path, std::ios::binary | std::ios::ate) {
-    if (!file_) throw std::runtime_error("it cannot be read");
-    size_ = static_cast<std::uint64_t>(file_.tellg());
-    file_.seekg(0);
-  }
+  explicit Reader(const std::filesystem::path& path) : file_(path) {}
 
   std::set<std::string> external() {
-    collect(size_, Kind::model, deepest);
+    collect(file_.size(), Kind::model, deepest);
     return std::move(found_);
   }
 
@@ -98,10 +96,9 @@ class Reader {
   std::uint64_t varint(std::uint64_t end) {
     std::uint64_t value = 0;
     for (int shift = 0; shift < 64; shift += 7) {
-      const int byte = at_ < end ? file_.get() : EOF;
-      if (byte == EOF) throw std::runtime_error("truncated");
-      at_++;
-      value |= static_cast<std::uint64_t>(byte & 127) << shift;
+      if (at_ == end) throw std::runtime_error("truncated");
+      const auto byte = std::to_integer<std::uint64_t>(file_.data()[at_++]);
+      value |= (byte & 127) << shift;
       if (byte < 128) return value;
     }
     throw std::runtime_error("a number of more than 64 bits");
@@ -109,25 +106,17 @@ class Reader {
 
   void skip_to(std::uint64_t stop, std::uint64_t end) {
     if (stop > end) throw std::runtime_error("truncated");
-    // A seek reads the buffer again: most fields are far shorter.
-    if (stop - at_ < 4096) {
-      file_.ignore(static_cast<std::streamsize>(stop - at_));
-    } else {
-      file_.seekg(static_cast<std::streamoff>(stop));
-    }
     at_ = stop;
   }
 
   std::string text(std::uint64_t stop) {
     if (stop - at_ > 4096) throw std::runtime_error("a name of more than 4096 bytes");
-    std::string value(static_cast<std::size_t>(stop - at_), '\0');
-    file_.read(value.data(), static_cast<std::streamsize>(value.size()));
+    std::string value(reinterpret_cast<const char*>(file_.data()) + at_, static_cast<std::size_t>(stop - at_));
     at_ = stop;
     return value;
   }
 
-  std::ifstream file_;
-  std::uint64_t size_ = 0;
+  MappedFile file_;
   std::uint64_t at_ = 0;
   std::set<std::string> found_;
 };

@@ -3,6 +3,7 @@
 #include <random>
 #include <stdexcept>
 
+#include "mapped.hpp"
 #include "session.hpp"
 #include "text.hpp"
 
@@ -93,16 +94,15 @@ fs::path beside(const fs::path& path) {
 
 class OnnxSession final : public Session {
  public:
-  OnnxSession(const std::filesystem::path& path, const OrtSessionOptions* options, const GraphRecord& graph)
-      : memory_(made<OrtMemoryInfo>(
-            ort().ReleaseMemoryInfo,
-            [](OrtMemoryInfo** out) { return ort().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, out); })),
-        session_(made<OrtSession>(
-            ort().ReleaseSession,
-            [&](OrtSession** out) { return ort().CreateSession(environment(), path.c_str(), options, out); })),
-        role_(graph.role) {
-    for (const TensorRecord& output : graph.outputs) outputs_.push_back(output.name);
-  }
+  OnnxSession(const fs::path& path, const OrtSessionOptions* options, const GraphRecord& graph)
+      : OnnxSession(graph, nullptr,
+                    [&](OrtSession** out) { return ort().CreateSession(environment(), path.c_str(), options, out); }) {}
+
+  /// Of a file in its own format, which `options` let it read in place.
+  OnnxSession(std::unique_ptr<MappedFile> file, const OrtSessionOptions* options, const GraphRecord& graph)
+      : OnnxSession(graph, std::move(file), [&](OrtSession** out) {
+          return ort().CreateSessionFromArray(environment(), file_->data(), file_->size(), options, out);
+        }) {}
 
   Tensors run(const Feeds& feeds) override {
     try {
@@ -116,6 +116,17 @@ class OnnxSession final : public Session {
   std::string provider() const override { return "CPUExecutionProvider"; }
 
  private:
+  template <typename Make>
+  OnnxSession(const GraphRecord& graph, std::unique_ptr<MappedFile> file, const Make& make)
+      : file_(std::move(file)),
+        memory_(made<OrtMemoryInfo>(
+            ort().ReleaseMemoryInfo,
+            [](OrtMemoryInfo** out) { return ort().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, out); })),
+        session_(made<OrtSession>(ort().ReleaseSession, make)),
+        role_(graph.role) {
+    for (const TensorRecord& output : graph.outputs) outputs_.push_back(output.name);
+  }
+
   Tensors answer(const Feeds& feeds) const {
     std::vector<const char*> input_names;
     std::vector<Owned<OrtValue>> owned;
@@ -161,6 +172,7 @@ class OnnxSession final : public Session {
     return tensor;
   }
 
+  std::unique_ptr<MappedFile> file_;  // which the session may read for as long as it lives
   Owned<OrtMemoryInfo> memory_;
   Owned<OrtSession> session_;
   std::string role_;
@@ -207,7 +219,10 @@ class OnnxRuntime final : public Backend {
     const fs::path kept = kept_in(cache_, graph);
     if (fs::exists(kept)) {
       must(ort().SetSessionGraphOptimizationLevel(options.get(), ORT_DISABLE_ALL));
-      return std::make_unique<OnnxSession>(kept, options.get(), graph);
+      // Weights are copied nowhere: pages of the file are them.
+      must(ort().AddSessionConfigEntry(options.get(), "session.use_ort_model_bytes_directly", "1"));
+      must(ort().AddSessionConfigEntry(options.get(), "session.use_ort_model_bytes_for_initializers", "1"));
+      return std::make_unique<OnnxSession>(std::make_unique<MappedFile>(kept), options.get(), graph);
     }
     const fs::path unfinished = beside(kept);
     must(ort().SetOptimizedModelFilePath(options.get(), unfinished.c_str()));

@@ -47,7 +47,8 @@ typedef struct OrtApi {
   SAMDEPLOY_SKIP(4, 6);
   OrtStatus*(ORT_API_CALL* CreateSession)(const OrtEnv*, const ORTCHAR_T* path, const OrtSessionOptions*,
                                           OrtSession**); /* 7 */
-  SAMDEPLOY_SKIP(8, 8);
+  OrtStatus*(ORT_API_CALL* CreateSessionFromArray)(const OrtEnv*, const void* bytes, size_t count,
+                                                   const OrtSessionOptions*, OrtSession**); /* 8 */
   OrtStatus*(ORT_API_CALL* Run)(OrtSession*, const OrtRunOptions*, const char* const* input_names,
                                 const OrtValue* const* inputs, size_t input_count, const char* const* output_names,
                                 size_t output_count, OrtValue** outputs);                         /* 9 */
