@@ -1,6 +1,7 @@
 // samdeploy-cli: segment image files and write what was found, as `samdeploy predict` does.
 #include <cstdio>
 #include <cstdlib>
+#include <future>
 
 #include "asked.hpp"
 #include "picture.hpp"
@@ -40,12 +41,14 @@ void segment(const cli::Arguments& arguments) {
   const std::string source = arguments.needed("source");
   const auto prompts = cli::prompts_of(arguments);
   check(arguments, !prompts.empty());
-  const cli::Picture picture = cli::read_picture(source);
+  // It is decompressed while the model is opened.
+  auto reading = std::async(std::launch::async, cli::read_picture, source);
   if (arguments.has("repeat")) {
-    std::printf("%s\n", cli::measure(arguments, picture, prompts).dump().c_str());
+    std::printf("%s\n", cli::measure(arguments, reading.get(), prompts).dump().c_str());
     return;
   }
   const auto model = cli::open_model(arguments);
+  const cli::Picture picture = reading.get();
   const samdeploy::ImageView image{picture.data.data(), picture.width, picture.height};
   const auto masks = prompts.empty() ? model.generate(image, cli::settings_of(arguments, model))
                                      : model.predict(model.encode(image), prompts, arguments.flag("multimask"));
