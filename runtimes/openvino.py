@@ -16,6 +16,7 @@ from samdeploy.bounded_shapes import BoundedShapes
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.families import dimension, tensor_names
 from samdeploy.fixed_shapes import FixedShapes, open_variants
+from samdeploy.graphs import ENCODER, PREPARE
 from samdeploy.precision import FP32, arithmetic_name, element_type
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
 
@@ -85,6 +86,8 @@ class OpenVinoSession:
         self._idle: SimpleQueue[ov.InferRequest] | None = SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
+        # Once per image, and larger than what answers the prompts: its memory is for these.
+        self._forgetful = compiled if role in (ENCODER, PREPARE) and streams == 1 else None
         self.inputs = tuple(_spec(port, role) for port in compiled.inputs)
         self.outputs = tuple(_spec(port, role) for port in compiled.outputs)
         devices = compiled.get_property("EXECUTION_DEVICES")
@@ -107,10 +110,13 @@ class OpenVinoSession:
             results = request.infer(dict(feeds), share_inputs=True, share_outputs=True)
             return {spec.name: np.array(results[index]) for index, spec in enumerate(self.outputs)}
         finally:
+            if self._forgetful is not None:
+                request = self._forgetful.create_infer_request()
+                self._forgetful.release_memory()
             idle.put(request)
 
     def close(self) -> None:
-        self._idle = None
+        self._idle = self._forgetful = None
 
 
 def _settings(options: RuntimeOptions) -> dict[str, Any]:
