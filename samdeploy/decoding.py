@@ -123,7 +123,7 @@ class Decoding:
                     min(side, -(-(used + behind) // 4))
                     for side, used in zip(prepared.grid, cells, strict=True)
                 )
-            feeds = {name: scored[name][rows] for name in ("mask_tokens", "mask_values")}
+            feeds = {name: _taken(scored[name], rows) for name in ("mask_tokens", "mask_values")}
             for name in ("mask_scale", "mask_weights"):
                 feeds[name] = _part(scored[name], rows, prepared.grid, height, width)
             feeds |= prepared.features(height, width)
@@ -152,6 +152,15 @@ def _halo(mask_head: Session) -> int:
 def _part(array: Array, rows: NDArray[Any], grid: Size, height: int, width: int) -> Array:
     """Take the given rows of ``[B, n, N]``, and of their positions those in the first lines and
     columns of the image tokens."""
+    if (height, width) == grid:
+        return _taken(array, rows)
     part = array.reshape(*array.shape[:2], *grid)[:, :, :height, :width]
     wanted: Array = part[rows].reshape(len(rows), array.shape[1], -1)
     return wanted
+
+
+def _taken(array: Array, rows: NDArray[Any]) -> Array:
+    """The given rows of ``array``; itself, and no copy, where these are all."""
+    every = np.array_equal(rows, np.arange(len(array)))
+    taken: Array = array if every else array[rows]
+    return taken

@@ -31,7 +31,7 @@ def first_norm(
     mean product with each value.
     """
     values = centred(values)
-    own = _summed(weights, _products(values, values) @ weights) + _summed(weights, products)
+    own = _summed(weights, _products(values, values) @ weights + products)
     divisor = torch.rsqrt(square + own + norm.eps)
     return Changed(divisor, weights * divisor, values * norm.weight)
 
@@ -57,8 +57,8 @@ def second_norm(
     # The mean square of what is added to the base, with every pair of values taken once.
     pairs = _products(values, torch.cat([2 * earlier, values, 2 * added], dim=1)) @ every
     own = _summed(weights, pairs) + _products(added, added)
-    own = own + _summed(once.weights, _products(earlier, earlier) @ once.weights)
-    own = own + _products(added, 2 * earlier) @ once.weights
+    first = _products(earlier, earlier) @ once.weights + _products(2 * earlier, added)
+    own = own + _summed(once.weights, first)
     shared = _summed(once.weights, products[0]) + _summed(weights, products[1]) + norms[2]
     square = norms[1] * once.scale.square() + shared * once.scale + own
     divisor = torch.rsqrt(square + norm.eps)
