@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
@@ -26,10 +27,7 @@ const times = {};
 before(async () => {
   await mkdir(output, { recursive: true });
   host = await serve(site, "/some/path/", true);
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox"],
-  });
+  browser = await chromium.launch(launch);
 });
 after(async () => {
   await browser?.close();
@@ -37,6 +35,7 @@ after(async () => {
   await writeFile(join(output, "times.json"), JSON.stringify(times, null, 2));
 });
 
+const launch = { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] };
 const desktop = { viewport: { width: 1280, height: 800 } };
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
 
@@ -296,24 +295,30 @@ test("on a phone, by touch", async () => {
   assert.deepEqual(wrong, []);
 });
 
+// In a profile of its own, as people have: private windows keep no compiled WASM.
 test("the first click after the page loads, its files cached", async () => {
+  const profile = await mkdtemp(join(tmpdir(), "samdeploy-page-"));
+  const context = await chromium.launchPersistentContext(profile, { ...launch, ...desktop });
   const taken = [];
-  const { page, context } = await opened(desktop);
-  await ready(page);
-  await page.close();
-  for (let round = 0; round < 3; round++) {
-    const { page } = await opened(desktop, { context });
-    await page.waitForFunction(() => document.querySelector("#canvas").ariaLabel.includes("sample"));
-    await click(page, CIRCLE);
-    await count(page, 1);
-    taken.push(await page.evaluate(() => Math.round(performance.now())));
-    times.encode = await page.locator("#encode").textContent();
-    times.click = await page.locator("#click").textContent();
-    times.device = await page.locator("#device").textContent();
-    await page.close();
+  try {
+    for (let visit = 0; visit < 6; visit++) {
+      const { page } = await opened(desktop, { context });
+      await page.waitForFunction(() => document.querySelector("#canvas").ariaLabel.includes("sample"));
+      await click(page, CIRCLE);
+      await count(page, 1);
+      taken.push(await page.evaluate(() => Math.round(performance.now())));
+      times.encode = await page.locator("#encode").textContent();
+      times.click = await page.locator("#click").textContent();
+      times.device = await page.locator("#device").textContent();
+      await page.close();
+    }
+  } finally {
+    await context.close();
+    await rm(profile, { recursive: true });
   }
-  times.firstClick = taken.sort((a, b) => a - b)[1];
-  console.log(`first click answered ${taken.join(", ")} ms after the page began to load`);
+  const [first, ...again] = taken;
+  times.firstClick = again.sort((a, b) => a - b)[2];
+  console.log(`first click answered ${again.join(", ")} ms after the page began to load; at the first visit ${first}`);
   assert.ok(times.firstClick < 30_000);
 });
 
