@@ -86,11 +86,12 @@ class OpenVinoSession:
         self._idle: SimpleQueue[ov.InferRequest] | None = SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
-        # Once per image, and larger than what answers the prompts: its memory is for these.
-        self._forgetful = compiled if role in (ENCODER, PREPARE) and streams == 1 else None
         self.inputs = tuple(_spec(port, role) for port in compiled.inputs)
         self.outputs = tuple(_spec(port, role) for port in compiled.outputs)
         devices = compiled.get_property("EXECUTION_DEVICES")
+        # They run once per image and take more than what answers its prompts, which need it next.
+        alone = role in (ENCODER, PREPARE) and streams == 1 and devices == ["CPU"]
+        self._once_per_image = compiled if alone else None
         used = compiled.get_property("INFERENCE_PRECISION_HINT")
         self._provider = f"OpenVINO {'+'.join(devices)} {arithmetic_name(used.to_string())}"
 
@@ -100,7 +101,7 @@ class OpenVinoSession:
         return self._provider
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        idle = self._idle
+        idle, once_per_image = self._idle, self._once_per_image
         if idle is None:
             raise InputError("the session is closed; open the model again.")
         request = idle.get()
@@ -110,13 +111,17 @@ class OpenVinoSession:
             results = request.infer(dict(feeds), share_inputs=True, share_outputs=True)
             return {spec.name: np.array(results[index]) for index, spec in enumerate(self.outputs)}
         finally:
-            if self._forgetful is not None:
-                request = self._forgetful.create_infer_request()
-                self._forgetful.release_memory()
-            idle.put(request)
+            idle.put(request if once_per_image is None else _afresh(once_per_image))
 
     def close(self) -> None:
-        self._idle = self._forgetful = None
+        self._idle = self._once_per_image = None
+
+
+def _afresh(compiled: ov.CompiledModel) -> ov.InferRequest:
+    """A request for the next image; what the last one took is given back."""
+    request = compiled.create_infer_request()
+    compiled.release_memory()
+    return request
 
 
 def _settings(options: RuntimeOptions) -> dict[str, Any]:

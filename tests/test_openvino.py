@@ -236,6 +236,26 @@ def test_unknown_options(
         SAM(small_openvino_bundle, options=RuntimeOptions(**options))  # type: ignore[arg-type]
 
 
+def test_what_an_image_took_is_given_back_before_its_prompts(
+    small_openvino_bundle: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[ov.CompiledModel] = []
+    release = ov.CompiledModel.release_memory
+
+    def counted(compiled: ov.CompiledModel) -> None:
+        released.append(compiled)
+        release(compiled)
+
+    monkeypatch.setattr(ov.CompiledModel, "release_memory", counted)
+    with SAM(small_openvino_bundle) as sam:
+        for images in (1, 2):
+            embedding = sam.encode(photo)
+            first, second = (sam.predict(embedding, points=[60, 60]) for _ in range(2))
+            np.testing.assert_array_equal(first.data, second.data)
+            # The encoder and what prepares for many prompts, and neither for a click.
+            assert len(released) == 2 * images
+
+
 def test_few_shapes_of_prompts_reach_openvino(
     small_openvino_bundle: Path, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:

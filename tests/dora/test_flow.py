@@ -49,7 +49,7 @@ def run(folder: Path, **environment: str) -> dict[str, list[Any]]:
         env={**os.environ, **ours, **environment},
         capture_output=True,
         text=True,
-        timeout=600,  # half a minute; five were seen where others had the processor
+        timeout=180,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found: dict[str, list[Any]] = {}
@@ -76,6 +76,7 @@ def test_the_dataflow(tiny_bundle: Path, tmp_path: Path) -> None:
         {"frame": 100, "remove": 2},
     ]
     given = {"MODEL": str(tiny_bundle), "SOURCE": str(tmp_path / "c.avi"), "SAM_THREADS": "1"}
+    given["SAM_STALE_AFTER"] = "600"  # on a busy machine frames come late
     said = run(tmp_path, **given, SCRIPT=json.dumps(script))
 
     assert len(said["/image"]) == FRAMES
@@ -86,9 +87,7 @@ def test_the_dataflow(tiny_bundle: Path, tmp_path: Path) -> None:
     assert told["frames_received"] + told["frames_missed"] == FRAMES
     assert told["frames_refused"] == 0
     assert 0 < told["encode_p50_ms"] <= told["encode_p99_ms"] <= told["total_worst_ms"]
-    # On a busy machine frames may come late, which is told.
-    assert told["level"] == "OK" or told["message"].startswith("no frame for ")
-    assert told["device"] == "cpu"
+    assert (told["level"], told["device"]) == ("OK", "cpu")
 
     rows = said["/objects"]
     assert [row["number"] for row in rows] == list(range(segmented))
