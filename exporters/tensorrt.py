@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import onnx
 from tqdm import tqdm
 
-from samdeploy.bundle_files import sidecar_path
 from samdeploy.errors import ExportError, RuntimeUnavailableError
 from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
 from samdeploy.exporters.passes.onnx_half import to_half
@@ -40,6 +39,7 @@ from samdeploy.runtimes.tensorrt_library import (
 )
 from samdeploy.runtimes.tensorrt_sidecar import Range, Sidecar, write_sidecar
 from samdeploy.session import Availability, Graph, TensorSpec
+from samdeploy.sidecars import sidecar_path
 
 #: The likeliest prompt is a click: a point and SAM's padding.
 _LIKELY_POINTS = 2

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from samdeploy.bundle_files import sidecar_path
-from samdeploy.errors import BundleError
-from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
 from samdeploy.session import TensorSpec
+from samdeploy.sidecars import read_beside, write_beside
 
 #: Chips that the toolkit builds for and that have memory enough.
 CHIPS = ("rk3562", "rk3566", "rk3568", "rk3576", "rk3588")
@@ -34,16 +32,9 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def write_record(rknn: Path, record: Record) -> None:
-    sidecar_path(rknn).write_bytes(encode_json(record))
+    write_beside(rknn, record)
 
 
 def read_record(rknn: Path) -> Record:
-    """Raises :class:`BundleError` when it is missing or not one."""
-    path = sidecar_path(rknn)
-    try:
-        return decode_json(read_regular(path, _LONGEST), Record)
-    except UnreadableError as error:
-        raise BundleError(
-            f"'{path}' does not say what '{rknn.name}' was built for ({error}); export the bundle "
-            "again."
-        ) from error
+    """Raises :class:`~samdeploy.errors.BundleError` when it is missing or not one."""
+    return read_beside(rknn, Record, _LONGEST)

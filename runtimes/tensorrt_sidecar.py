@@ -10,11 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from samdeploy.bundle_files import sidecar_path
 from samdeploy.cuda_driver import Gpu
 from samdeploy.errors import BundleError
-from samdeploy.json_files import UnreadableError, decode_json, encode_json, read_regular
 from samdeploy.runtimes.tensorrt_library import ANY_PLATFORM, Library, this_platform
+from samdeploy.sidecars import read_beside, write_beside
 
 _LONGEST = 4 << 20  # bytes
 
@@ -37,19 +36,12 @@ class Sidecar(msgspec.Struct, frozen=True):
 
 
 def write_sidecar(engine: Path, sidecar: Sidecar) -> None:
-    sidecar_path(engine).write_bytes(encode_json(sidecar))
+    write_beside(engine, sidecar)
 
 
 def read_sidecar(engine: Path) -> Sidecar:
     """Raises :class:`BundleError` when it is missing or not one."""
-    path = sidecar_path(engine)
-    try:
-        return decode_json(read_regular(path, _LONGEST), Sidecar)
-    except UnreadableError as error:
-        raise BundleError(
-            f"'{path}' does not say what '{engine.name}' was built for ({error}); export the "
-            "bundle again."
-        ) from error
+    return read_beside(engine, Sidecar, _LONGEST)
 
 
 def check_sidecar(engine: Path, sidecar: Sidecar, library: Library, gpu: Gpu) -> None:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from samdeploy.errors import BundleError
 from samdeploy.fixed_shapes import variant_paths
 from samdeploy.onnx_file import external_files
+from samdeploy.sidecars import sidecar_path
 
 _CHUNK = 1 << 20
 
@@ -74,11 +75,6 @@ def check_references(folder: Path, names: Collection[str]) -> None:
                     f"'{path}' makes a library read '{other.name}', which the manifest of the "
                     "bundle does not list; do not use it, or export it again."
                 )
-
-
-def sidecar_path(engine: Path) -> Path:
-    """Where an engine's own record lies."""
-    return engine.with_suffix(".json")
 
 
 def _external_weights(graph: Path) -> Iterator[Path]:

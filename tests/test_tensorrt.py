@@ -22,7 +22,6 @@ import samdeploy.exporters.tensorrt as exporter
 import samdeploy.runtimes.tensorrt_library as tensorrt_library
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
-from samdeploy.bundle_files import sidecar_path
 from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.contracts import names_of
 from samdeploy.cuda_driver import find_gpus
@@ -43,6 +42,7 @@ from samdeploy.runtimes.tensorrt_library import TensorRt, TensorRtRtx, logger
 from samdeploy.runtimes.tensorrt_sidecar import Sidecar, read_sidecar
 from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions
+from samdeploy.sidecars import sidecar_path
 from tests.conftest import ExportOnce
 from tests.contract.emulated_gpu import Driver, Emulation
 
