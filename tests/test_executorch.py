@@ -90,7 +90,7 @@ def test_xnnpack_computes_nearly_all(written: tuple[Path, dict[str, Graph]]) -> 
         for counts in graph.options["delegated"].values():
             left = {name: count for name, count in counts.items() if name != "parts"}
             # Labels of points are compared with numbers.
-            assert counts["parts"] <= (4 if role in (DECODER, SCORER) else 1), role
+            assert counts["parts"] <= {DECODER: 2, SCORER: 4}.get(role, 1), role
             assert not left or role in (DECODER, SCORER), left
 
 
