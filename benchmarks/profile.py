@@ -95,9 +95,13 @@ def profile_graphs(
     ]
     assert model.bundle is not None
     _, heads, _, tokens = fixed_shape(model.sessions[SCORER], "image_keys")
+    sides_of = partial(numbers, points=_POINTS, grid=math.isqrt(tokens), heads=heads)
+    scorer = model.sessions[SCORER]
+    # How many there are differs from family to family.
+    values = scorer.run(example_feeds(scorer.inputs, sides_of(1)))["mask_values"].shape[1]
     for role, prompts in _PROMPTS.items():
         session = model.sessions[role]
-        sides = numbers(prompts, _POINTS, math.isqrt(tokens), heads=heads)
+        sides = sides_of(prompts) | {"values": values}
         feeds = example_feeds(session.inputs, sides)
         seconds = statistics.median(timed(partial(session.run, feeds), 1, _ROUNDS))
         flops = count_flops(onnx_bundle / f"{role}.onnx", sides)
