@@ -10,6 +10,7 @@ import onnx
 
 from samdeploy.errors import InputError
 from samdeploy.exporters.layouts import find_layout, layout_names
+from samdeploy.exporters.passes.onnx_angles import expand_angles
 from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
 from samdeploy.exporters.passes.onnx_half import to_half
 from samdeploy.exporters.passes.onnx_int8 import quantizable, to_int8
@@ -86,6 +87,12 @@ class OnnxExporter:
 
 
 def _model(graph: GraphModule, folder: Path, options: OnnxOptions) -> onnx.ModelProto:
+    model = _in_precision(graph, folder, options)
+    expand_angles(model)  # at last: until then sines tell what 16 bits are too coarse for
+    return model
+
+
+def _in_precision(graph: GraphModule, folder: Path, options: OnnxOptions) -> onnx.ModelProto:
     model = onnx_graph(
         graph,
         folder,

@@ -74,7 +74,7 @@ def main(folder: Path, format: str = "onnx") -> None:
 
 def _bundle(folder: Path, name: str, model: str | Path, **options: Any) -> Path:
     bundle = folder / name
-    return bundle if bundle.is_dir() else export(model, output=bundle, verify="off", **options)
+    return export(model, output=bundle, verify="off", **options)
 
 
 def _resizing(folder: Path, image: Picture) -> list[Case]:
