@@ -3,8 +3,9 @@
     python -m samdeploy.benchmarks.encoders --threads 2
     python -m samdeploy.benchmarks.encoders --models sam2.1_t.pt,edgetam.pt --official builders.py
 
-Weights are random, inputs have 1024 pixels. Each case (a model on a runtime) has fresh processes,
-taken in turn with the others of its model; so ratios within a model are of one moment.
+Weights are random, inputs have 1024 pixels. Each case (a model on a runtime, in float32, and in
+bf16 where the processor has it) has fresh processes, taken in turn with the others of its model; so
+ratios within a model are of one moment.
 
 ``--official`` names a Python file with a function ``build(name)`` that returns the authors' image
 encoder, a torch module of one normalised image ``[1, 3, 1024, 1024]``; that code is not part of
@@ -36,6 +37,7 @@ from samdeploy.contracts import fixed_shape
 from samdeploy.families import family_of_checkpoint, resolve
 from samdeploy.graphs import ENCODER
 from samdeploy.models.families import load_model
+from samdeploy.processor import arithmetic
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.session import RuntimeOptions
 from samdeploy.table import format_table
@@ -46,6 +48,10 @@ MODELS = (
 )  # fmt: skip
 #: Format to the runtime that opens it and the suffix of a graph.
 FORMATS = {"onnx": ("onnxruntime", ".onnx"), "openvino": ("openvino", ".xml")}
+#: Case to its format and arithmetic.
+OURS = {"onnx": ("onnx", "fp32"), "openvino": ("openvino", "fp32")}
+if arithmetic()["bf16"].devices:
+    OURS["openvino bf16"] = ("openvino", "bf16")
 OFFICIAL = "official torch"
 
 
@@ -64,9 +70,10 @@ def exported(model: str, folder: Path) -> tuple[dict[str, Path], int]:
     return graphs, int(count(loaded.facts.config))
 
 
-def ours(graph: Path, form: str, threads: int | None) -> Callable[[], object]:
+def ours(graph: Path, case: str, threads: int | None) -> Callable[[], object]:
+    form, precision = OURS[case]
     session = load_runtime(FORMATS[form][0])().open(
-        graph, ENCODER, device="cpu", options=RuntimeOptions(threads=threads, precision="fp32")
+        graph, ENCODER, device="cpu", options=RuntimeOptions(threads=threads, precision=precision)
     )
     image = np.random.default_rng(0).uniform(0, 255, fixed_shape(session, "image"))
     feeds = {"image": image.astype(np.float32)}
@@ -105,7 +112,9 @@ def in_fresh_process(case: str, model: str, path: Path, args: argparse.Namespace
 
 def measured(model: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     graphs, parameters = exported(model, folder)
-    cases: dict[str, Path] = {**graphs, **({OFFICIAL: args.official} if args.official else {})}
+    cases = {case: graphs[form] for case, (form, _) in OURS.items()}
+    if args.official:
+        cases[OFFICIAL] = args.official
     runs: dict[str, list[dict[str, Any]]] = {case: [] for case in cases}
     for _ in range(args.rounds):
         for case, path in cases.items():
@@ -161,7 +170,7 @@ def main() -> None:
 
 
 def _table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    names = [*FORMATS, OFFICIAL]
+    names = [*OURS, OFFICIAL]
     rows = []
     for model, found in results.items():
         row = [model, f"{found['parameters'] / 1e6:.1f}"]

@@ -28,6 +28,7 @@ from samdeploy.cuda_driver import find_gpus
 from samdeploy.decoding import Decoding
 from samdeploy.embedding import Embedding
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.exporters.passes.onnx_graph import onnx_graph
 from samdeploy.exporters.passes.onnx_half import to_half
 from samdeploy.exporters.passes.onnx_int8 import to_int8
 from samdeploy.exporting.calibration import calibration_inputs
@@ -35,6 +36,7 @@ from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.geometry import Transform
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, PREPARE, ROLES, SAM_CONTRACT, SCORER
+from samdeploy.models.families import load_model
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import EXPORTERS, RUNTIMES, availability, load_runtime
@@ -72,15 +74,27 @@ def half_engines(export_once: ExportOnce, small_checkpoint: Path, small_config: 
 
 
 @pytest.fixture(scope="module")
-def half_graphs(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What the engines of ``half=True`` are built from."""
-    return short_graphs(small_bundle, tmp_path_factory.mktemp("half"), onnx.TensorProto.FLOAT16)
+def traced(
+    small_checkpoint: Path, small_config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, onnx.ModelProto]:
+    """What engines are built from, by role."""
+    folder = tmp_path_factory.mktemp("traced")
+    graphs = load_model(small_checkpoint, config=small_config).graphs
+    return {role: onnx_graph(graphs[role], folder) for role in ALL_ROLES}
 
 
-def short_graphs(bundle: Path, folder: Path, kind: int) -> dict[str, Path]:
-    for role in ALL_ROLES:
-        onnx.save(to_half(onnx.load(bundle / f"{role}.onnx"), kind), folder / f"{role}.onnx")
-    return {role: folder / f"{role}.onnx" for role in ALL_ROLES}
+@pytest.fixture(scope="module")
+def half_graphs(
+    traced: dict[str, onnx.ModelProto], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The same for ``half=True``."""
+    return short_graphs(traced, tmp_path_factory.mktemp("half"), onnx.TensorProto.FLOAT16)
+
+
+def short_graphs(models: dict[str, onnx.ModelProto], folder: Path, kind: int) -> dict[str, Path]:
+    for role, model in models.items():
+        onnx.save(to_half(model, kind), folder / f"{role}.onnx")
+    return {role: folder / f"{role}.onnx" for role in models}
 
 
 @pytest.mark.slow
@@ -228,8 +242,10 @@ class TestPrecision:
         assert types.count("FLOAT") == 2  # of the decoder and the scorer
 
     @pytest.mark.slow
-    def test_bfloat16(self, small_bundle: Path, rtx: TensorRtRtx, tmp_path: Path) -> None:
-        graphs = short_graphs(small_bundle, tmp_path, onnx.TensorProto.BFLOAT16)
+    def test_bfloat16(
+        self, traced: dict[str, onnx.ModelProto], rtx: TensorRtRtx, tmp_path: Path
+    ) -> None:
+        graphs = short_graphs(traced, tmp_path, onnx.TensorProto.BFLOAT16)
         types: dict[str, Counter[str]] = defaultdict(Counter)
         for kind, dtype in self.read(graphs, rtx):
             types[kind][dtype] += 1
