@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from samdeploy.bundle import read_manifest
 from samdeploy.errors import ExportError
@@ -19,6 +21,9 @@ from samdeploy.exporters.passes.onnx_largest import largest_tensor
 from samdeploy.exporters.passes.onnx_narrow import MOST_OPERANDS
 from samdeploy.models.layers import MOST_BYTES
 from samdeploy.models.loaded import GraphModule
+from samdeploy.models.sam2 import Sam2Encoder
+from samdeploy.models.sam2.config import PUBLISHED
+from samdeploy.models.sam2.sam2 import Sam2
 from samdeploy.session import TensorSpec
 
 
@@ -78,3 +83,26 @@ def test_bundles_stay_within(bundle: str, request: pytest.FixtureRequest) -> Non
         assert 0 < graph.options["largest_tensor"] <= MOST_BYTES
         nodes = onnx.load(folder / graph.files[0].path).graph.node
         assert max(max(len(node.input), len(node.output)) for node in nodes) <= MOST_OPERANDS
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that any operator gives."""
+
+    found = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **kwargs or {})
+        for each in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(each, Tensor):
+                self.found = max(self.found, each.nbytes)
+        return result
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_encoders_of_sam2_stay_within(name: str) -> None:
+    encoder = Sam2Encoder(Sam2(PUBLISHED[name])).to("meta")
+    with torch.inference_mode(), Largest() as largest:
+        encoder(torch.empty(1, 3, 1024, 1024, device="meta"))
+    assert 0 < largest.found <= MOST_BYTES

@@ -52,10 +52,10 @@ class _Writer:
             self._reduced[angle] = self._reduce(angle)
         x = _FOLDED[node.op_type](self, self._reduced[angle])
         square = self("Mul", x, x)
-        sum_ = self._number(_SERIES[-1])
+        series = self._number(_SERIES[-1])
         for coefficient in reversed(_SERIES[:-1]):
-            sum_ = self("Add", self("Mul", sum_, square), coefficient)
-        tail = self("Mul", self("Mul", sum_, square), x)
+            series = self("Add", self("Mul", series, square), coefficient)
+        tail = self("Mul", self("Mul", series, square), x)
         self("Add", tail, x, output=node.output[0])
 
     def _reduce(self, angle: str) -> str:

@@ -4,6 +4,8 @@ Parameter names are those of the published checkpoints, with ``mlp.lin1`` and ``
 ``mlp.layers.0`` and ``mlp.layers.1``.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,14 +34,15 @@ class Attention(nn.Module):
         super().__init__()
         self.size = plan.window or plan.grid
         self.pools, self.num_heads, self.dim = plan.pools, plan.heads, plan.out
+        tokens = (-(-plan.grid // self.size) * self.size) ** 2
+        self.apart = 4 * tokens * 3 * plan.out > MOST_BYTES
         self.qkv = nn.Linear(plan.width, 3 * plan.out)
         self.proj = nn.Linear(plan.out, plan.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, size, size, width]`` -> ``[B, size, size, out]``, half the size where it pools."""
-        dim, width = self.dim, self.dim // self.num_heads
-        qkv = self.qkv(x)
-        q, k, v = (qkv[..., i * dim : (i + 1) * dim] for i in range(3))
+        width = self.dim // self.num_heads
+        q, k, v = self._projected(x)
         if self.pools:
             q = max_pool(q, self.size)
         # Heads are cut by slicing the channels, so that no step needs all heads at once.
@@ -48,6 +51,15 @@ class Attention(nn.Module):
         out = [self._attend(q[..., a:b], k[..., a:b], v[..., a:b], step) for a, b in bounds]
         result: Tensor = self.proj(out[0] if len(out) == 1 else torch.cat(out, dim=-1))
         return result
+
+    def _projected(self, x: Tensor) -> Iterator[Tensor]:
+        """Queries, keys and values; by a product each where all three would be larger than a tensor
+        may be, as in the block behind the first stage."""
+        if self.apart:
+            parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+            return (F.linear(x, weight, bias) for weight, bias in parts)
+        qkv, dim = self.qkv(x), self.dim
+        return (qkv[..., i * dim : (i + 1) * dim] for i in range(3))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """Attention of some heads: channels are ``heads * width``."""
