@@ -353,12 +353,17 @@ test("computed by samdeploy serve", async () => {
   const command = ["serve", `model=${join(site, "model")}`, "port=0"];
   const server = spawn(process.env.SAMDEPLOY, command, { stdio: ["ignore", "pipe", "inherit"] });
   try {
+    // Read to the end: what leaves off closes the pipe, and the server would stop at its next line.
     let said = "";
-    for await (const text of server.stdout) {
-      said += text;
-      if (/http:\S+/.test(said)) break;
-    }
-    const address = `${said.match(/http:\S+/)[0].replace(/\/?$/, "/")}`;
+    const found = await new Promise((resolve, reject) => {
+      server.once("exit", (code) => reject(new Error(`the server ended with ${code}: ${said}`)));
+      server.stdout.on("data", (text) => {
+        said += text;
+        const address = said.match(/http:\S+(?=\s)/);
+        if (address) resolve(address[0]);
+      });
+    });
+    const address = found.replace(/\/?$/, "/");
     const { page, wrong } = await opened(desktop, { address });
     await ready(page);
     assert.match(await page.locator("#device").textContent(), /by the server$/);
