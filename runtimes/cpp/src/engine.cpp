@@ -59,8 +59,8 @@ Graphs open_graphs(const Manifest& manifest, const fs::path& folder, Backend& op
   const bool split = manifest.graphs.count("prepare") != 0;
   Graphs graphs;
   for (const auto& [role, record] : manifest.graphs) {
-    // A backend compiles a graph for long, mostly in one thread. Clicks need no decoder where it is split.
-    const bool beside = threads != 1 && !(split && role == "decoder");
+    // A graph is compiled for long, mostly in one thread. Clicks need no decoder where it is split.
+    const bool beside = opener.opens_side_by_side() && threads != 1 && !(split && role == "decoder");
     const auto open = [&opener, path = folder / record.files.front().path, &record = record] {
       return opener.open(path, record);
     };

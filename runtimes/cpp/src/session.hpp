@@ -27,6 +27,8 @@ class Backend {
   virtual ~Backend() = default;
   /// Throws `Error`: runtime where the device is not usable, bundle where the graph is not.
   virtual std::unique_ptr<Session> open(const std::filesystem::path& path, const GraphRecord& graph) = 0;
+  /// Whether several threads are to open graphs at a time; else each is opened by whoever needs it first.
+  virtual bool opens_side_by_side() const { return true; }
 };
 
 /// What this library was built with.
