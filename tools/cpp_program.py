@@ -1,10 +1,10 @@
 """Compares whole images in C++ with Python's, through the C interface and ``samdeploy-cli``, and
 what else that program does.
 
-    python tools/cpp_program.py build/cpp/gcc build/cpp/cases [scenes=10]
+    python tools/cpp_program.py build/cpp/gcc build/cpp/cases [pictures=40]
 
-The same masks in the same order on scenes of odd sizes; photographs of every EXIF orientation; the
-file of logits; the times that it tells.
+The same masks in the same order on the pictures of ``cpp_check.py``; photographs of every EXIF
+orientation; the file of logits; the times that it tells.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from cpp_check import Library, _Image
+from cpp_check import pictures as some_pictures
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -56,7 +57,7 @@ class _Facts(ctypes.Structure):
     ]
 
 
-def main(build: Path, cases: Path, scenes: int = 10) -> None:
+def main(build: Path, cases: Path, pictures: int = 40) -> None:
     library, program = Library(build / "libsamdeploy.so"), build / "samdeploy-cli"
     for backend in _BACKENDS:
         bundle = cases / backend / "sam_tiny"
@@ -65,37 +66,35 @@ def main(build: Path, cases: Path, scenes: int = 10) -> None:
             folder = Path(work)
             masks = 0
             with library.open(bundle, backend) as model:
-                for seed in range(scenes):
-                    settings = _SETTINGS[seed % len(_SETTINGS)]
-                    masks += _compare_scene(library, model, program, sam, seed, settings, folder)
-            print(f"{backend}: {masks} masks of {scenes} whole images are Python's, twice")
+                for number, image in enumerate(some_pictures(pictures)):
+                    settings = _SETTINGS[number % len(_SETTINGS)]
+                    masks += _compare(library, model, program, sam, image, settings, folder)
+            print(f"{backend}: {masks} masks of {pictures} whole images are Python's, twice")
             worst = _compare_orientations(program, sam, folder)
             print(f"{backend}: 8 orientations; masks overlap Python's by {worst:.4f} or more")
             _check_logits(program, sam, folder)
             _check_timing(program, sam, folder)
 
 
-def _compare_scene(
+def _compare(
     library: Library,
     model: ctypes.c_void_p,
     program: Path,
     sam: SAM,
-    seed: int,
+    image: NDArray[np.uint8],
     settings: Mapping[str, Any],
     folder: Path,
 ) -> int:
-    rng = np.random.default_rng(seed)
-    height, width = (int(side) for side in rng.integers(60, 700, 2))
-    image = np.ascontiguousarray(generate_scene(seed, (height, width)).image)
+    height, width = image.shape[:2]
     expected = sam.generate(image, channel_order="rgb", **settings).to_json()
     source = folder / "scene.png"
     Image.fromarray(image).save(source)
     words = [f"{name}={_written(value)}" for name, value in settings.items()]
     found = _run(program, sam, source, *words)
     assert found == {"image": str(source), "model": str(sam.source), **found}
-    _same(found, expected, f"scene {seed} by the program")
+    _same(found, expected, "by the program")
     found = {"size": [height, width], "masks": _generate(library, model, image, settings)}
-    _same(found, expected, f"scene {seed} by the C interface")
+    _same(found, expected, "by the C interface")
     return len(found["masks"])
 
 
