@@ -1,4 +1,5 @@
-"""`make demo`: export the shipped model, then segment a generated scene in every way.
+"""`make demo`: export the shipped model, then segment a generated scene in every way, and two
+photographs.
 
 Pictures and records are left in runs/demo.
 """
@@ -12,11 +13,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from samdeploy.benchmarks.photo_scores import read_masks
 from samdeploy.cli.app import main
 from samdeploy.scenes import Scene, generate_scene
 
 FOLDER = Path("runs/demo")
 SEED, SIZE = 11, (480, 640)
+PHOTOGRAPHS = Path("tests/photographs")
+#: What a click and a box ask for. Their pictures have one shape.
+CLICKED, BOXED = ("flower", "flower"), ("fig", "flesh")
 
 
 def run(*arguments: str) -> None:
@@ -35,12 +40,31 @@ def most_interior_point(mask: np.ndarray) -> tuple[int, int]:
     return int(x), int(y)
 
 
+def box_around(mask: np.ndarray) -> list[int]:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
 def prompts(scene: Scene) -> tuple[tuple[int, int], list[int], np.ndarray]:
     """A click on the largest object, a box around the second and a mask of the third."""
     first, second, third = sorted(scene.masks, key=lambda mask: -int(mask.sum()))[:3]
-    columns, rows = np.flatnonzero(second.any(axis=0)), np.flatnonzero(second.any(axis=1))
-    box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-    return most_interior_point(first), box, third
+    return most_interior_point(first), box_around(second), third
+
+
+def photographs(bundle: str) -> list[np.ndarray]:
+    """A click and a box, asked of real pictures; drawn at the width of the scene."""
+    masks, drawn = read_masks(PHOTOGRAPHS), []
+    (x, y) = most_interior_point(masks[CLICKED[0]][CLICKED[1]])
+    box = box_around(masks[BOXED[0]][BOXED[1]])
+    for (picture, _), prompt in ((CLICKED, f"points=[[{x},{y}]]"), (BOXED, f"bboxes={box}")):
+        source, output = PHOTOGRAPHS / f"{picture}.jpg", FOLDER / "photographs"
+        given = (f"model={bundle}", f"source={source}", prompt.replace(" ", ""))
+        run("predict", *given, f"output={output}")
+        panel = Image.open(output / f"{picture}.png")
+        height = panel.height * SIZE[1] // panel.width
+        drawn.append(np.asarray(panel.resize((SIZE[1], height), Image.Resampling.LANCZOS)))
+    least = min(map(len, drawn))
+    return [panel[:least] for panel in drawn]
 
 
 def demo() -> None:
@@ -62,7 +86,8 @@ def demo() -> None:
     run("predict", *given, f"output={FOLDER / 'whole'}")
     ways = ("point", "box", "mask", "whole")
     panels = [np.asarray(Image.open(FOLDER / way / "scene.png")) for way in ways]
-    rows = [np.concatenate(panels[i : i + 2], axis=1) for i in (0, 2)]
+    panels += photographs(bundle)
+    rows = [np.concatenate(panels[i : i + 2], axis=1) for i in (0, 2, 4)]
     Image.fromarray(np.concatenate(rows)).save(FOLDER / "all.png")
     print("\nPictures:", *sorted(str(path) for path in FOLDER.rglob("*.png")), sep="\n  ")
 
