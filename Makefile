@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+EXTRAS ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 # Compiled by all cores at the end: pip would take one.
@@ -169,7 +170,7 @@ $(CHROMIUM):
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install $(PIP) $(TORCH)
-	$(BIN)/pip install $(PIP) -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install $(PIP) -c constraints.txt -e '.[$(EXTRAS)]'
 	rm -rf samdeploy.egg-info  # of an earlier build: its entry points would hide the new ones
 	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV) || true  # some packages bring files of other Pythons
 	touch $(READY)

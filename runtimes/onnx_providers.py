@@ -24,6 +24,8 @@ class Provider:
         name: ONNX Runtime's name of it.
         package: the package that brings it.
         plugin: for a plugin, the function of its package that says where its library is.
+        hardware: for a plugin, the kind that it has to find, as ONNX Runtime spells it; empty for
+            any.
         system: the only value of ``sys.platform`` that it exists for.
         arithmetic: for each arithmetic of float32 graphs that it can be asked for, the options that
             ask for it, float32 first where it has that. What may be rounded as TF32 is has to be
@@ -36,6 +38,7 @@ class Provider:
     name: str
     package: str
     plugin: str = ""
+    hardware: str = ""
     system: str = ""
     arithmetic: Mapping[str, Mapping[str, str]] = field(hash=False, default_factory=_float32)
     memory: str = ""
@@ -108,6 +111,8 @@ PROVIDERS = {
         "QNNExecutionProvider",
         "onnxruntime-qnn",
         "onnxruntime_qnn:get_library_path",
+        # On x86 it finds the processor, on which it simulates.
+        hardware="NPU",
         arithmetic={"fp16": {}},
     ),
     "openvino": Provider(

@@ -160,10 +160,12 @@ def _state(provider: Provider) -> Availability:
     """Whether a provider can be used here; never raises."""
     if provider.system not in ("", sys.platform):
         return Availability(reason=f"{provider.name} exists on {_SYSTEMS[provider.system]} only")
-    reason = _register(provider) if _has_plugin(provider) else ""
-    # A plugin that offers devices is usable, whether or not ONNX Runtime lists it as available.
-    plugged = _has_plugin(provider) and not reason
-    if plugged or provider.name in ort.get_available_providers():
+    plugged = _has_plugin(provider)
+    reason = register_plugin(provider) if plugged else ""
+    if plugged and not _load_plugin(provider.name, provider.plugin):
+        # It offers devices or has none, whether or not ONNX Runtime lists it as available.
+        return Availability(reason=reason) if reason else Availability(devices=("any",))
+    if provider.name in ort.get_available_providers():
         return Availability(devices=("any",))
     if reason:
         return Availability(reason=reason)
@@ -173,26 +175,39 @@ def _state(provider: Provider) -> Availability:
     )
 
 
-@cache
-def _register(provider: Provider) -> str:
-    """Make an installed plugin known to ONNX Runtime, once in this process; the reason when it is
-    of no use here.
+def register_plugin(provider: Provider) -> str:
+    """Make an installed plugin known to ONNX Runtime; the reason when it is of no use here.
 
     Not before it is asked for: a plugin brings libraries of its own, and those of the OpenVINO
     plugin get in the way of the package ``openvino``.
     """
-    try:
-        library = pkgutil.resolve_name(provider.plugin)()
-        # Some plugins call themselves what they are registered as.
-        ort.register_execution_provider_library(provider.name, library)
-    except Exception as error:  # the package's own, the loader's, or an ONNX Runtime too old
-        return f"the plugin of {provider.name} cannot be loaded ({_first_line(error)})"
+    reason = _load_plugin(provider.name, provider.plugin)
     # Only a plugin that finds hardware offers devices.
-    return "" if _devices(provider.name) else f"{provider.name} finds no hardware that it can use"
+    if reason or plugin_devices(provider):
+        return reason
+    return f"{provider.name} finds no hardware that it can use"
 
 
-def _devices(provider: str) -> list[Any]:
-    return [device for device in ort.get_ep_devices() if device.ep_name == provider]
+@cache
+def _load_plugin(name: str, plugin: str) -> str:
+    """Once in this process; the reason when it fails."""
+    try:
+        # Some plugins call themselves what they are registered as.
+        ort.register_execution_provider_library(name, pkgutil.resolve_name(plugin)())
+    except Exception as error:  # the package's own, the loader's, or an ONNX Runtime too old
+        # Somebody else in this process may have registered it before.
+        if not any(device.ep_name == name for device in ort.get_ep_devices()):
+            return f"the plugin of {name} cannot be loaded ({_first_line(error)})"
+    return ""
+
+
+def plugin_devices(provider: Provider) -> list[Any]:
+    """What a registered plugin can compute on."""
+    return [
+        device
+        for device in ort.get_ep_devices()
+        if device.ep_name == provider.name and provider.hardware in ("", device.device.type.name)
+    ]
 
 
 def _arithmetic(
@@ -232,7 +247,7 @@ def _choose(
     if provider is PROVIDERS["cpu"]:
         # Grow the arena by what is needed: doubling it wastes up to half of the memory.
         return [(provider.name, {"arena_extend_strategy": "kSameAsRequested"})]
-    found = _devices(provider.name) if hasattr(ort, "get_ep_devices") else []
+    found = plugin_devices(provider) if hasattr(ort, "get_ep_devices") else []
     if not found:
         return [(provider.name, {**settings, **({"device_id": which} if which else {})})]
     kinds = [hardware.device.type.name.lower() for hardware in found]

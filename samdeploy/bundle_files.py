@@ -101,6 +101,7 @@ _BESIDE: Mapping[str, _Beside] = {
     ".mlpackage": variant_paths,
     ".pte": variant_paths,
     ".tflite": variant_paths,
+    ".qnn": variant_paths,
     ".rknn": _all(
         _if_there(sidecar_path), _if_there(lambda graph: graph.with_suffix(".onnx")), variant_paths
     ),

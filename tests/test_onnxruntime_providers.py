@@ -48,9 +48,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         )  # fmt: skip
         monkeypatch.setitem(module.PROVIDERS, "npu", made)
 
-    module._register.cache_clear()
+    module._load_plugin.cache_clear()
     yield call
-    module._register.cache_clear()
+    module._load_plugin.cache_clear()
     sys.modules.pop("onnxruntime_ep_npu", None)
 
 

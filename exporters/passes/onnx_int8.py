@@ -21,9 +21,9 @@ from samdeploy.exporting.layer_names import belongs_to
 from samdeploy.session import Array
 
 LINEAR = ("Gemm", "MatMul")
-# The quantiser asks for a graph that was simplified first; this is how it knows one.
 _TYPES = quantization.QuantType
-_PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
+#: The quantiser asks for a graph that was simplified first; this is how it knows one.
+PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
 
 def to_int8(
@@ -47,13 +47,13 @@ def to_int8(
         return model
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
-    prepared.metadata_props.add(key=_PREPARED[0], value=_PREPARED[1])
+    prepared.metadata_props.add(key=PREPARED[0], value=PREPARED[1])
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "int8.onnx"
         quantization.quantize_static(
             prepared,
             path,
-            _Reader(model.graph.input[0].name, inputs),
+            Reader(model.graph.input[0].name, inputs),
             quant_format=quantization.QuantFormat.QDQ,
             # The quantiser keeps every input and output of these operators until the end of a run:
             # for ViT-B more than 24 GB with the products of attention, 8 without.
@@ -95,7 +95,7 @@ def quantizable(
     ]
 
 
-class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, name: str, inputs: Iterable[Array]) -> None:
         self._name, self._inputs = name, self._iterate(inputs)
 

@@ -8,7 +8,7 @@ from samdeploy.families import families
 #: They read checkpoints, check packages, need torch and pretend; no app runs bundles with them.
 _NOT_IN_APPS = {
     f"samdeploy.runtimes.{name}"
-    for name in ("torch", "mil", "executorch", "rknn_simulator", "fake")
+    for name in ("torch", "mil", "executorch", "qnn_simulator", "rknn_simulator", "fake")
 }
 
 datas, _modules = collect_entry_point("samdeploy.runtimes")

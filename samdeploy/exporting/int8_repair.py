@@ -42,7 +42,7 @@ Build = Callable[[ExportOptions], Attempt]
 
 def repairable(options: ExportOptions) -> bool:
     """Whether layers that cost most can return to float, and none was named already."""
-    return bool(getattr(options, "int8", False)) and not getattr(options, "float_layers", ())
+    return bool(getattr(options, "int8", False)) and getattr(options, "float_layers", None) == ()
 
 
 def repair(
