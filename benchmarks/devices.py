@@ -15,7 +15,8 @@ _HOSTS = {
     "cuda": ("onnxruntime", "torch", "tensorrt"),
     "mps": ("torch",),
     "all": ("coreml",),
-    "npu": ("coreml", "openvino"),
+    "npu": ("coreml", "openvino", "rknnlite"),
+    "qnn": ("onnxruntime", "qnn"),
     "gpu": ("coreml", "openvino", "litert"),
     **dict.fromkeys(("opencl", "vulkan", "metal", "nnapi"), ("mnn",)),
 }
