@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.benchmarks.track_scores import outer_box
 from samdeploy.embedding import Embedding
 from samdeploy.masks.postprocess import pairwise_iou
 from samdeploy.prompts import Prompt
@@ -109,7 +110,7 @@ def score_objects(sam: SAM, embedding: Embedding, truth: Bools, scores: PromptSc
     scores.click_chosen += list(overlaps[rows, chosen])
     scores.rating_error += list(np.abs(current.scores - overlaps[rows, chosen]))
 
-    boxes = sam.predict(embedding, bboxes=[_box(mask) for mask in truth]).data
+    boxes = sam.predict(embedding, bboxes=[outer_box(mask) for mask in truth]).data
     scores.box += [_iou(*pair) for pair in zip(boxes, truth, strict=True)]
 
     labels = [[1] for _ in range(count)]
@@ -129,12 +130,6 @@ def score_objects(sam: SAM, embedding: Embedding, truth: Bools, scores: PromptSc
 
 def _iou(a: Bools, b: Bools) -> float:
     return float(pairwise_iou(a[None], b[None])[0, 0])
-
-
-def _box(mask: Bools) -> list[int]:
-    """The outer edges of ``mask``, x1 y1 x2 y2."""
-    x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return [int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1]
 
 
 def score_whole_image(

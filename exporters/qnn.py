@@ -65,15 +65,12 @@ class QnnExporter:
     def export(self, graph: GraphModule, folder: Path, options: QnnOptions) -> Graph:
         shapes = variants(graph.role, graph.inputs, options.max_prompts, options.max_points)
         eight = options.int8 and graph.role == ENCODER
+        opset = OPSET if eight else 17
         metadata = {**options.metadata, SOC: options.soc}
         for name, numbers in shapes.items():
             with tempfile.TemporaryDirectory(dir=folder) as work:
-                model = onnx_graph(
-                    graph.fixed(name, *numbers),
-                    Path(work),
-                    opset=OPSET if eight else 17,
-                    metadata=metadata,
-                )
+                fixed = graph.fixed(name, *numbers)
+                model = onnx_graph(fixed, Path(work), opset=opset, metadata=metadata)
                 check_rank(model, name)
                 if eight:
                     images = calibration_inputs(options.data, graph.image_size, graph.preprocess)

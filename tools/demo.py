@@ -9,11 +9,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from samdeploy.benchmarks.photo_scores import read_masks
+from samdeploy.benchmarks.scene_scores import interior_point
+from samdeploy.benchmarks.track_scores import outer_box
 from samdeploy.cli.app import main
 from samdeploy.scenes import Scene, generate_scene
 
@@ -34,28 +35,21 @@ def run(*arguments: str) -> None:
             raise
 
 
-def most_interior_point(mask: np.ndarray) -> tuple[int, int]:
-    distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    return int(x), int(y)
-
-
-def box_around(mask: np.ndarray) -> list[int]:
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+def outer(mask: np.ndarray) -> list[int]:
+    return [int(side) for side in outer_box(mask)]
 
 
 def prompts(scene: Scene) -> tuple[tuple[int, int], list[int], np.ndarray]:
     """A click on the largest object, a box around the second and a mask of the third."""
     first, second, third = sorted(scene.masks, key=lambda mask: -int(mask.sum()))[:3]
-    return most_interior_point(first), box_around(second), third
+    return interior_point(first), outer(second), third
 
 
 def photographs(bundle: str) -> list[np.ndarray]:
     """A click and a box, asked of real pictures; drawn at the width of the scene."""
     masks, drawn = read_masks(PHOTOGRAPHS), []
-    (x, y) = most_interior_point(masks[CLICKED[0]][CLICKED[1]])
-    box = box_around(masks[BOXED[0]][BOXED[1]])
+    (x, y) = interior_point(masks[CLICKED[0]][CLICKED[1]])
+    box = outer(masks[BOXED[0]][BOXED[1]])
     for (picture, _), prompt in ((CLICKED, f"points=[[{x},{y}]]"), (BOXED, f"bboxes={box}")):
         source, output = PHOTOGRAPHS / f"{picture}.jpg", FOLDER / "photographs"
         given = (f"model={bundle}", f"source={source}", prompt.replace(" ", ""))
