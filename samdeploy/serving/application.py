@@ -15,6 +15,7 @@ from starlette.routing import Route
 from samdeploy.serving import health, label_studio, osam, own, xanylabeling
 from samdeploy.serving.endpoints import OWN, Endpoint, json_response
 from samdeploy.serving.guard import App, Guard
+from samdeploy.serving.lingering import Lingering
 from samdeploy.serving.openapi import document
 from samdeploy.serving.page import PageFile, page_files
 from samdeploy.serving.refusals import RefusedError
@@ -38,7 +39,8 @@ def application(service: Service) -> App:
     routes = [Route(e.path, _handler(e, service), methods=[e.method]) for e in ENDPOINTS]
     routes += [Route(path, _giver(file), methods=["GET"]) for path, file in files.items()]
     starlette = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
-    return Guard(starlette, service.settings)
+    guarded = Guard(starlette, service.settings)
+    return Lingering(guarded, service.settings.body_seconds)
 
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import json
 import socket
@@ -274,8 +275,29 @@ def test_bytes_that_are_no_proper_request(server: Running) -> None:
 
 
 def test_announced_size_is_refused_before_it_comes(server: Running) -> None:
-    answer = raw(server, START + b"Content-Length: 999999999999\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 413 ")
+    with socket.create_connection(server.address, timeout=20) as connection:
+        connection.sendall(START + b"Content-Length: 999999999999\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("settings, status", [({"max_mb": 1}, 413), ({"token": "secret"}, 401)])
+def test_a_client_may_send_everything_before_it_reads(
+    start: Start, settings: dict[str, Any], status: int
+) -> None:
+    size = 3_000_000
+    with start(**settings) as running, socket.create_connection(running.address) as connection:
+        connection.settimeout(20)
+        connection.sendall(START + f"Content-Length: {size}\r\n\r\n".encode())
+        time.sleep(0.2)  # the answer is out
+        for _ in range(30):
+            connection.sendall(bytes(size // 30))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == status and json.loads(answer.read())["error"]
+        # What followed the answer is no request of its own.
+        if not answer.will_close:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_full_queue_sends_away(
