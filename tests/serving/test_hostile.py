@@ -288,7 +288,7 @@ def test_a_client_may_send_everything_before_it_reads(
     with start(**settings) as running, socket.create_connection(running.address) as connection:
         connection.settimeout(20)
         connection.sendall(START + f"Content-Length: {size}\r\n\r\n".encode())
-        time.sleep(0.2)  # the answer is out
+        connection.recv(1, socket.MSG_PEEK)  # the answer has come
         for _ in range(30):
             connection.sendall(bytes(size // 30))
         answer = http.client.HTTPResponse(connection)
