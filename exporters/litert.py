@@ -158,6 +158,7 @@ class Converter:
 
 
 def _end(process: subprocess.Popen[str], said: Any) -> None:
+    process.kill()  # it may be at work for minutes
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with suppress(BrokenPipeError):  # it ended before it had read all

@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 import onnx
 from tqdm import tqdm
 
-from samdeploy.errors import ExportError, RuntimeUnavailableError
+from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
 from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
 from samdeploy.exporters.passes.onnx_half import to_half
-from samdeploy.exporters.passes.onnx_int8 import to_int8
+from samdeploy.exporters.passes.onnx_int8 import quantizable, to_int8
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.options import CalibratedOptions, FloatOptions, PromptLimits
 from samdeploy.families import dynamic
@@ -91,6 +91,11 @@ def _onnx_file(graph: GraphModule, folder: Path, options: TensorRtOptions) -> Pa
     in memory."""
     model = onnx_graph(graph, folder)
     if options.int8 and graph.role == ENCODER:
+        if not quantizable(model.graph, options.float_layers):
+            raise InputError(
+                "int8=True; TensorRT computes linear layers in 8 bits, and this encoder "
+                "has none left: leave it out, or pass half=True."
+            )
         images = calibration_inputs(options.data, graph.image_size, graph.preprocess)
         model = to_int8(model, images, options.float_layers, symmetric=True)
     if options.half or options.bf16:

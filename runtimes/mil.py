@@ -205,6 +205,11 @@ def _matmul(a: Arguments) -> Tensor:
     return torch.matmul(x, y)
 
 
+def _attention(a: Arguments) -> Tensor:
+    query, key, value = (_wide(a[name]) for name in ("query", "key", "value"))
+    return F.scaled_dot_product_attention(query, key, value, _wide(a.get("attn_mask")))
+
+
 def _layer_norm(a: Arguments) -> Tensor:
     x = _wide(a["x"])
     shape = [x.shape[axis] for axis in _ints(a["axes"])]
@@ -298,8 +303,14 @@ def _blockwise_shift_scale(a: Arguments) -> Tensor:
 
 
 def _lut_to_dense(a: Arguments) -> Tensor:
-    """Weights by their numbers in a palette, which are packed without gaps, lowest bits first."""
-    palette, shape = torch.as_tensor(a["lut"]), _ints(a["shape"])
+    """Weights by their numbers in a palette, which are packed without gaps, lowest bits first. From
+    iOS 18 on they have a shape, and a layer may have several palettes."""
+    palette = torch.as_tensor(a["lut"])
+    if "shape" not in a:
+        if palette.numel() != palette.shape[-2]:
+            raise BundleError("several palettes for one layer are not known to runtime 'mil'.")
+        return palette.flatten()[torch.from_numpy(np.asarray(a["indices"], np.int64))]
+    shape = _ints(a["shape"])
     width = (len(palette) - 1).bit_length()
     bits = np.unpackbits(np.asarray(a["indices"], np.uint8), bitorder="little")
     numbers = bits[: width * math.prod(shape)].reshape(-1, width) @ (1 << np.arange(width))
@@ -330,6 +341,7 @@ _OPERATORS: dict[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]] = {
     "layer_norm": _layer_norm,
     "linear": lambda a: F.linear(_wide(a["x"]), _wide(a["weight"]), _wide(a.get("bias"))),
     "matmul": _matmul,
+    "scaled_dot_product_attention": _attention,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "upsample_nearest_neighbor": _upsample_nearest_neighbor,

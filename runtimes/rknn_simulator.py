@@ -7,6 +7,7 @@ is built once more, as it was for that file.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
@@ -79,6 +80,7 @@ class SimulatedSession:
         }
 
     def close(self) -> None:
-        if self._toolkit is not None:
-            self._toolkit.ask("close", number=self._number)
-            self._toolkit = None
+        toolkit, self._toolkit = self._toolkit, None
+        if toolkit is not None:
+            with suppress(ToolkitError):  # it ended before, and nothing is open there any more
+                toolkit.ask("close", number=self._number)

@@ -75,16 +75,20 @@ class Toolkit:
             orders, answers = self._process.stdin, self._process.stdout
             assert orders is not None
             assert answers is not None
-            with suppress(BrokenPipeError):  # then there is no answer either
-                orders.write(json.dumps(sent).encode() + b"\n")
-                for each in arrays:
-                    orders.write(np.ascontiguousarray(each, np.float32).tobytes())
-                orders.flush()
-            line = answers.readline()
-            told: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
-            if "error" in told:
-                raise ToolkitError(self._words(told["error"]))
-            return [_read(answers, shape) for shape in told["shapes"]]
+            try:
+                with suppress(BrokenPipeError):  # then there is no answer either
+                    orders.write(json.dumps(sent).encode() + b"\n")
+                    for each in arrays:
+                        orders.write(np.ascontiguousarray(each, np.float32).tobytes())
+                    orders.flush()
+                line = answers.readline()
+                told: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
+                if "error" not in told:
+                    return [_read(answers, shape) for shape in told["shapes"]]
+            except BaseException:
+                self._process.kill()  # or the next order would be given this one's answer
+                raise
+            raise ToolkitError(self._words(told["error"]))
 
     def _words(self, error: str) -> str:
         """The error, and the last that the toolkit said."""

@@ -77,6 +77,15 @@ def check_references(folder: Path, names: Collection[str]) -> None:
                 )
 
 
+def _nothing_but_xml(graph: Path) -> Iterable[Path]:
+    """OpenVINO goes by what a file holds, not by its name: another format could name files."""
+    with graph.open("rb") as file:
+        start = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start.startswith(b"<"):
+        raise BundleError(f"'{graph}' is not OpenVINO's XML; export or copy the bundle again.")
+    return ()
+
+
 def _external_weights(graph: Path) -> Iterator[Path]:
     for location in external_files(graph):
         yield graph.parent / location
@@ -96,12 +105,14 @@ def _all(*each: _Beside) -> _Beside:
 #: By suffix of a graph, what else is read when it is opened.
 _BESIDE: Mapping[str, _Beside] = {
     ".onnx": _all(_external_weights, variant_paths),
-    ".xml": _all(_if_there(lambda graph: graph.with_suffix(".bin")), variant_paths),
+    ".xml": _all(
+        _nothing_but_xml, _if_there(lambda graph: graph.with_suffix(".bin")), variant_paths
+    ),
     ".engine": _if_there(sidecar_path),
     ".mlpackage": variant_paths,
     ".pte": variant_paths,
     ".tflite": variant_paths,
-    ".qnn": variant_paths,
+    ".qnn": _all(_external_weights, variant_paths),
     ".rknn": _all(
         _if_there(sidecar_path), _if_there(lambda graph: graph.with_suffix(".onnx")), variant_paths
     ),

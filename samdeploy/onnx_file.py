@@ -93,6 +93,8 @@ def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
     where the content ends; ``file`` stands where it begins, and may be left anywhere."""
     while file.tell() < end:
         key = _varint(file)
+        if key >> 32:  # libraries drop the upper bits, and read another field than is skipped here
+            raise ValueError("a field's key of more than 32 bits")
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
             _varint(file)

@@ -54,7 +54,7 @@ def from_given(
         if theirs and not defaults:
             known = dict.fromkeys(chain(own, *theirs))
             raise InputError(f"unknown option '{name}'; {suggestion(name, known)}")
-        if not any(bool(value == default) for default in defaults):
+        if not (defaults and all(bool(value == default) for default in defaults)):
             raise InputError(f"{name}={value}; {whose} has no use for it, leave it out.")
     return owner(**{name: value for name, value in given.items() if name in own})
 

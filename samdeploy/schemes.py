@@ -40,8 +40,9 @@ class Scheme:
     encoder_only: bool = False
 
     def asked(self, options: object) -> bool:
-        """Whether ``options`` of an export ask for it."""
-        return all(getattr(options, name, None) == value for name, value in self.options.items())
+        """Whether ``options`` of an export ask for it; for one without options they never do."""
+        asked = (getattr(options, name, None) == value for name, value in self.options.items())
+        return bool(self.options) and all(asked)
 
     @property
     def words(self) -> str:
@@ -95,7 +96,8 @@ def schemes() -> dict[str, Scheme]:
 
 def scheme_of(options: object) -> Scheme:
     """The coarsest that ``options`` of an export ask for; plain float32 where they ask for none."""
-    return next(scheme for scheme in schemes().values() if scheme.asked(options))
+    asked = (scheme for scheme in schemes().values() if scheme.asked(options))
+    return next(asked, schemes()[FP32])
 
 
 def scheme_named(name: str) -> Scheme | None:

@@ -166,6 +166,20 @@ def test_unsupported_targets(target: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.overnight
+@pytest.mark.parametrize("options", [{}, {"palette_bits": 8}], ids=["fp32", "palette8"])
+def test_operators_that_came_with_ios_18(
+    options: dict[str, Any], small_checkpoint: Path, small_config: Path, tmp_path: Path
+) -> None:
+    bundle = export(
+        small_checkpoint, "coreml", output=tmp_path / "b", config=small_config,
+        minimum_deployment_target="iOS18", **options,
+    )  # fmt: skip
+    assert Bundle.open(bundle).manifest.verification.passed
+    used = {operation.op_type for operation in program(bundle / "encoder.mlpackage")._operations}
+    assert "scaled_dot_product_attention" in used
+
+
 def test_the_evaluator_refuses_what_it_cannot_honour(small_coreml_bundle: Path) -> None:
     opener = load_runtime("mil")()
     path = small_coreml_bundle / "encoder.mlpackage"

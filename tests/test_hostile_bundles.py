@@ -207,6 +207,29 @@ class TestFilesBesideAGraph:
         with pytest.raises(BundleError, match="not an ONNX file"):
             external_files(path)
 
+    def test_a_key_that_libraries_cut_off(self, tmp_path: Path) -> None:
+        """Protocol buffers take the lower 32 bits of a field's key: this is an external tensor."""
+        content = b"\x0a\x08location\x12\x0a../outside"
+        for key in (b"\xea\x80\x80\x80\x10", b"\x2a", b"\x3a"):  # in a tensor, graph and model
+            content = key + bytes([len(content)]) + content
+        path = tmp_path / "encoder.onnx"
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match="not an ONNX file"):
+            external_files(path)
+
+    def test_a_graph_of_another_format_than_its_name_says(self, external: Path) -> None:
+        """OpenVINO would read it as ONNX, and with it the weights that it names."""
+        (external / "encoder.onnx").rename(external / "encoder.xml")
+        with pytest.raises(BundleError, match="is not OpenVINO's XML"):
+            check_references(external, ["encoder.xml"])
+        (external / "encoder.xml").write_bytes(b"\xef\xbb\xbf\n<?xml version='1.0'?><net/>")
+        check_references(external, ["encoder.xml"])
+
+    def test_weights_beside_an_engine_of_qnn(self, external: Path) -> None:
+        (external / "encoder.onnx").rename(external / "encoder.qnn")
+        with pytest.raises(BundleError, match="'weights', which the manifest"):
+            check_references(external, ["encoder.qnn"])
+
     @pytest.mark.parametrize(
         ("graph", "beside"),
         [
@@ -216,7 +239,7 @@ class TestFilesBesideAGraph:
         ],
     )
     def test_what_is_found_by_its_name(self, tmp_path: Path, graph: str, beside: str) -> None:
-        (tmp_path / graph).touch()
+        (tmp_path / graph).write_text("<net/>")
         check_references(tmp_path, [graph])
         (tmp_path / beside).touch()
         with pytest.raises(BundleError, match=f"'{beside}', which the manifest"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -25,7 +26,7 @@ from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify import Reference
 from samdeploy.families import family_named
 from samdeploy.geometry import Transform, resize_logits
-from samdeploy.graphs import ROLES
+from samdeploy.graphs import ENCODER, ROLES
 from samdeploy.layouts import Flavour, Layout, read_record
 from samdeploy.prompts import Prompt
 from samdeploy.scenes import generate_scene
@@ -510,6 +511,26 @@ def test_a_package_adds_a_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EntryPoint, "load", lambda self: meta.LAYOUT)
     assert "mine" in layout_names()
     assert find_layout("mine") is meta.LAYOUT
+
+
+def test_a_layout_may_use_any_name(
+    small_checkpoint: Path, small_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(bundle: Bundle, folder: Path) -> None:
+        assert not [*folder.glob("[!.]*")]
+        (folder / "graphs").mkdir()
+        shutil.copy(bundle.graphs()[ENCODER], folder / "graphs" / "encoder.onnx")
+
+    flavour = Flavour(write, meta.LAYOUT.flavours["sam"].adapter)
+    added = Layout("mine", "a tool", {"sam": flavour})
+    monkeypatch.setattr(layouts, "_added", lambda: {"mine": EntryPoint("mine", "a:b", "c")})
+    monkeypatch.setattr(EntryPoint, "load", lambda self: added)
+    folder = export(
+        small_checkpoint, config=small_config, layout="mine", output=tmp_path / "b", verify="off"
+    )
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert sorted(names) == ["graphs/encoder.onnx", "samdeploy.json"]
+    assert [file.path for file in read_record(folder).files] == ["graphs/encoder.onnx"]
 
 
 def test_text_that_is_no_onnx(make_model: MakeModel, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
 
+from samdeploy import schemes
 from samdeploy.bundle import Bundle, SourceRecord, VerificationRecord
 from samdeploy.errors import InputError, RuntimeUnavailableError, VerificationError
 from samdeploy.exporters.onnx import OnnxExporter
 from samdeploy.exporters.passes.onnx_int8 import quantizable, to_int8
 from samdeploy.exporters.passes.onnx_int8_weights import to_int8_weights
-from samdeploy.exporting.calibration import COUNT, calibration_inputs
+from samdeploy.exporting.calibration import COUNT, calibration_inputs, check_data
 from samdeploy.exporting.int8_repair import Attempt, nearest, repair
 from samdeploy.exporting.layer_names import belongs_to
 from samdeploy.exporting.options import (
@@ -40,6 +41,7 @@ from samdeploy.models.load import load_sam
 from samdeploy.models.sensitivity import sensitivity
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.scenes import generate_scene
+from samdeploy.schemes import Scheme
 from samdeploy.session import RuntimeOptions, Session
 
 pytestmark = pytest.mark.exporting
@@ -110,6 +112,8 @@ class TestCalibration:
                 "float_layers='mask_decoder.iou_prediction_head'; the encoder has no such layer",
             ),
             ({"max_prompts": 10**9}, "max_prompts=1000000000; "),
+            ({"max_prompts": 64, "format": "openvino"}, "max_prompts=64; format=openvino has no u"),
+            ({"max_points": 4, "format": "coreml"}, "max_points=4; the verification asks .* 5 or"),
             ({"palette_bits": 6}, "palette_bits=6; format=onnx has no use for it"),
             ({"palette_bits": 5, "format": "coreml"}, "palette_bits=5; expected 4, 6 or 8"),
             (
@@ -122,6 +126,19 @@ class TestCalibration:
         with pytest.raises(InputError, match=says):
             export("sam_tiny.pt", output=tmp_path / "b", **options)
         assert list(tmp_path.iterdir()) == []
+
+    def test_videos_alone_are_no_images(self, tmp_path: Path) -> None:
+        (tmp_path / "clip.mp4").touch()
+        with pytest.raises(InputError, match=r"clip\.mp4; expected images, there are videos alone"):
+            check_data(str(tmp_path / "clip.mp4"))
+
+
+def test_a_scheme_without_options_is_asked_for_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of another package, whose exporter names it by itself, as that of QNN does."""
+    added = {"my8": Scheme("my8"), **schemes.schemes()}
+    monkeypatch.setattr(schemes, "schemes", lambda: added)
+    assert schemes.scheme_of(HalfOption()).name == "fp32"
+    assert schemes.scheme_of(HalfOption(half=True)).name == "fp16"
 
 
 @pytest.fixture(scope="module")

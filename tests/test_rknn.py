@@ -31,7 +31,7 @@ from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, MASK_HEAD
 from samdeploy.runtimes import rknnlite
-from samdeploy.runtimes.rknn_simulator import RknnSimulatorRuntime
+from samdeploy.runtimes.rknn_simulator import RknnSimulatorRuntime, SimulatedSession
 from samdeploy.runtimes.rknn_toolkit import VARIABLE, Toolkit, ToolkitError
 from samdeploy.runtimes.rknnlite import RknnLiteRuntime
 from samdeploy.runtimes.torch import TorchSession
@@ -176,6 +176,18 @@ def test_the_toolkit_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "is no Python of an environment" in RknnExporter.availability().reason
     monkeypatch.delenv(VARIABLE)
     assert RknnSimulatorRuntime.availability().install.startswith("python3.11 -m venv rknn-env")
+
+
+def test_a_simulator_that_ended_is_closed_quietly(written: dict[str, Path]) -> None:
+    session = opened(RknnSimulatorRuntime, written[ENCODER], "cpu")
+    assert isinstance(session, SimulatedSession)
+    toolkit = session._toolkit
+    assert toolkit is not None
+    toolkit._process.kill()
+    with pytest.raises(RuntimeUnavailableError, match=r"failed while it ran the graph .*it ended"):
+        session.run(feeds_of(ENCODER, 1, 1))
+    session.close()
+    session.close()
 
 
 def test_what_is_read_beside_a_file_is_listed(written: dict[str, Path]) -> None:

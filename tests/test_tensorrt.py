@@ -36,6 +36,7 @@ from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.geometry import Transform
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, PREPARE, ROLES, SAM_CONTRACT, SCORER
+from samdeploy.models import RepVitConfig, Sam, SamConfig, graph_modules
 from samdeploy.models.families import load_model
 from samdeploy.opening import open_graphs
 from samdeploy.prompts import Prompt, encode_prompts
@@ -49,6 +50,11 @@ from tests.conftest import ExportOnce
 from tests.contract.emulated_gpu import Driver, Emulation
 
 pytestmark = pytest.mark.exporting
+
+#: An encoder that has no other layers.
+CONVOLUTIONS = SamConfig(
+    RepVitConfig(embed_dims=(16, 24, 32, 40), depths=(1, 1, 1, 1), img_size=64)
+)
 
 GPU = bool(find_gpus()[0])
 without_gpu = pytest.mark.skipif(GPU, reason="there is a GPU here")
@@ -304,6 +310,11 @@ class TestPrecision:
         assert record.passed
         assert record.mask_iou_mean < 0.9999
 
+    def test_int8_of_an_encoder_without_linear_layers_is_refused(self, tmp_path: Path) -> None:
+        graph = graph_modules(Sam(CONVOLUTIONS))[ENCODER]
+        with pytest.raises(InputError, match=r"int8=True; .* has none left: leave it out"):
+            exporter._onnx_file(graph, tmp_path, exporter.TensorRtOptions(int8=True))
+
 
 class TestOptions:
     @pytest.mark.parametrize(
@@ -352,10 +363,10 @@ class TestOptions:
 class TestWhichLibrary:
     def test_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tensorrt_library, "LIBRARIES", ())
-        for group in (EXPORTERS, RUNTIMES):
+        for group, extra in ((EXPORTERS, "export,tensorrt"), (RUNTIMES, "tensorrt")):
             state = availability(group, "tensorrt")
             assert state.reason == "neither TensorRT nor TensorRT-RTX is installed"
-            assert state.install == "pip install 'samdeploy[tensorrt]'"
+            assert state.install == f"pip install 'samdeploy[{extra}]'"
 
     def test_rtx_builds_anywhere(self, rtx: TensorRtRtx) -> None:
         assert rtx.why_not_build() == ""

@@ -77,6 +77,11 @@ def test_the_coarser_of_artifact_and_arithmetic_sets_the_gate(
     assert gate(made, arithmetic, 0.5) == (0.5, gate(made, arithmetic)[1])
 
 
+def test_an_older_name_of_an_arithmetic(bundle: Path, small_checkpoint: Path) -> None:
+    record = verify_bundle(bundle, small_checkpoint, precision="f32")
+    assert (record.passed, record.arithmetic) == (True, "fp32")
+
+
 @pytest.mark.parametrize("tolerance", [math.nan, math.inf, -0.1, 7])
 def test_a_tolerance_that_is_none_is_refused(
     bundle: Path, small_checkpoint: Path, tolerance: float, tmp_path: Path

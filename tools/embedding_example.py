@@ -264,7 +264,7 @@ class _Recorder:
 
 def _fixed(prompts: DecoderPrompts) -> str:
     calls: list[Arrays] = []
-    decoder = FixedShapes([_Recorder(calls, 2, 4)])
+    decoder = FixedShapes([_Recorder(calls, 2, 5)])
     decoder.run({"point_coords": prompts.point_coords, "point_labels": prompts.point_labels})
     rows: list[list[object]] = []
     for call, feeds in enumerate(calls):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from samdeploy.errors import InputError
 from samdeploy.images import load_image
 from samdeploy.preprocess import SAM_STEPS, Preprocess, preprocess
 from samdeploy.scenes import generate_scene
@@ -35,8 +36,8 @@ def calibration_inputs(
 
 def check_data(data: str) -> None:
     """Raise :class:`InputError` when the folder or pattern has no images; empty is none wanted."""
-    if data:
-        list_sources(data)
+    if data and all(map(is_video, list_sources(data))):
+        raise InputError(f"data={data}; expected images, there are videos alone.")
 
 
 def _files(data: str) -> Iterator[NDArray[np.uint8]]:

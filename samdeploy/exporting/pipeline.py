@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -29,7 +30,9 @@ from samdeploy.exporting.layer_names import check_layers
 from samdeploy.exporting.options import chosen_options
 from samdeploy.exporting.record import artifact_metadata, manifest_of, source_record
 from samdeploy.exporting.verify import Reference, check, compare, usable_runtime
+from samdeploy.exporting.verify_sam import LONGEST_PROMPT
 from samdeploy.families import family_named
+from samdeploy.files import UNFINISHED
 from samdeploy.graphs import ENCODER, ROLES
 from samdeploy.layouts import Layout, LayoutExporter, new_layout
 from samdeploy.options import options_of
@@ -41,8 +44,6 @@ if TYPE_CHECKING:
     from samdeploy.models.loaded import ModelFacts
 
 _MODES = ("error", "warn", "off")
-#: Where a layout's graphs are while it is made.
-_GRAPHS = "graphs"
 
 
 def export(
@@ -102,6 +103,12 @@ def export(
         )
     chosen = chosen_options(exporter, options)
     gate(chosen.precision, tolerance=tolerance)
+    most = getattr(chosen, "max_points", 0)
+    if verify != "off" and 0 < most < LONGEST_PROMPT:
+        raise InputError(
+            f"max_points={most}; the verification asks prompts of {LONGEST_PROMPT} tokens (points, "
+            f"box corners, padding), pass {LONGEST_PROMPT} or more, or verify=off."
+        )
     if Path(model).is_dir():
         raise InputError(f"'{model}' is a folder; export takes a checkpoint file or a known name.")
     checkpoint = resolve_checkpoint(model)
@@ -114,8 +121,8 @@ def export(
     folder = Path(output) if output else Path(f"{checkpoint.stem}_{kind}")
     say = progress or (lambda line: None)
     with (new_layout if layout else new_bundle)(folder) as temporary:
-        graphs = temporary / _GRAPHS if layout else temporary
-        graphs.mkdir(exist_ok=True)
+        # A layout writes into a folder of its own, where no name is taken.
+        graphs = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=temporary)) if layout else temporary
         build = _Build(
             model=model,
             reference=Reference(checkpoint, config, imgsz, trust),
@@ -225,9 +232,11 @@ class _Build:
             whole_image={**family.whole_image, **facts.whole_image},
             golden=golden_answer(loaded, family),
         )
-        if scheme.encoder_only and ENCODER not in loaded.graphs:
+        image_input = getattr(options, "image_input", False)
+        if (scheme.encoder_only or image_input) and ENCODER not in loaded.graphs:
+            asked = scheme.words if scheme.encoder_only else "image_input=True"
             raise InputError(
-                f"{scheme.words}; it is for an image encoder and '{self.model}' is a "
+                f"{asked}; it is for an image encoder and '{self.model}' is a "
                 f"{facts.architecture} model without one, leave it out."
             )
         kept = getattr(options, "float_layers", ())

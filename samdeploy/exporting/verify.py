@@ -18,7 +18,7 @@ from samdeploy.contracts import Contract, Specs
 from samdeploy.errors import VerificationError
 from samdeploy.families import Family, family_named, resolve
 from samdeploy.opening import open_graphs, own_runtime
-from samdeploy.precision import FP32
+from samdeploy.precision import FP32, arithmetic_name
 from samdeploy.preprocess import Preprocess
 from samdeploy.registry import (
     CHECKPOINT,
@@ -142,6 +142,7 @@ def verify_bundle(
             same arithmetic: an engine that was built on another machine is then known to be right
             on this one, and arithmetic that passed can be used without a warning.
     """
+    precision = arithmetic_name(precision)
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     gate(manifest.precision, tolerance=tolerance)

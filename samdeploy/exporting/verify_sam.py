@@ -35,6 +35,8 @@ from samdeploy.session import Session
 
 Sessions = Mapping[str, Session]
 
+#: Tokens of the longest prompt that is asked: four points and padding, or with a box two.
+LONGEST_PROMPT = 5
 #: Objects of a scene that are prompted.
 _OBJECTS = 4
 
