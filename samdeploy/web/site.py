@@ -30,6 +30,8 @@ FORMAT = "onnx"
 #: kernels for.
 FAMILIES = ("sam", "sam_hq", "sam2")
 PRECISIONS = ("fp32", "fp16", "int8", "int8_weights")
+#: Ways to resize an image that it knows.
+RESAMPLINGS = ("bilinear", "bicubic", "area")
 
 _MODEL, _RUNTIME = "model", "onnxruntime"
 _LONGEST = 1 << 20
@@ -115,6 +117,18 @@ def _check_runs(bundle: Bundle) -> None:
                 f"bundle '{bundle.folder}' has {what} {value}; the page runs "
                 f"{', '.join(known)}: export the model so."
             )
+    if any("prompts_and_points" in graph.options for graph in manifest.graphs):
+        raise InputError(
+            f"bundle '{bundle.folder}' has graphs of fixed shapes, which the page does not run; "
+            "export the model without profile=npu."
+        )
+    steps = manifest.preprocess
+    if steps is not None and steps.resampling not in RESAMPLINGS:
+        raise InputError(
+            f"bundle '{bundle.folder}' has resampling {steps.resampling}; the page resizes images "
+            f"by {', '.join(RESAMPLINGS)}: let Python compute, with 'samdeploy serve "
+            f"model={bundle.folder}'."
+        )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from samdeploy.bundle import MANIFEST, Bundle, read_manifest
 from samdeploy.errors import BundleError, InputError
+from samdeploy.preprocess import MEDSAM_STEPS
 from samdeploy.web import onnxruntime_web, site
 from samdeploy.web.onnxruntime_web import VERSION, runtime_files
 from samdeploy.web.page import page_folder
@@ -59,7 +61,10 @@ def test_the_built_page_is_small_and_asks_for_nothing_foreign() -> None:
     assert addresses
     assert all(address.startswith("./") for address in addresses), addresses
     assert all((page_folder() / address).is_file() for address in addresses)
-    assert "connect-src 'self'" in html
+    (policy,) = re.findall(r'"Content-Security-Policy"\s+content="([^"]+)"', html)
+    assert "connect-src 'self'" in policy
+    for name in ("_headers", "sw.js"):  # the page's worker heeds headers alone
+        assert policy in (page_folder() / name).read_text(), name
 
 
 def test_a_site_has_all_that_it_names(small_bundle: Path, package: Path, tmp_path: Path) -> None:
@@ -129,10 +134,34 @@ def test_what_the_page_cannot_run_is_refused(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: str,
     known: str,
 ) -> None:  # fmt: skip
-    manifest = msgspec.structs.replace(read_manifest(small_bundle), **{field: value})
-    monkeypatch.setattr(site.Bundle, "open", lambda folder: Bundle(Path(folder), manifest))
+    _change(small_bundle, monkeypatch, **{field: value})
     with pytest.raises(InputError, match=f"has {field} {value}; the page runs {known}"):
         write_site(small_bundle, tmp_path / "site", runtime="nowhere")
+
+
+def test_graphs_of_fixed_shapes_are_refused(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, decoder, *others = read_manifest(small_bundle).graphs
+    options = {**decoder.options, "prompts_and_points": {"decoder": [1, 16]}}
+    fixed = msgspec.structs.replace(decoder, options=options)
+    _change(small_bundle, monkeypatch, graphs=(encoder, fixed, *others))
+    with pytest.raises(InputError, match=r"fixed shapes.*export the model without profile=npu"):
+        write_site(small_bundle, tmp_path / "site", runtime="nowhere")
+
+
+def test_images_that_the_page_cannot_resize_are_refused(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _change(small_bundle, monkeypatch, preprocess=MEDSAM_STEPS)
+    with pytest.raises(InputError, match=r"has resampling spline; .*'samdeploy serve model="):
+        write_site(small_bundle, tmp_path / "site", runtime="nowhere")
+
+
+def _change(bundle: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Let the manifest of ``bundle`` tell other ``fields``."""
+    manifest = msgspec.structs.replace(read_manifest(bundle), **fields)
+    monkeypatch.setattr(site.Bundle, "open", lambda folder: Bundle(Path(folder), manifest))
 
 
 def test_a_checkpoint_is_told_how_to_become_a_bundle(tmp_path: Path) -> None:
@@ -158,6 +187,25 @@ def test_a_file_that_is_no_archive(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="onnxruntime-web"):
         runtime_files(str(path)).__enter__()
+
+
+def test_an_archive_that_is_damaged_or_far_too_large(
+    package: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "dist" / next(iter(onnxruntime_web.FILES))).write_bytes(bytes(1_000_000))
+    for mode in ("w", "w:gz"):
+        with tarfile.open(archive, mode) as packed:
+            packed.add(package, "package")
+        if mode == "w":  # what follows the half of a file is no block of a gzip stream
+            packer = zlib.compressobj(wbits=31)
+            half = packer.compress(archive.read_bytes()[:600_000])
+            archive.write_bytes(half + packer.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 100)
+            says = "invalid block type"
+        else:
+            monkeypatch.setattr(onnxruntime_web, "_LARGEST", 999_999)
+            says = "of 1000000 bytes"
+        with pytest.raises(InputError, match=f"cannot be unpacked .*{says}.*npm pack"):
+            runtime_files(str(archive)).__enter__()
 
 
 def test_without_npm_or_network_the_way_is_told(

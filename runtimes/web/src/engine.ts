@@ -1,7 +1,7 @@
 import { Decoding } from "./decode.js";
 import { LocalEmbedding } from "./embedding.js";
 import type { Family, Role } from "./families.js";
-import type { Graph } from "./graph.js";
+import { fits, type Graph } from "./graph.js";
 import type { Manifest } from "./manifest.js";
 import { preprocess, transformOf } from "./preprocess.js";
 import type { Rgb } from "./resize.js";
@@ -30,6 +30,13 @@ export class Engine {
       image: { data: pixels, dims: [1, 3, imageSize, imageSize] },
     });
     return new LocalEmbedding(tensors, transform, image);
+  }
+
+  /** Whether its tensors are those that this model's encoder gives. */
+  gives({ tensors }: LocalEmbedding): boolean {
+    const told = this.manifest.graphs.get("encoder")!.outputs;
+    const found = Object.keys(tensors);
+    return found.length === told.length && told.every((each) => found.includes(each.name) && fits(tensors[each.name]!.dims, each));
   }
 
   async close(): Promise<void> {

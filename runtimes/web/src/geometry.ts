@@ -30,6 +30,12 @@ export function square(original: Size, imageSize: number): Transform {
   return { original, input: [imageSize, imageSize], imageSize, oneStep: true };
 }
 
+/** Whether low-res logits of the one mean the same in the other. */
+export function sameFrame(a: Transform, b: Transform): boolean {
+  const { input, imageSize, oneStep } = a;
+  return imageSize === b.imageSize && oneStep === b.oneStep && input.every((side, i) => side === b.input[i]);
+}
+
 /** A point of the image in pixels of the encoder input. */
 export function toInput(transform: Transform, [x, y]: Point): Point {
   const { original, input } = transform;

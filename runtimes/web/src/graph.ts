@@ -22,7 +22,8 @@ export class Graph {
 
   private constructor(
     private readonly ort: Ort,
-    private readonly create: () => Promise<Session>,
+    /** Holds the bytes of the graph's files, and is let go with them once the session is open. */
+    private create: (() => Promise<Session>) | undefined,
     private readonly record: GraphRecord,
     readonly device: string,
   ) {
@@ -107,7 +108,9 @@ export class Graph {
 
   private async opened(): Promise<Session> {
     try {
-      return await (this.session ??= this.create());
+      const session = await (this.session ??= this.create!());
+      this.create = undefined;
+      return session;
     } catch (error) {
       this.session = undefined;
       if (error instanceof SamDeployError) throw error;
@@ -116,6 +119,7 @@ export class Graph {
   }
 }
 
-function fits(dims: readonly number[], told: TensorRecord): boolean {
+/** Whether a shape is as the manifest tells it. */
+export function fits(dims: readonly number[], told: TensorRecord): boolean {
   return dims.length === told.shape.length && told.shape.every((side, i) => typeof side === "string" || side === dims[i]);
 }

@@ -1,7 +1,8 @@
-import { BundleError, reason } from "./errors.js";
+import { BundleError, InputError, reason } from "./errors.js";
 import { families, roles, tensorsOf, type Family, type Role } from "./families.js";
 import { chosenSteps, type Steps } from "./preprocess.js";
 import { Runs, type CocoRle } from "./rle.js";
+import { recommendedSettings, type WholeImageSettings } from "./settings.js";
 
 export const manifestName = "bundle.json";
 export const longestManifest = 4 << 20;
@@ -49,8 +50,8 @@ export interface Manifest {
   readonly family: Family;
   readonly steps: Steps;
   readonly graphs: ReadonlyMap<Role, GraphRecord>;
-  /** Whole-image settings that the model recommends, by Python's names. */
-  readonly wholeImage: Readonly<Record<string, unknown>>;
+  /** Whole-image settings that the model recommends. */
+  readonly wholeImage: Partial<WholeImageSettings>;
   readonly golden: Golden | undefined;
   readonly licence: string;
 }
@@ -102,7 +103,7 @@ class Checked {
       family,
       steps: preprocess === undefined ? family.steps : chosenSteps(this.record(preprocess, "preprocess"), this.name),
       graphs: this.graphs(root["graphs"], family, imageSize, channels),
-      wholeImage: this.record(root["whole_image"] ?? {}, "whole_image"),
+      wholeImage: this.wholeImage(root["whole_image"] ?? {}),
       golden: root["golden"] == null ? undefined : this.golden(root["golden"]),
       licence: typeof source["licence"] === "string" ? source["licence"] : "",
     };
@@ -117,6 +118,12 @@ class Checked {
       const files = this.list(graph["files"], "files", 256).map((file) => this.file(file));
       const inputs = this.tensors(graph["inputs"]);
       const outputs = this.tensors(graph["outputs"]);
+      if (this.record(graph["options"] ?? {}, "options")["prompts_and_points"] !== undefined) {
+        throw new BundleError(
+          `'${this.name}' has a ${role} graph of fixed shapes, for so many prompts and points alone, which this package ` +
+            "does not run; export it without profile=npu.",
+        );
+      }
       const expected = tensorsOf(family, role!);
       this.sameNames(role!, inputs, expected.inputs);
       this.sameNames(role!, outputs, expected.outputs);
@@ -164,6 +171,16 @@ class Checked {
     const digest = this.text(file["sha256"], "sha256");
     if (!/^[0-9a-f]{64}$/.test(digest)) this.refuse(`sha256 of '${path}'`, digest, "64 hex digits");
     return { path, bytes: this.whole(file["bytes"], `bytes of '${path}'`, 0, mostBytes), sha256: digest };
+  }
+
+  private wholeImage(json: unknown): Partial<WholeImageSettings> {
+    const told = this.record(json, "whole_image");
+    try {
+      return recommendedSettings(told);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      throw new BundleError(`'${this.name}' recommends settings that cannot be: ${error.message}`);
+    }
   }
 
   private golden(json: unknown): Golden {

@@ -1,5 +1,5 @@
 import { InputError } from "./errors.js";
-import { toInput, type Box, type Point, type Size, type Transform } from "./geometry.js";
+import { sameFrame, toInput, type Box, type Point, type Size, type Transform } from "./geometry.js";
 import type { Floats } from "./graph.js";
 import { Mask } from "./mask.js";
 import { area } from "./resize.js";
@@ -193,8 +193,10 @@ function checkMask(mask: NonNullable<Prompt["mask"]>, size: Size, side: number):
 function maskLogits(mask: NonNullable<Prompt["mask"]>, transform: Transform, side: number): Float32Array {
   checkMask(mask, transform.original, side);
   if (mask instanceof Float32Array) return mask;
-  if (mask instanceof Mask) return mask.lowRes ?? bitmapLogits(mask.bitmap(), transform, side);
-  return bitmapLogits(mask, transform, side);
+  if (!(mask instanceof Mask)) return bitmapLogits(mask, transform, side);
+  // Logits of another model's frame would be a mask elsewhere in this one.
+  const { lowRes, transform: own } = mask.data;
+  return lowRes && own && sameFrame(own, transform) ? lowRes : bitmapLogits(mask.bitmap(), transform, side);
 }
 
 /** A bitmap as the decoder's mask input: averaged into the input frame, then a quarter of it, mapped to +-8. */

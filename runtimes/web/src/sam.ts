@@ -112,7 +112,7 @@ export class Sam implements Segmenter {
 
   private own(embedding: LocalEmbedding): LocalEmbedding {
     if (embedding.disposed) throw new InputError("this embedding was disposed of; encode the image again.");
-    if (embedding.transform.imageSize !== this.info.imageSize) {
+    if (embedding.transform.imageSize !== this.info.imageSize || !this.opened.gives(embedding)) {
       throw new InputError("this embedding is of another model; encode the image with the one that decodes it.");
     }
     return embedding;

@@ -58,30 +58,61 @@ const flags = { exact: false, multimaskOutput: true, bestOnly: false, useM2m: fa
 const modes: readonly unknown[] = ["grid", "adaptive"];
 const mostPoints = 1e7;
 
-/** `given` over what the model recommends (by Python's names) over the defaults, all checked. */
+const defaults: Readonly<Record<string, unknown>> = {
+  mode: "grid",
+  pointGrids: null,
+  ...flags,
+  ...Object.fromEntries(Object.entries(numbers).map(([name, [usual]]) => [name, usual])),
+};
+
+/** What Meta and Ultralytics call some of them. */
+const otherNames: ReadonlyMap<string, keyof WholeImageSettings> = new Map([
+  ["points_per_side", "pointsStride"],
+  ["points_per_batch", "pointsBatchSize"],
+  ["pred_iou_thresh", "confThres"],
+  ["conf", "confThres"],
+  ["box_nms_thresh", "nmsThresh"],
+  ["iou", "nmsThresh"],
+  ["crop_n_points_downscale_factor", "cropDownscaleFactor"],
+]);
+
+/** `given` over what the model recommends over the defaults, all checked. */
 export function chosenSettings(
   given: Partial<WholeImageSettings> = {},
-  recommended: Readonly<Record<string, unknown>> = {},
+  recommended: Partial<WholeImageSettings> = {},
 ): WholeImageSettings {
-  const own = Object.entries(recommended).map(([name, value]) => [camelCase(name), value]);
-  const chosen: Record<string, unknown> = { ...Object.fromEntries(own), ...given };
-  const settings: Record<string, unknown> = { mode: "grid", pointGrids: null, ...flags };
-  for (const [name, [usual]] of Object.entries(numbers)) settings[name] = usual;
-  for (const [name, value] of Object.entries(chosen)) {
-    if (!(name in settings)) {
-      throw new InputError(`unknown setting '${name}'; expected one of ${Object.keys(settings).join(", ")}.`);
-    }
-    if (value === undefined) continue;
-    settings[name] = checked(name, value);
+  const settings: Record<string, unknown> = { ...defaults };
+  for (const [name, value] of [...Object.entries(recommended), ...Object.entries(given)]) {
+    checkKnown(name);
+    if (value !== undefined) settings[name] = checked(name, value);
   }
   const result = settings as unknown as WholeImageSettings;
   checkPoints(result);
   return result;
 }
 
+/** What a model recommends, by Python's names or those that it takes as well; all checked. */
+export function recommendedSettings(told: Readonly<Record<string, unknown>>): Partial<WholeImageSettings> {
+  const found: Record<string, unknown> = {};
+  for (const [written, value] of Object.entries(told)) {
+    const name = otherNames.get(written) ?? camelCase(written);
+    checkKnown(name, written);
+    if (name in found) throw new InputError(`'${written}' sets '${name}' a second time; give it once.`);
+    found[name] = value;
+  }
+  const recommended = found as Partial<WholeImageSettings>;
+  chosenSettings({}, recommended);
+  return recommended;
+}
+
 /** Grid points along a side of the crops of a layer; 0 is the whole image. */
 export function pointsAlong(settings: WholeImageSettings, layer: number): number {
   return Math.max(1, Math.floor(settings.pointsStride / settings.cropDownscaleFactor ** layer));
+}
+
+function checkKnown(name: string, written = name): void {
+  if (Object.hasOwn(defaults, name)) return;
+  throw new InputError(`unknown setting '${written}'; expected one of ${Object.keys(defaults).join(", ")}.`);
 }
 
 function checked(name: string, value: unknown): unknown {

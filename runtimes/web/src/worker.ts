@@ -5,6 +5,7 @@ import { Mask } from "./mask.js";
 import { buffersOf, packedError, type Calls, type Name, type Reply, type Request, type Target } from "./messages.js";
 import { Sam } from "./sam.js";
 import type { Source } from "./source.js";
+import { Turns } from "./turns.js";
 
 /** The side of a worker's global scope, or of one end of a channel, that messages go through. */
 export interface Port {
@@ -48,6 +49,8 @@ export function serve(ort: Ort, port: Port = globalThis as unknown as Port): voi
 class Served {
   private sam: Sam | undefined;
   private readonly embeddings = new Map<number, LocalEmbedding>();
+  /** One model is opened at a time, so that the one that was asked for last stays. */
+  private readonly openings = new Turns();
   private last = 0;
 
   constructor(private readonly ort: Ort) {}
@@ -56,11 +59,13 @@ class Served {
     return (this[name] as (given: unknown, progress: Progress) => Promise<unknown>).call(this, given, progress);
   }
 
-  async open({ source, options }: Calls["open"][0], progress: Progress): Promise<Calls["open"][1]> {
-    await this.sam?.close();
-    this.sam = await Sam.open(source as Source, { ...options, ...progress, ort: this.ort });
-    const { device, notice, info } = this.sam;
-    return { device, notice, info };
+  open({ source, options }: Calls["open"][0], progress: Progress): Promise<Calls["open"][1]> {
+    return this.openings.take(async () => {
+      await this.close();
+      const sam = await Sam.open(source as Source, { ...options, ...progress, ort: this.ort });
+      this.sam = sam;
+      return { device: sam.device, notice: sam.notice, info: sam.info };
+    });
   }
 
   async encode({ image }: Calls["encode"][0]): Promise<Calls["encode"][1]> {
@@ -88,9 +93,10 @@ class Served {
   }
 
   async close(): Promise<null> {
-    this.embeddings.clear();
-    await this.sam?.close();
+    const { sam } = this;
     this.sam = undefined;
+    this.embeddings.clear();
+    await sam?.close();
     return null;
   }
 

@@ -47,6 +47,18 @@ describe("a bundle that is not what it should be is refused", () => {
     ["no digest", () => changed((m) => (m.graphs[0]!.files[0]!.sha256 = "x")), /expected 64 hex digits/],
     ["another length", () => changed((m) => (m.graphs[0]!.files[0]!.bytes = 7)), /has \d+ bytes, the manifest says 7/],
     ["steps it cannot do", () => changed((m) => (m["preprocess"] = { resampling: "spline" })), /resampling "spline"/],
+    [
+      "graphs of fixed shapes",
+      () => changed((m) => Object.assign(m.graphs[1]!, { options: { prompts_and_points: { decoder: [1, 16] } } })),
+      /decoder graph of fixed shapes.*export it without profile=npu/,
+    ],
+    ["a setting that nobody has", () => changed((m) => (m["whole_image"] = { pred_iou: 0.9 })), /settings that cannot be: unknown setting 'pred_iou'/],
+    ["a setting out of range", () => changed((m) => (m["whole_image"] = { pred_iou_thresh: 2 })), /settings that cannot be: confThres=2; expected/],
+    [
+      "a setting by two names",
+      () => changed((m) => (m["whole_image"] = { conf_thres: 0.6, pred_iou_thresh: 0.7 })),
+      /'pred_iou_thresh' sets 'confThres' a second time/,
+    ],
     ["a golden answer of nonsense", () => changed((m) => (m["golden"] = { width: "x" })), /golden/],
     ["a golden mask of another size", () => changed((m) => ((m["golden"] as { mask: { counts: string } }).mask.counts = "11")), /golden mask counts "11"/],
     [
@@ -94,6 +106,18 @@ describe("a bundle that is not what it should be is refused", () => {
     await expect(opening).rejects.toThrow(message);
     await expect(opening).rejects.toMatchObject({ name: "BundleError" });
   });
+});
+
+test("a bundle may recommend settings by Meta's names", async () => {
+  const own = await Sam.open(files(), { ort });
+  const whole_image = { points_per_side: 4, pred_iou_thresh: 0.5, stability_score_thresh: 0.5, crop_n_points_downscale_factor: 2 };
+  const sam = await Sam.open(changed((m) => (m["whole_image"] = whole_image)), { ort });
+  const found = await sam.generate(picture("scene"));
+  const expected = await own.generate(picture("scene"), { pointsStride: 4, confThres: 0.5, stabilityScoreThresh: 0.5 });
+  expect(found.length).toBeGreaterThan(0);
+  expect(found.map((mask) => mask.rle())).toEqual(expected.map((mask) => mask.rle()));
+  await own.close();
+  await sam.close();
 });
 
 describe("where a bundle may be", () => {

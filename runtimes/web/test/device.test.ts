@@ -1,9 +1,12 @@
 import * as node from "onnxruntime-node";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterEach, expect, test, vi } from "vitest";
 import { DeviceError, Sam, type OpenOptions, type Ort } from "../src/index.js";
 import { examplePicture } from "../src/golden.js";
+import { openFolder } from "../src/node.js";
 import { folder, picture } from "./cases.js";
 
 const source = resolve(folder, "sam_tiny");
@@ -133,6 +136,23 @@ test("the processor opens the plain decoder when a prompt with a mask needs it",
     expect(again!.score).toBeGreaterThan(0.5);
     expect(opens).toHaveLength(5);
   }
+  await sam.close();
+});
+
+test("the bytes of a graph are let go once it is open", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const read: WeakRef<Uint8Array>[] = [];
+  const create = (bytes: Uint8Array, options: node.InferenceSession.SessionOptions): Promise<node.InferenceSession> => {
+    read.push(new WeakRef(bytes));
+    return node.InferenceSession.create(bytes, options);
+  };
+  const sam = await Sam.open(await openFolder(source), { ort: { ...node, InferenceSession: { create } } as unknown as Ort });
+  const embedding = await sam.encode(picture("example"));
+  expect(read).toHaveLength(4);
+  const held = (): number => (collect(), read.filter((bytes) => bytes.deref()).length);
+  await vi.waitFor(() => expect(held()).toBe(0), { timeout: 10_000 });
+  expect(await sam.predict(embedding, { points: [[150, 140]] })).toHaveLength(1);
   await sam.close();
 });
 

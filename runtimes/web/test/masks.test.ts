@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
-import { fit } from "../src/geometry.js";
+import { families } from "../src/families.js";
+import { fit, square, type Transform } from "../src/geometry.js";
+import { Mask } from "../src/mask.js";
 import { polygonArea, polygonsOf, type Polygon, type Ring } from "../src/polygons.js";
-import { bitmapLogits } from "../src/prompts.js";
+import { bitmapLogits, encodePrompts } from "../src/prompts.js";
 import { regions } from "../src/regions.js";
 import { Runs } from "../src/rle.js";
 import { cases } from "./cases.js";
@@ -47,6 +49,24 @@ cases.bitmaps.forEach((known, index) => {
   test(`regions of bitmap ${index}`, () => {
     expect(regions(bitmap, known.size, 8).areas.sort((a, b) => a - b)).toEqual(known.regions);
   });
+});
+
+test("a mask of another model is a prompt by its pixels, one of the same frame by its logits", () => {
+  const size = [30, 40] as const;
+  const maskOf = (transform: Transform): Mask => {
+    const side = transform.imageSize / 4;
+    const lowRes = Float32Array.from({ length: side * side }, (_, i) => (i % side < side / 3 ? 5 : -5));
+    return new Mask({ score: 1, prompt: 0, lowRes, transform });
+  };
+  const asked = (mask: Mask, transform: Transform): Float32Array =>
+    encodePrompts([{ mask }], transform, transform.imageSize / 4, families["sam"]!).mask_input.data;
+  const [own, stretched, larger] = [fit(size, 64), square(size, 64), fit(size, 128)];
+  expect(asked(maskOf(own), fit(size, 64))).toEqual(maskOf(own).lowRes);
+  for (const other of [stretched, larger]) {
+    const mask = maskOf(other);
+    expect(asked(mask, own)).toEqual(bitmapLogits(mask.bitmap(), own, 16));
+    expect(asked(maskOf(own), other)).toEqual(bitmapLogits(maskOf(own).bitmap(), other, other.imageSize / 4));
+  }
 });
 
 test("run lengths of another size, or not in COCO's form, are refused", () => {

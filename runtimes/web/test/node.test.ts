@@ -1,9 +1,10 @@
 import * as ort from "onnxruntime-node";
 import { resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Sam } from "../src/index.js";
+import { InputError, Sam } from "../src/index.js";
 import { openFolder } from "../src/node.js";
 import { Runs } from "../src/rle.js";
+import { chosenSettings } from "../src/settings.js";
 import { ask, everything } from "./ask.js";
 import { cases, folder, picture } from "./cases.js";
 import { expectSame, expectSameList } from "./compare.js";
@@ -71,6 +72,26 @@ describe("the shipped model in Node", () => {
     [{ mode: "adaptive", exact: true }, /drop exact/],
   ] as [object, RegExp][])("settings that cannot be are refused: %j", async (settings, message) => {
     await expect(sam.generate(picture("scene"), settings)).rejects.toThrow(message);
+  });
+
+  test("a setting that is left undefined is the model's own", () => {
+    const left = { confThres: undefined, pointsStride: undefined } as object;
+    expect(chosenSettings(left, { confThres: 0.6 })).toEqual(chosenSettings({}, { confThres: 0.6 }));
+    expect(chosenSettings(left, { confThres: 0.6 })).toMatchObject({ confThres: 0.6, pointsStride: 32 });
+  });
+
+  test("an embedding of another model is refused, though its image has the same size", async () => {
+    const others = await Promise.all(["small_sam", "small_hq"].map(open));
+    const [small, hq] = await Promise.all(others.map((other) => other.encode(picture("scene"))));
+    const click = { points: [[90, 60]] } as const;
+    for (const [model, embedding] of [[sam, small], [others[0], hq], [others[1], small]] as const) {
+      const asked = model!.predict(embedding!, click);
+      await expect(asked).rejects.toThrow(/embedding is of another model; encode the image with/);
+      await expect(asked).rejects.toBeInstanceOf(InputError);
+      await expect(model!.generate(embedding!)).rejects.toBeInstanceOf(InputError);
+    }
+    expect(await others[1]!.predict(hq!, click)).toHaveLength(1);
+    for (const other of others) await other.close();
   });
 
   test("what is no image is refused", async () => {

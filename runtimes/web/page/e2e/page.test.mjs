@@ -97,6 +97,44 @@ async function saved(page, name) {
   return path;
 }
 
+/** Lets nothing pass before it is opened, and says when somebody waits. */
+function gate() {
+  let [open, reach] = [];
+  const opened = new Promise((resolve) => (open = resolve));
+  const reached = new Promise((resolve) => (reach = resolve));
+  return { open, reached, pass: () => (reach(), opened) };
+}
+
+/** A page of a host that holds back a file until the gate is opened. */
+async function withHeld(name, use, options = {}) {
+  const closed = gate();
+  const slow = await serve(site, "/", true, (asked) => (asked === name ? closed.pass() : undefined));
+  try {
+    const { page, wrong } = await opened(desktop, { address: slow.address, ...options });
+    await closed.reached;
+    await use(page, closed.open, wrong);
+  } finally {
+    closed.open();
+    await slow.close();
+  }
+}
+
+const shown = (page, name) => page.getByRole("application", { name }).waitFor();
+const choose = async (page, device) => {
+  await page.locator("#about summary").click();
+  await page.getByLabel("Compute with").selectOption(device);
+  await page.locator("#about summary").click();
+};
+
+/** What stops the page's worker when it speaks to another host. */
+async function stopped(page) {
+  const worker = page.workers().find((each) => each.url().includes("/assets/worker"));
+  return worker.evaluate(() => new Promise((resolve) => {
+    addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+    fetch("https://elsewhere.invalid/").catch(() => setTimeout(resolve, 2000, "nothing"));
+  }));
+}
+
 const annotations = async (page) =>
   JSON.parse(await readFile(await saved(page, "COCO"), "utf8")).annotations;
 
@@ -172,6 +210,25 @@ test("everything, with progress, cancel and one undo", async () => {
   await page.getByRole("button", { name: "Undo" }).click();
   await count(page, 0);
   assert.deepEqual(wrong, []);
+});
+
+test("everything that is cancelled before the picture is looked at does not begin", async () => {
+  await withHeld("model/encoder.onnx", async (page, open, wrong) => {
+    await shown(page, /sample\.jpg/);
+    await page.evaluate(() => {
+      const button = document.querySelector("#everything");
+      globalThis.texts = [];
+      new MutationObserver(() => texts.push(button.textContent)).observe(button, { childList: true, subtree: true });
+    });
+    await page.locator("#everything").click();
+    await page.keyboard.press("Escape");
+    open();
+    await ready(page);
+    const texts = await page.evaluate(() => globalThis.texts);
+    assert.equal(texts.at(-1).trim(), "Everything");
+    assert.deepEqual(texts.filter((text) => /[1-9]/.test(text)), []);
+    assert.deepEqual(wrong, []);
+  });
 });
 
 test("by keys alone", async () => {
@@ -259,6 +316,24 @@ test("another picture is opened, dropped and pasted", async () => {
   assert.deepEqual(wrong, []);
 });
 
+test("of two pictures the one that was asked for last is shown", async () => {
+  await withHeld("sample.jpg", async (page, open, wrong) => {
+    const buffer = await readFile(join(site, "sample.jpg"));
+    await page.locator("#file").setInputFiles({ name: "own.jpg", mimeType: "image/jpeg", buffer });
+    await shown(page, /own\.jpg/);
+    await ready(page);
+    await click(page, CIRCLE);
+    await count(page, 1);
+    const arrived = page.waitForResponse(/sample\.jpg$/);
+    open();
+    await (await arrived).finished();
+    await page.waitForTimeout(500);
+    await shown(page, /own\.jpg/);
+    assert.equal(await rows(page).count(), 1);
+    assert.deepEqual(wrong, []);
+  });
+});
+
 test("on a phone, by touch", async () => {
   const { page, context, wrong } = await opened({ ...phone, colorScheme: "dark" });
   await ready(page);
@@ -327,6 +402,9 @@ test("a device that is not there is refused, and another one can be chosen", asy
   const alert = page.getByRole("alert");
   await alert.waitFor();
   assert.match(await alert.innerText(), /WebGPU .*use wasm/);
+  await shown(page, /sample\.jpg/);
+  await click(page, CIRCLE);
+  await page.waitForFunction(() => document.querySelector("#undo").disabled); // nothing waits any more
   await page.locator("#about summary").click();
   assert.equal(await page.getByLabel("Compute with").inputValue(), "webgpu");
   await page.getByLabel("Compute with").selectOption("wasm");
@@ -335,7 +413,37 @@ test("a device that is not there is refused, and another one can be chosen", asy
   assert.match(await page.locator("#device").textContent(), /^WASM/);
 });
 
-test("on a host without headers, threads are allowed all the same", async () => {
+test("what a device that is no longer wanted does is not shown", async () => {
+  const held = "onnxruntime/ort.webgpu.min.mjs";
+  await withHeld(held, async (page, open) => {
+    await choose(page, "wasm");
+    await ready(page);
+    open();
+    await page.waitForTimeout(1000);
+    assert.equal(await page.getByRole("alert").isVisible(), false);
+    assert.match(await page.locator("#device").textContent(), /^WASM/);
+  }, { query: "?device=webgpu" });
+});
+
+test("a click is answered by the device that is chosen before the answer", async () => {
+  await withHeld("model/encoder.onnx", async (page, open, wrong) => {
+    await shown(page, /sample\.jpg/);
+    await click(page, CIRCLE);
+    await choose(page, "wasm");
+    open();
+    await count(page, 1);
+    assert.deepEqual(wrong, []);
+  });
+});
+
+test("a policy keeps the worker from other hosts", async () => {
+  const { page, wrong } = await opened(desktop);
+  await ready(page);
+  assert.deepEqual(wrong, []);
+  assert.equal(await stopped(page), "connect-src");
+});
+
+test("on a host without headers, threads and the policy are there all the same", async () => {
   const plain = await serve(site, "/", false);
   try {
     const { page, wrong } = await opened(desktop, { address: plain.address });
@@ -344,6 +452,7 @@ test("on a host without headers, threads are allowed all the same", async () => 
     await click(page, CIRCLE);
     await count(page, 1);
     assert.deepEqual(wrong, []);
+    assert.equal(await stopped(page), "connect-src");
   } finally {
     await plain.close();
   }

@@ -1,4 +1,4 @@
-// A host of static files as visitors meet them: with the two headers for threads, or without.
+// A host of static files as visitors meet them: one that heeds the site's _headers, or one that does not.
 import { createServer } from "node:http";
 import { readFile, stat } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
@@ -13,13 +13,13 @@ const TYPES = {
   ".json": "application/json",
   ".wasm": "application/wasm",
 };
-const ISOLATED = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
 
-/** Serve `folder` under `path` on a free port of this computer; returns the address and the end. */
-export async function serve(folder, path, isolated) {
+/** Serve `folder` under `path` on a free port of this computer; returns the address and the end. A file is sent when
+ * what `held` gives for its name is done. */
+export async function serve(folder, path, isolated, held = () => undefined) {
+  const asked = isolated ? await readFile(join(folder, "_headers"), "utf8") : "";
+  const lines = asked.split("\n").filter((line) => line.startsWith("  "));
+  const heeded = Object.fromEntries(lines.map((line) => line.trim().split(/: (.*)/)));
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url, "http://localhost");
     const name = normalize(decodeURIComponent(pathname.slice(path.length)) || "index.html");
@@ -31,9 +31,10 @@ export async function serve(folder, path, isolated) {
         "Content-Type": TYPES[extname(name)] ?? "application/octet-stream",
         "Cache-Control": "max-age=3600",
         "Last-Modified": mtime.toUTCString(),
-        ...(isolated ? ISOLATED : {}),
+        ...heeded,
       };
       const content = await readFile(file);
+      await held(name);
       response.writeHead(200, headers).end(content);
     } catch {
       response.writeHead(404).end();

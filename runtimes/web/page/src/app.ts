@@ -17,7 +17,7 @@ import {
   type Segment,
 } from "./objects";
 import { Panel } from "./panel";
-import { openPicture, pixelsOf, type Picture } from "./picture";
+import { pixelsOf, type Picture } from "./picture";
 import type { Segmenter } from "./segmenter";
 import { Stage } from "./stage";
 import type { Status } from "./status";
@@ -44,7 +44,10 @@ export class App {
   private readonly drafts = new Drafts(
     (prompt) => this.ask(prompt),
     (draft, answer) => this.commit(draft, answer),
-    (error) => this.status.fail(error),
+    (error) => {
+      this.status.fail(error);
+      this.show();
+    },
   );
 
   private picture: Picture | null = null;
@@ -52,6 +55,8 @@ export class App {
   private encoded: Promise<unknown> = Promise.resolve();
   private isEncoded = false;
   private segmenter: Promise<Segmenter>;
+  /** Ends the segmenter, and its loading. */
+  private device = new AbortController();
   /** Counts pictures and devices, so that what was asked about an earlier one is forgotten. */
   private epoch = 0;
   private clickTook = 0;
@@ -67,7 +72,7 @@ export class App {
 
   constructor(
     private readonly status: Status,
-    private readonly load: () => Promise<Segmenter>,
+    private readonly load: (signal: AbortSignal) => Promise<Segmenter>,
   ) {
     this.segmenter = this.start();
     this.listen();
@@ -78,21 +83,22 @@ export class App {
   restart(): void {
     this.generating?.abort();
     this.status.forgive();
+    this.device.abort();
     void this.segmenter.then((one) => one.close()).catch(() => undefined);
     this.segmenter = this.start();
     this.encode();
   }
 
   /** Show a picture and look at it; what was made on the one before is gone. */
-  async open(content: Blob, name: string): Promise<void> {
-    const picture = await openPicture(content, name);
+  open(picture: Picture): void {
     this.generating?.abort();
     this.drafts.drop();
     this.picture = picture;
     [this.preview, this.hovered, this.box, this.cursor, this.corner] = [null, null, null, null, null];
     this.history.clear(NONE);
     this.stage.show(picture);
-    this.canvas.ariaLabel = `Picture to segment: ${name}, ${picture.width} by ${picture.height} pixels`;
+    const { name, width, height } = picture;
+    this.canvas.ariaLabel = `Picture to segment: ${name}, ${width} by ${height} pixels`;
     this.status.forgive();
     this.show();
     this.encode();
@@ -105,8 +111,10 @@ export class App {
   // What the model does
 
   private start(): Promise<Segmenter> {
-    const segmenter = this.load();
+    const { signal } = (this.device = new AbortController());
+    const segmenter = this.load(signal);
     segmenter.catch((error: unknown) => {
+      if (signal.aborted) return; // another device was chosen
       this.status.waits(null);
       this.status.fail(error);
     });
@@ -138,17 +146,24 @@ export class App {
   }
 
   private async ask(prompt: Prompt): Promise<Answer> {
-    let epoch: number;
-    do {
-      epoch = this.epoch;
-      await this.encoded;
-    } while (epoch !== this.epoch);
-    const segmenter = await this.segmenter;
-    const started = performance.now();
-    const answer = await segmenter.predict(prompt);
-    this.clickTook = performance.now() - started;
-    this.status.took("click", this.clickTook);
-    return answer;
+    const { picture } = this;
+    while (picture === this.picture) {
+      const { epoch } = this;
+      try {
+        await this.encoded;
+        if (epoch !== this.epoch) continue;
+        const segmenter = await this.segmenter;
+        const started = performance.now();
+        const answer = await segmenter.predict(prompt);
+        if (epoch !== this.epoch) continue;
+        this.clickTook = performance.now() - started;
+        this.status.took("click", this.clickTook);
+        return answer;
+      } catch (error) {
+        if (epoch === this.epoch) throw error; // else the next device is asked
+      }
+    }
+    throw new DOMException("Another picture was opened.", "AbortError");
   }
 
   private commit({ target, prompt, closed }: Draft, answer: Answer): void {
@@ -183,6 +198,7 @@ export class App {
     this.status.say("Finding everything.");
     try {
       await this.encoded;
+      stop.signal.throwIfAborted();
       const segmenter = await this.segmenter;
       const found = await segmenter.generate({
         signal: stop.signal,
@@ -198,7 +214,7 @@ export class App {
       }
       this.status.say(`Found ${fresh.length} objects.`);
     } catch (error) {
-      this.status.fail(error);
+      if (!stop.signal.aborted) this.status.fail(error);
     } finally {
       if (this.generating === stop) this.generating = null;
       this.tools.progress(null);

@@ -73,6 +73,7 @@ export class Drafts {
         this.queue.shift();
         this.done(now, answer);
       } catch (error) {
+        if (this.queue[0]?.prompt !== draft.prompt) continue; // what failed is not wanted any more
         this.queue = [];
         this.failed(error);
       }

@@ -3,8 +3,9 @@ import { App, pictureIn } from "./app";
 import { byId } from "./dom";
 import { isolate } from "./isolation";
 import { remember, remembered } from "./memory";
+import { lastPicture } from "./picture";
 import type { BrowserChoice } from "./protocol";
-import type { Segmenter } from "./segmenter";
+import type { Segmenter, Watch } from "./segmenter";
 import { openOnServer } from "./server-segmenter";
 import { readSite, type Site } from "./site";
 import { Status } from "./status";
@@ -32,14 +33,17 @@ async function start(): Promise<void> {
     offer(choice, found);
     return found;
   });
-  const app = new App(status, async () => {
+  const app = new App(status, async (signal) => {
     status.waits("Loading the model…");
     const found = await site;
+    signal.throwIfAborted();
     const calls = early;
     early = undefined;
-    const segmenter = await open(found, choice.value, calls, (loaded, total) => {
+    const onProgress = (loaded: number, total: number): void => {
       status.waits("Loading the model…", loaded < total ? loaded / total : undefined);
-    });
+    };
+    const segmenter = await open(found, choice.value, calls, { signal, onProgress });
+    signal.throwIfAborted();
     status.computes(segmenter);
     status.waits(null);
     return segmenter;
@@ -51,15 +55,13 @@ async function start(): Promise<void> {
   });
 
   const sample = byId("sample");
-  const show = async (take: () => File | Promise<File>): Promise<void> => {
-    try {
-      const file = await take();
-      await app.open(file, file.name);
-      sample.hidden = file.name === SAMPLE;
-    } catch (error) {
-      status.fail(error);
-    }
-  };
+  const show = lastPicture(
+    (picture) => {
+      app.open(picture);
+      sample.hidden = picture.name === SAMPLE;
+    },
+    (error) => status.fail(error),
+  );
   takePictures(show);
   sample.addEventListener("click", () => void show(fetchSample));
   await show(fetchSample);
@@ -74,13 +76,13 @@ async function open(
   site: Site,
   choice: string,
   calls: WorkerCalls | undefined,
-  onProgress: (loaded: number, total: number) => void,
+  watch: Watch,
 ): Promise<Segmenter> {
   if (choice === "server") {
     calls?.close();
     return openOnServer(new URL(site.server!, document.baseURI).href);
   }
-  return openInWorker(site, choice as BrowserChoice, onProgress, calls);
+  return openInWorker(site, choice as BrowserChoice, watch, calls);
 }
 
 /** Pictures come from the file dialog, are dropped, or pasted. */

@@ -36,6 +36,26 @@ export async function openPicture(content: Blob, name: string): Promise<Picture>
   return { name, width, height, bitmap };
 }
 
+/** Takes files as they are asked for, and shows the picture of the last one, whichever comes first. */
+export function lastPicture(
+  show: (picture: Picture) => void,
+  failed: (error: unknown) => void,
+): (take: () => File | Promise<File>) => Promise<void> {
+  let last = 0;
+  return async (take) => {
+    const turn = ++last;
+    try {
+      const file = await take();
+      if (turn !== last) return;
+      const picture = await openPicture(file, file.name);
+      if (turn === last) show(picture);
+      else picture.bitmap.close();
+    } catch (error) {
+      if (turn === last) failed(error);
+    }
+  };
+}
+
 /** All pixels as RGBA bytes. */
 export function pixelsOf({ bitmap, width, height }: Picture): ImageData {
   const canvas = new OffscreenCanvas(width, height);

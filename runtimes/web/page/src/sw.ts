@@ -1,5 +1,12 @@
-/** Adds to every answer of the site the two headers that allow threads. Keeps and changes nothing. */
+/** Adds to every answer of the site the two headers that allow threads, and the page's policy, which
+ * its worker takes from a header alone. Keeps and changes nothing. */
 const scope = self as unknown as ServiceWorkerGlobalScope;
+
+/** As in index.html and public/_headers. */
+const POLICY =
+  "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; " +
+  "img-src 'self' blob: data:; connect-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; " +
+  "object-src 'none'; base-uri 'none'; form-action 'none'";
 
 interface ServiceWorkerGlobalScope {
   location: Location;
@@ -31,6 +38,7 @@ async function answer(request: Request): Promise<Response> {
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
+  headers.append("Content-Security-Policy", POLICY); // beside the host's own: both are heeded
   const { status, statusText } = response;
   const hasBody = ![204, 205, 304].includes(status);
   return new Response(hasBody ? response.body : null, { status, statusText, headers });

@@ -12,11 +12,12 @@ interface Waiting {
   onProgress: Progress | undefined;
 }
 
-/** Open the model of a site in a worker, so that the page never waits for it. */
+/** Open the model of a site in a worker, so that the page never waits for it. The worker ends with
+ * `signal`. */
 export async function openInWorker(
   site: Site,
   choice: BrowserChoice,
-  onProgress: Progress,
+  { signal, onProgress }: Watch,
   calls = new WorkerCalls(),
 ): Promise<WorkerSegmenter> {
   const { model, onnxruntime } = site;
@@ -25,6 +26,7 @@ export async function openInWorker(
   }
   const address = (path: string): string => new URL(path, document.baseURI).href;
   const where = { model: address(model), onnxruntime: address(onnxruntime), choice };
+  signal.addEventListener("abort", () => calls.close());
   try {
     return new WorkerSegmenter(calls, await calls.call("open", where, { onProgress }));
   } catch (error) {
@@ -87,6 +89,7 @@ export class WorkerCalls {
     const send = (message: Message): void => this.worker.postMessage(message, transfer);
     return new Promise((resolve, reject) => {
       if (this.broken) throw this.broken;
+      signal?.throwIfAborted();
       signal?.addEventListener("abort", () => this.worker.postMessage({ id, stop: true }));
       this.waiting.set(id, { resolve, reject, onProgress });
       send({ id, name, argument });

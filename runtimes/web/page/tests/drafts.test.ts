@@ -60,6 +60,20 @@ test("a click refines the active object", async () => {
   expect(done[0]).toMatchObject({ target: objects.active, prompt: { labels: [1, 0] } });
 });
 
+test("what fails after another click leaves that one waiting", async () => {
+  const { drafts, asked, done, errors, reply, fail } = slow();
+  drafts.click([1, 1], 1, NONE, none);
+  drafts.click([2, 2], 1, NONE, none);
+  await fail();
+  expect([errors.length, drafts.waiting, asked.length]).toEqual([0, true, 2]);
+  await reply();
+  expect(done.map(({ prompt }) => prompt.points.length)).toEqual([2]);
+  drafts.click([1, 1], 1, NONE, none);
+  drafts.drop();
+  await fail();
+  expect([errors.length, drafts.waiting]).toEqual([0, false]);
+});
+
 test("what is dropped is never done, and a failure ends what waits", async () => {
   const { drafts, done, errors, reply, fail } = slow();
   drafts.click([1, 1], 1, NONE, none);
