@@ -14,13 +14,14 @@ from samdeploy.table import format_table
 
 #: Versions of these may differ: what they changed is what is compared.
 _OURS = ("samdeploy",)
+_SAID = {True: "yes", False: "no", None: "-"}
 
 
 class Ratio(msgspec.Struct, frozen=True):
     """``second`` over ``first`` of one figure of one case: below 1, the second is better.
 
     ``distinct`` tells whether the quartiles of the two do not overlap; of less, nothing can be
-    said.
+    said. It is ``None`` where either was measured once, as peaks are.
     """
 
     case: str
@@ -29,7 +30,7 @@ class Ratio(msgspec.Struct, frozen=True):
     first: float
     second: float
     ratio: float
-    distinct: bool
+    distinct: bool | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Comparison:
         rows = [
             [
                 ratio.case, ratio.device, ratio.figure, f"{ratio.first:.4g}",
-                f"{ratio.second:.4g}", f"{ratio.ratio:.3f}", "yes" if ratio.distinct else "no",
+                f"{ratio.second:.4g}", f"{ratio.ratio:.3f}", _SAID[ratio.distinct],
             ]
             for ratio in self.ratios
         ]  # fmt: skip
@@ -105,7 +106,7 @@ def _ratios(a: Report, b: Report) -> list[Ratio]:
                 ratios.append(_ratio(case.label, case.device, name, case.timings, other.timings))
         sizes = [(name, case.peaks[name], other.peaks.get(name)) for name in case.peaks]
         ratios += [
-            Ratio(case.label, case.device, f"peak after {name}", x, y, y / x, x != y)
+            Ratio(case.label, case.device, f"peak after {name}", x, y, y / x, None)
             for name, x, y in sizes
             if y is not None
         ]
@@ -116,5 +117,7 @@ def _ratio(
     label: str, device: str, name: str, a: dict[str, Statistics], b: dict[str, Statistics]
 ) -> Ratio:
     x, y = a[name], b[name]
-    apart = x.upper_quartile < y.lower_quartile or y.upper_quartile < x.lower_quartile
-    return Ratio(label, device, name, x.median, y.median, y.median / x.median, apart)
+    distinct = None
+    if min(len(x.samples), len(y.samples)) > 1:
+        distinct = x.upper_quartile < y.lower_quartile or y.upper_quartile < x.lower_quartile
+    return Ratio(label, device, name, x.median, y.median, y.median / x.median, distinct)

@@ -14,8 +14,9 @@ from samdeploy.processor import cpu_flags, cpu_name
 #: Distributions that can change a figure.
 _DISTRIBUTIONS = (
     "samdeploy", "numpy", "opencv-python-headless", "pillow", "onnxruntime", "onnxruntime-gpu",
-    "openvino", "torch", "coremltools", "tensorrt", "MNN", "ultralytics", "transformers",
-    "segment-anything", "mobilesam-mirror", "samexporter",
+    "onnxruntime-qnn", "openvino", "torch", "coremltools", "tensorrt", "tensorrt-rtx-cu13-libs",
+    "MNN", "executorch", "ai-edge-litert", "rknn-toolkit-lite2", "ultralytics", "transformers",
+    "segment-anything", "mobilesam-mirror", "sam2", "samexporter",
 )  # fmt: skip
 
 

@@ -87,7 +87,8 @@ class Conditions(msgspec.Struct, frozen=True):
 
     ``whole_image`` are the settings of whole-image mode, ``None`` when it was left out.
     ``substituted`` says that the decoder's outputs were replaced, see
-    :mod:`samdeploy.benchmarks.substitution`.
+    :mod:`samdeploy.benchmarks.substitution`. ``imgsz`` and ``config`` are what was asked for where
+    the model's own were not taken.
     """
 
     image_size: tuple[int, int]
@@ -99,6 +100,8 @@ class Conditions(msgspec.Struct, frozen=True):
     whole_image_rounds: int
     whole_image: dict[str, Any] | None
     substituted: bool
+    imgsz: int | None = None
+    config: dict[str, Any] | None = None
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -16,12 +16,13 @@ from samdeploy.benchmarks.program import CPP
 from samdeploy.benchmarks.records import Case
 from samdeploy.benchmarks.result import Result, check_output
 from samdeploy.benchmarks.workbench import Say, Settings, Task, Workbench, workbench
-from samdeploy.bundle import MANIFEST, Bundle, read_manifest
+from samdeploy.bundle import MANIFEST, Bundle, Manifest, read_manifest
 from samdeploy.bundle_files import sha256
 from samdeploy.devices import base_name
 from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.exporting.pipeline import export
-from samdeploy.precision import ARITHMETIC, arithmetic_name
+from samdeploy.exporting.verify import Reference
+from samdeploy.precision import ARITHMETIC, FP32, arithmetic_name
 from samdeploy.registry import RUNTIMES, availability, load_exporter
 
 #: The format that needs no export: the checkpoint itself, run by torch.
@@ -130,7 +131,8 @@ def tasks_of_formats(
 ) -> list[Task]:
     """Export the checkpoint to every format and plan its cases; a format that fails is a case too.
 
-    An earlier export in ``folder`` is used again when it is of the same weights.
+    An earlier export in ``folder`` is used again when it is of the same weights, size and
+    configuration, in float32.
     """
     kept = bench.folder if folder is None else Path(folder)
     tasks = []
@@ -168,9 +170,7 @@ def exported(
     target = kept / f"{checkpoint.stem}_{load_exporter(format).name}"
     if (target / MANIFEST).is_file():
         with suppress(SamDeployError):
-            manifest = read_manifest(target)
-            wanted = bench.settings.imgsz in (None, manifest.image_size)
-            if manifest.source.sha256 == sha256(checkpoint) and wanted:
+            if _is_same(read_manifest(target), bench, checkpoint, trust):
                 say(f"using {target}")
                 return Bundle.open(target)
     export(
@@ -185,6 +185,17 @@ def exported(
         progress=say,
     )
     return Bundle.open(target)
+
+
+def _is_same(manifest: Manifest, bench: Workbench, checkpoint: Path, trust: bool) -> bool:
+    """Whether an earlier export is the one that :func:`exported` would make."""
+    if manifest.source.sha256 != sha256(checkpoint) or manifest.precision != FP32:
+        return False
+    asked = bench.settings
+    facts = Reference(checkpoint, asked.config, asked.imgsz, trust).load().facts
+    config = msgspec.json.decode(msgspec.json.encode(facts.config))  # as a manifest has it
+    found = manifest.image_size, manifest.config, manifest.preprocess
+    return found == (facts.image_size, config, facts.preprocess)
 
 
 def _task(bench: Workbench, name: str, source: Bundle | Path | SamDeployError, device: str) -> Task:

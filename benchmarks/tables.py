@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -104,6 +105,8 @@ def _conditions(given: Conditions) -> list[list[str]]:
     settings = ", ".join(f"{name}={value}" for name, value in (mode or {}).items())
     return [
         ["image", f"{width} x {height} pixels, SHA-256 {given.image_sha256[:12]}"],
+        ["encoder input", f"{given.imgsz} pixels" if given.imgsz else "the model's own"],
+        ["configuration", json.dumps(given.config) if given.config else "the model's own"],
         ["threads", "chosen by the backend" if given.threads is None else str(given.threads)],
         [
             "rounds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,6 +104,8 @@ class Workbench:
             whole_image_rounds=settings.whole_image_rounds,
             whole_image=settings.mode,
             substituted=settings.random and settings.whole_image,
+            imgsz=settings.imgsz,
+            config=_told(settings.config),
         )
         self._jobs = 0
 
@@ -224,6 +227,16 @@ def workbench(settings: Settings) -> Iterator[Workbench]:
         yield Workbench(folder, settings)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _told(config: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
+    """A configuration as a report holds it: a file may say something else the next time."""
+    if config is None:
+        return None
+    from samdeploy.models.load import read_config  # here: it needs torch, as such a checkpoint does
+
+    told: dict[str, Any] = json.loads(json.dumps(read_config(config), default=str))
+    return told
 
 
 def _image(source: str | Path | None) -> NDArray[np.uint8]:

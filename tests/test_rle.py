@@ -76,6 +76,9 @@ def test_official_masks_compressed(golden: Path) -> None:
         {"size": [2, 2], "counts": "05"},
         {"size": [2, 2], "counts": " "},
         {"size": [2, 2], "counts": "P"},
+        # Each number is one of 60 bits; their sums are beyond 64.
+        {"size": [2, 2], "counts": ("o" * 11 + "?") * 99},
+        {"size": [2, 2], "counts": ("P" * 11 + "@") * 99},
     ],
 )
 def test_what_is_not_a_run_length_encoding(rle: dict[str, object]) -> None:

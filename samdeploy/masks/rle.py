@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
 
-#: Of a number in the compressed form; counts are 64-bit integers.
-_MOST_BITS = 60
+#: Of a number in the compressed form, and of a count, which is a sum of such numbers; counts are
+#: 64-bit integers.
+_MOST_BITS, _MOST = 60, 2**62
+_TOO_LARGE = "RLE counts hold too large a number; expected COCO's compressed form."
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,15 @@ def decompress(text: str) -> NDArray[np.int64]:
         value |= (group & 0x1F) << shift
         shift += 5
         if shift > _MOST_BITS:
-            raise InputError("RLE counts hold too large a number; expected COCO's compressed form.")
+            raise InputError(_TOO_LARGE)
         if group & 0x20:
             continue
         if group & 0x10:
             value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value += counts[-2] if len(counts) > 2 else 0
+        if abs(value) >= _MOST:
+            raise InputError(_TOO_LARGE)
+        counts.append(value)
         value = shift = 0
     if shift:
         raise InputError("RLE counts end inside a number; expected COCO's compressed form.")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from samdeploy.serving import health, label_studio, osam, own, xanylabeling
-from samdeploy.serving.endpoints import OWN, Endpoint, json_response
+from samdeploy.serving.endpoints import OWN, Dialect, Endpoint, json_response
 from samdeploy.serving.guard import App, Guard
 from samdeploy.serving.lingering import Lingering
 from samdeploy.serving.openapi import document
@@ -39,8 +39,13 @@ def application(service: Service) -> App:
     routes = [Route(e.path, _handler(e, service), methods=[e.method]) for e in ENDPOINTS]
     routes += [Route(path, _giver(file), methods=["GET"]) for path, file in files.items()]
     starlette = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
-    guarded = Guard(starlette, service.settings)
+    guarded = Guard(starlette, service.settings, dialect_at)
     return Lingering(guarded, service.settings.body_seconds)
+
+
+def dialect_at(path: str) -> Dialect:
+    """How the route at a path says no."""
+    return next((each.dialect for each in ENDPOINTS if each.is_at(path)), OWN)
 
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -55,7 +60,8 @@ def _handler(endpoint: Endpoint, service: Service) -> _Handler:
 
 def _giver(file: PageFile) -> _Handler:
     async def respond(request: Request) -> Response:
-        return Response(file.content, 200, {"Cache-Control": "no-cache"}, file.type)
+        headers = {"Cache-Control": "no-cache", **file.headers}
+        return Response(file.content, 200, headers, file.type)
 
     return respond
 

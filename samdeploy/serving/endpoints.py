@@ -76,6 +76,10 @@ class Endpoint:
         """What stands in braces in the path."""
         return re.findall(r"{(\w+)}", self.path)
 
+    def is_at(self, path: str) -> bool:
+        """Whether a request for ``path`` means this route."""
+        return re.fullmatch(re.sub(r"{\w+}", "[^/]+", self.path), path) is not None
+
     async def respond(self, service: Service, request: Request) -> Response:
         """Read a request and answer it; whatever goes wrong becomes one sentence."""
         try:

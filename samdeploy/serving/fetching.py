@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from samdeploy.serving.pictures import Picture, picture_of
 from samdeploy.serving.refusals import RefusedError
@@ -19,6 +19,8 @@ from samdeploy.text import reason, shortened
 _SILENCE, _SECONDS = 10.0, 60.0
 _CHUNK = 1 << 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: What an address may hold beside letters and digits; ``%`` is where it was quoted already.
+_IN_ADDRESSES = "%/:=&?~#+!$,;'@()*[]"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -54,7 +56,7 @@ class LabelStudioImages:
                 f"image {shortened(written)!r} is not on {self._url}; images are fetched from "
                 "there alone.",
             )
-        return address
+        return quote(address, safe=_IN_ADDRESSES)  # file names have blanks and any letters
 
     def fetch(self, address: str) -> Picture:
         """The image at an :meth:`address`.

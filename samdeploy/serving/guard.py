@@ -17,10 +17,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from samdeploy.serving.endpoints import json_response
+from samdeploy.serving.endpoints import Dialect, json_response
 from samdeploy.serving.refusals import RefusedError
 from samdeploy.serving.settings import ServerSettings
-from samdeploy.serving.wire import Problem
 from samdeploy.text import shortened
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -43,10 +42,13 @@ _HEADERS = [
 
 
 class Guard:
-    """An ASGI application around ``app`` that lets through what may come."""
+    """An ASGI application around ``app`` that lets through what may come; ``dialect_at`` tells of a
+    path how its route says no."""
 
-    def __init__(self, app: App, settings: ServerSettings) -> None:
-        self._app = app
+    def __init__(
+        self, app: App, settings: ServerSettings, dialect_at: Callable[[str], Dialect]
+    ) -> None:
+        self._app, self._dialect_at = app, dialect_at
         self._token = settings.token
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.origins)
         names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.hosts)}
@@ -70,7 +72,8 @@ class Guard:
 
         refusal = self._refusal(scope, headers, origin)
         if refusal is not None:
-            answer = json_response(Problem(str(refusal)), refusal.status, refusal.headers)
+            problem = self._dialect_at(scope["path"]).write(refusal)
+            answer = json_response(problem, refusal.status, refusal.headers)
             await answer(scope, receive, send_with_headers)
         elif scope["method"] == "OPTIONS" and origin is not None:
             await json_response(None)(scope, receive, send_with_headers)
@@ -131,11 +134,10 @@ class Guard:
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "basic":
             value = _password(value)
+        # Read as Latin-1: some programs write that, others UTF-8, of which these are the bytes.
+        texts, forms = (value, headers.get("token", "")), ("latin-1", "utf-8")
+        given = [text.encode(form) for text in texts for form in forms]
         # Compared in a time that tells nothing of how much was right.
-        given = (
-            value.encode("utf-8", "replace"),
-            headers.get("token", "").encode("utf-8", "replace"),
-        )
         return True in [hmac.compare_digest(each, expected) for each in given]
 
 
@@ -148,8 +150,8 @@ def _is_address(name: str) -> bool:
 
 
 def _password(credentials: str) -> str:
-    """The password of basic authentication, empty where there is none."""
+    """The password of basic authentication, read as Latin-1; empty where there is none."""
     try:
-        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+        return base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")[2]
     except (binascii.Error, ValueError):
         return ""

@@ -21,7 +21,7 @@ from samdeploy.serving.endpoints import Call, Endpoint
 from samdeploy.serving.label_config import Control, control_of
 from samdeploy.serving.models import ServedModel
 from samdeploy.serving.pictures import Kept, Picture, picture_of_text
-from samdeploy.serving.refusals import RefusedError
+from samdeploy.serving.refusals import GoneError, RefusedError
 from samdeploy.serving.service import Service
 from samdeploy.text import shortened
 
@@ -121,7 +121,6 @@ async def predict(service: Service, call: Call) -> StudioAnswer:
     if len(asked.tasks) > 1:
         raise RefusedError(422, f"{len(asked.tasks)} tasks with one context; expected one task.")
     control = control_of(asked.label_config or "")
-    image = await _image(service, model, asked.tasks[0], control)
 
     def prompts(embedding: Embedding) -> list[Prompt]:
         return [_prompt(regions, embedding.original_size)]
@@ -131,7 +130,14 @@ async def predict(service: Service, call: Call) -> StudioAnswer:
         result = _RESULTS[control.kind](masks, control, _label(regions))
         return StudioAnswer([StudioPrediction(result, model.name, score)])
 
-    return await service.predict(model, image, prompts, False, finish)
+    async def answer() -> StudioAnswer:
+        image = await _image(service, model, asked.tasks[0], control)
+        return await service.predict(model, image, prompts, False, finish)
+
+    try:
+        return await answer()
+    except GoneError:  # it was kept, but not until this request had its turn: fetch it again
+        return await answer()
 
 
 async def set_up(service: Service, call: Call) -> SetupAnswer:

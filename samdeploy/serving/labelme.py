@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import urllib.error
 import urllib.request
 from typing import Any, ClassVar
 
@@ -58,14 +59,25 @@ def use_server(url: str, model: str, token: str | None = None) -> None:
 
 
 def _ask(url: str, asked: Any, token: str | None) -> Any:
-    headers = {"Content-Type": "application/json", **({"Token": token} if token else {})}
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Token"] = token.encode().decode("latin-1")  # as which headers are sent
     request = urllib.request.Request(url, json.dumps(asked).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
         with error:
-            raise ValueError(json.load(error)["detail"]) from error
+            raise ValueError(_sentence(error)) from error
+
+
+def _sentence(error: urllib.error.HTTPError) -> str:
+    """Why the server, or a proxy before it, refused."""
+    try:
+        told = json.load(error)
+        return str(told.get("detail") or told["error"])
+    except (ValueError, KeyError, AttributeError):
+        return f"the server answered {error.code} {error.reason}."
 
 
 def _png(image: Any) -> str:

@@ -21,6 +21,8 @@ _REFUSALS = {
     "413": "The request is too large.",
     "415": "The request is of another content type.",
     "422": "A value cannot be used; the sentence says which.",
+    "424": "Label Studio does not give the image.",
+    "500": "The server failed; its output says why.",
     "503": "The model is busy; Retry-After says when to come back.",
 }
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samdeploy.embedding import Embedding
 from samdeploy.errors import InputError
+from samdeploy.geometry import mask_to_logits
 from samdeploy.masks.masks import Masks
 from samdeploy.masks.rle import Rle
 from samdeploy.prompts import Prompt
@@ -46,6 +49,7 @@ async def list_models(service: Service, call: Call) -> ModelsAnswer:
             pixels=limits.max_pixels,
             prompts=limits.max_prompts,
             points=limits.max_points,
+            crops=limits.max_crops,
         ),
     )
 
@@ -87,9 +91,10 @@ async def predict(service: Service, call: Call) -> MasksAnswer:
         raise RefusedError(
             422, "prompts is empty; expected at least one, or ask for the whole image."
         )
+    service.check_count(asked.prompts)
 
     def prompts(embedding: Embedding) -> list[Prompt]:
-        return [_prompt(each, embedding.original_size) for each in asked.prompts]
+        return [_prompt(each, embedding) for each in asked.prompts]
 
     finish = _finish(asked, model, image)
     return await service.predict(model, image, prompts, asked.multimask, finish)
@@ -111,15 +116,19 @@ def _image(asked: WithImage) -> Picture | Kept:
     return picture_of_text(asked.image)
 
 
-def _prompt(given: WirePrompt, size: tuple[int, int]) -> Prompt:
-    mask = None if given.mask is None else _mask(given.mask, size)
+def _prompt(given: WirePrompt, embedding: Embedding) -> Prompt:
+    mask = None if given.mask is None else _low_res(given.mask, embedding)
     return Prompt(given.points, given.labels, given.box, mask)
 
 
-def _mask(given: RunLengths, size: tuple[int, int]) -> Any:
+def _low_res(given: RunLengths, embedding: Embedding) -> NDArray[np.float32]:
+    """What the decoder makes of a mask anyway: those of all prompts, each as large as the image,
+    would not fit into memory."""
+    size = embedding.original_size
     if given.size != size:
         raise InputError(f"a mask of size {list(given.size)}; expected the image's {list(size)}.")
-    return Rle.from_coco({"size": given.size, "counts": given.counts}).decode()
+    mask = Rle.from_coco({"size": given.size, "counts": given.counts}).decode()
+    return mask_to_logits(mask, embedding.transform, embedding.low_res_side)
 
 
 def _finish(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from samdeploy.json_files import encode_json
 from samdeploy.serving.service import Service
@@ -11,6 +12,7 @@ from samdeploy.web.page import page_folder
 from samdeploy.web.site import SCHEMA_VERSION, SITE, Site
 
 _INDEX = "index.html"
+_POLICY = re.compile(r'http-equiv="Content-Security-Policy"\s+content="([^"]+)"')
 #: Not Python's guess, which on Windows is what other programs have registered.
 _TYPES = {
     ".css": "text/css",
@@ -28,6 +30,7 @@ class PageFile:
 
     content: bytes
     type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def page_files(service: Service, api: str) -> dict[str, PageFile]:
@@ -39,12 +42,16 @@ def page_files(service: Service, api: str) -> dict[str, PageFile]:
     """
     folder = page_folder()
     paths = sorted(path for path in folder.rglob("*") if path.suffix in _TYPES)
-    files = {f"/{path.relative_to(folder).as_posix()}": _read(path) for path in paths}
+    # Workers do not inherit what the page says of itself: it is said of every file.
+    [policy] = _POLICY.findall((folder / _INDEX).read_text("utf-8"))
+    headers = {"Content-Security-Policy": policy}
+    files = {
+        f"/{path.relative_to(folder).as_posix()}": PageFile(
+            path.read_bytes(), _TYPES[path.suffix], headers
+        )
+        for path in paths
+    }
     site = Site(SCHEMA_VERSION, service.model().name, server=f"{api}/")
     files[f"/{SITE}"] = PageFile(encode_json(site), _TYPES[".json"])
     files["/"] = files[f"/{_INDEX}"]
     return files
-
-
-def _read(path: Path) -> PageFile:
-    return PageFile(path.read_bytes(), _TYPES[path.suffix])

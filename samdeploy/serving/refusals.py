@@ -18,6 +18,13 @@ class RefusedError(SamDeployError):
         self.headers = dict(headers or {})
 
 
+class GoneError(RefusedError):
+    """An image that is asked for by its id and is not kept (any more)."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(404, sentence)
+
+
 def refusal_of(error: SamDeployError) -> RefusedError:
     """Any error of ours as a refusal: input that cannot be used is 422, the rest is our fault."""
     if isinstance(error, RefusedError):

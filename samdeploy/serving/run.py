@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import socket
@@ -64,10 +65,9 @@ class Server(Closing):
         """Whether it has not ended."""
         return self._thread.is_alive()
 
-    def stop(self, at_once: bool = False) -> None:
-        """Ask it to end: no new requests, and the present ones are answered unless ``at_once``."""
+    def stop(self) -> None:
+        """Ask it to end: no new requests, and the present ones are answered."""
         self._uvicorn.should_exit = True
-        self._uvicorn.force_exit = self._uvicorn.force_exit or at_once
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until it has ended, or for some seconds."""
@@ -90,10 +90,11 @@ def listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[:1]
         return socket.create_server(address[:2], family=family, backlog=_MOST_CONNECTIONS)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: it is no name at all, as "a..b"
+        why = getattr(error, "strerror", None) or error
         raise InputError(
-            f"host={host} port={port} cannot be listened on ({error.strerror or error}); choose "
-            "another port, or an address of this machine."
+            f"host={host} port={port} cannot be listened on ({why}); choose another port, or an "
+            "address of this machine."
         ) from error
 
 
@@ -103,7 +104,8 @@ def serve(
     started: Callable[[Server, Service], None],
     **opening: Any,
 ) -> None:
-    """Serve until a signal (SIGINT, SIGTERM) comes; a second one does not wait for what has begun.
+    """Serve until a signal (SIGINT, SIGTERM) comes; a second one ends the process at once, with 128
+    and its number as status.
 
     Args:
         models: bundle folders.
@@ -123,8 +125,10 @@ def serve(
         server = stack.enter_context(Server(service))
 
         def stop(number: int, frame: FrameType | None) -> None:
-            server.stop(at_once=stopping.is_set())
+            if stopping.is_set():
+                os._exit(128 + number)  # anything less waits for threads that compute
             stopping.set()
+            server.stop()
 
         stopping = threading.Event()
         before = {number: signal.signal(number, stop) for number in _SIGNALS}
@@ -132,6 +136,7 @@ def serve(
             started(server, service)
             while server.runs:  # a wait without an end would hear no signal on Windows
                 server.wait(0.5)
+            stack.close()  # what nobody waits for any more may take long
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

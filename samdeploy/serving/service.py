@@ -18,9 +18,10 @@ from samdeploy.serving.embeddings import EmbeddingStore
 from samdeploy.serving.fetching import LabelStudioImages
 from samdeploy.serving.models import ServedModel
 from samdeploy.serving.pictures import Kept, Picture
-from samdeploy.serving.refusals import RefusedError
+from samdeploy.serving.refusals import GoneError, RefusedError
 from samdeploy.serving.settings import ServerSettings
 from samdeploy.serving.turns import Turns
+from samdeploy.serving.wire import WirePrompt
 from samdeploy.text import shortened, suggestion
 from samdeploy.whole_image.settings import WholeImageSettings
 
@@ -104,7 +105,7 @@ class Service(Closing):
         def work() -> T:
             embedding, _ = self._embedding(model, image)
             asked = prompts(embedding)
-            self._check_count(asked)
+            self.check_count(asked)
             return finish(
                 model.sam.predict(embedding, prompts=asked, multimask=multimask), embedding
             )
@@ -151,7 +152,7 @@ class Service(Closing):
         self._fetched[address] = picture.id
         return picture
 
-    def _check_count(self, prompts: Sequence[Prompt]) -> None:
+    def check_count(self, prompts: Sequence[Prompt | WirePrompt]) -> None:
         """Raise :class:`RefusedError` for more prompts, or more points in one, than is allowed."""
         most = self.settings.max_prompts
         if len(prompts) > most:
@@ -173,15 +174,22 @@ class Service(Closing):
                 f"these settings ask at {asked} points; expected at most {most}, lower "
                 "points_stride or crop_n_layers.",
             )
+        crops = sum(4**layer for layer in range(chosen.crop_n_layers + 1))
+        if crops > self.settings.max_crops:
+            raise RefusedError(
+                422,
+                f"crop_n_layers={chosen.crop_n_layers} has {crops} crops, each of which is "
+                f"encoded; expected at most {self.settings.max_crops}, lower it.",
+            )
         if isinstance(chosen.proposals, str):
             raise RefusedError(
                 422, f"proposals={chosen.proposals!r}; a server opens no files, send boxes."
             )
-        if "points_batch_size" in settings and chosen.points_batch_size > _MOST_AT_ONCE:
-            raise RefusedError(
-                422,
-                f"points_batch_size={chosen.points_batch_size}; expected at most {_MOST_AT_ONCE}.",
-            )
+        # A model may recommend more: whoever started the server chose it.
+        own = WholeImageSettings.from_names(model.facts["whole_image"]).points_batch_size
+        batch, at_once = chosen.points_batch_size, max(_MOST_AT_ONCE, own)
+        if batch > at_once:
+            raise RefusedError(422, f"points_batch_size={batch}; expected at most {at_once}.")
 
     def _embedding(self, model: ServedModel, image: Picture | Kept) -> tuple[Embedding, bool]:
         key = model.name, image.id
@@ -189,10 +197,9 @@ class Service(Closing):
         if found is not None:
             return found, True
         if isinstance(image, Kept):
-            raise RefusedError(
-                404,
+            raise GoneError(
                 f"image '{shortened(image.id)}' is not here (any more) for model '{model.name}'; "
-                "send the image itself.",
+                "send the image itself."
             )
         pixels = decode_image(image.content, "the image", self._images)
         embedding = model.sam.encode(pixels, channel_order="rgb")

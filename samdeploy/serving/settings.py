@@ -18,6 +18,7 @@ _COUNTS = {
     "max_pixels": (2, 2**31),
     "max_prompts": (1, 10_000),
     "max_points": (1, 10**7),
+    "max_crops": (1, 10**4),
     "queue": (1, 10_000),
     "cache_mb": (0, 2**20),
 }
@@ -42,6 +43,7 @@ class ServerSettings:
     max_pixels: int = option(50_000_000, help="largest image in pixels")
     max_prompts: int = option(256, help="most prompts of a request, and most points of a prompt")
     max_points: int = option(4096, help="most points of a whole image")
+    max_crops: int = option(21, help="most crops of a whole image, each of which is encoded")
     queue: int = option(16, help="requests that wait for a model before others are sent away")
     cache_mb: int = option(512, help="memory for images that are encoded, in MB")
     body_seconds: float = option(30.0, help="time that a request may take to arrive")
@@ -51,14 +53,10 @@ class ServerSettings:
             object.__setattr__(self, name, whole(name, getattr(self, name), *limits))
         seconds = number("body_seconds", self.body_seconds, 0.1, 3600)
         object.__setattr__(self, "body_seconds", seconds)
-        if self.token is not None and not self.token.strip():
-            raise InputError("token is empty; expected a secret, or leave it out.")
+        if self.token is not None:
+            _check_token(self.token)
         for origin in self.origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
-                raise InputError(
-                    f"origins={shown(origin)}; expected pages such as https://example.org."
-                )
+            _check_origin(origin)
         if self.label_studio is not None:
             _check_url(self.label_studio)
         elif self.label_studio_token is not None:
@@ -83,6 +81,26 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_token(token: str) -> None:
+    if not token.strip():
+        raise InputError("token is empty; expected a secret, or leave it out.")
+    if token != token.strip() or not token.isprintable():
+        raise InputError(
+            "token has a blank at an end or a character that is not printable, which no header "
+            "brings; expected a secret without."
+        )
+
+
+def _check_origin(origin: str) -> None:
+    try:
+        parts = urlsplit(origin)
+        usable = parts.scheme in ("http", "https") and parts.netloc and not parts.path.strip("/")
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InputError(f"origins={shown(origin)}; expected pages such as https://example.org.")
 
 
 def _check_url(url: str) -> None:

@@ -144,6 +144,7 @@ class Limits(msgspec.Struct, kw_only=True):
     pixels: int
     prompts: int
     points: int
+    crops: int
 
 
 class ModelsAnswer(msgspec.Struct, kw_only=True):

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ FILES = {
         "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da"
     ),
 }
-#: Bytes; the largest is a library of some 25 million.
+#: Bytes of a file; the largest is a library of some 25 million.
 _LARGEST = 1 << 27
 _NPM_SECONDS = 600
 
@@ -111,11 +112,13 @@ def _unpack(archive: Path, folder: Path) -> None:
             for member in packed:
                 path, _, name = member.name.rpartition("/")
                 if path == "package/dist" and name in FILES and member.isreg():
+                    if member.size > _LARGEST:
+                        raise tarfile.TarError(f"'{name}' of {member.size} bytes")
                     content = packed.extractfile(member)
                     assert content is not None  # it is a regular file
                     with content, (folder / name).open("wb") as file:
                         shutil.copyfileobj(content, file)
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(
             f"'{as_utf8(archive)}' cannot be unpacked ({reason(error)}); expected the .tgz of 'npm "
             f"pack {PACKAGE}@{VERSION}'."

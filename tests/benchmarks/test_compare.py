@@ -42,6 +42,7 @@ def test_like(report: Report, faster: Report, tmp_path: Path) -> None:
     assert ratios["whole_image"].ratio == 1
     assert not ratios["whole_image"].distinct
     assert ratios["peak after whole_image"].ratio == 0.5
+    assert ratios["peak after whole_image"].distinct is None
     assert {ratio.case for ratio in found.ratios} == {"onnx"}
     assert "0.500" in found.text()
     assert "UNLIKE" not in found.text()
@@ -54,7 +55,24 @@ def test_overlapping_quartiles_are_not_distinct(report: Report, tmp_path: Path) 
         report, cases=(msgspec.structs.replace(case, timings=timings), *report.cases[1:])
     )
     found = compare(stored(report, tmp_path / "a.json"), stored(near, tmp_path / "b.json"))
-    assert not found.ratios[0].distinct
+    assert found.ratios[0].distinct is False
+    row = next(line for line in found.text().splitlines() if "encode" in line)
+    assert row.split()[-1] == "no"
+
+
+@pytest.mark.parametrize("samples", [([0.1], [0.05, 0.06]), ([0.1, 0.11], [0.05])])
+def test_one_sample_tells_nothing(
+    report: Report, tmp_path: Path, samples: tuple[list[float], ...]
+) -> None:
+    case = report.cases[0]
+    paths = []
+    for name, each in zip("ab", samples, strict=True):
+        measured = msgspec.structs.replace(case, timings={"encode": Statistics.of(each)}, peaks={})
+        told = msgspec.structs.replace(report, cases=(measured,))
+        paths.append(stored(told, tmp_path / name))
+    found = compare(*paths)
+    assert found.ratios[0].distinct is None
+    assert found.text().splitlines()[-1].split()[-1] == "-"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +86,8 @@ def test_overlapping_quartiles_are_not_distinct(report: Report, tmp_path: Path) 
         ("conditions", {"threads": 4}, "threads: 2, 4"),
         ("conditions", {"image_sha256": "0"}, "image_sha256"),
         ("conditions", {"whole_image": None}, "whole_image"),
+        ("conditions", {"imgsz": 512}, "imgsz: None, 512"),
+        ("conditions", {"config": {"mask_decoder": {}}}, "config: None, "),
     ],
 )
 def test_unlike(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from samdeploy import cuda_driver, tuning
-from samdeploy.benchmarks import measure
+from samdeploy.benchmarks import environment, measure
 from samdeploy.benchmarks.devices import check_device, detect_devices, hosts_of, runtime_states
 from samdeploy.benchmarks.environment import gpu_memory_used, read_environment
 from samdeploy.benchmarks.measure import peak_memory, timed
@@ -47,6 +47,12 @@ def test_this_machine() -> None:
     assert found.versions["python"] == ".".join(map(str, sys.version_info[:3]))
     if Path("/proc/cpuinfo").exists():
         assert found.cpu_flags
+
+
+def test_every_library_that_runs_models_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "version", lambda name: "1.0")
+    told = read_environment().versions
+    assert {"onnxruntime", "openvino", "MNN", "executorch", "ai-edge-litert", "sam2"} <= set(told)
 
 
 def test_gpus(two_gpus: None) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from samdeploy import YOLO
 from samdeploy.benchmarking import benchmark_models
-from samdeploy.benchmarks import models, parameters
+from samdeploy.benchmarks import models, parameters, suite
 from samdeploy.benchmarks.parameters import count_parameters
 from samdeploy.benchmarks.published import PUBLISHED as FIGURES
 from samdeploy.benchmarks.records import Case, read_report
 from samdeploy.benchmarks.tables import _same, tables
+from samdeploy.benchmarks.workbench import Settings, workbench
+from samdeploy.bundle import read_manifest, write_manifest
 from samdeploy.checkpoints import resolve_checkpoint
-from samdeploy.errors import InputError, RuntimeUnavailableError
+from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.families import families, resolve
 from samdeploy.models.config import PUBLISHED
 from tests.yolo.conftest import read_stored, write_onnx
@@ -94,6 +98,33 @@ def test_random_weights(
     first = next(iter(tables(result.report)))
     (row,) = first.rows
     assert row[first.header.index("published: whole image (ms)")] == "46122"
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ({}, {}),
+        ({"image_size": 320}, {}),
+        ({"precision": "int8"}, {}),
+        ({"config": {"image_encoder": {}}}, {}),
+        ({}, {"imgsz": 320}),
+        ({}, {"config": {"preprocess": "medsam"}}),
+        ({}, {"config": {"mask_decoder": {"transformer": {"num_heads": 1}}}}),
+    ],
+)
+def test_an_export_is_used_again_where_it_would_be_the_same(
+    tiny_bundle: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    stored: dict[str, Any], asked: dict[str, Any],
+) -> None:  # fmt: skip
+    kept = tmp_path / "sam_tiny_onnx"
+    shutil.copytree(tiny_bundle, kept)
+    write_manifest(kept, msgspec.structs.replace(read_manifest(kept), **stored))
+    exports: list[Any] = []
+    monkeypatch.setattr(suite, "export", lambda *given, **options: exports.append(given))
+    checkpoint = resolve_checkpoint("sam_tiny.pt")
+    with workbench(Settings(image=picture, **asked)) as bench, suppress(BundleError):
+        suite.exported(bench, checkpoint, "onnx", tmp_path, lambda line: None)
+    assert len(exports) == (1 if stored or asked else 0)
 
 
 def test_published_figures_are_found_however_the_name_is_spelled() -> None:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -56,6 +57,26 @@ def test_what_has_begun_ends(tiny_bundle: Path, scene: Scene, number: signal.Sig
         assert process.stderr is not None and process.stderr.read() == ""
 
 
+def test_a_second_signal_does_not_wait(tiny_bundle: Path, scene: Scene) -> None:
+    with serving(f"model={tiny_bundle}", "threads=1") as (process, told):
+        client = Client(told["url"])
+        settings = {"points_stride": 64, "use_m2m": True}
+        asked = {"image": text(png(scene.image)), "settings": settings}
+
+        def ask() -> None:
+            with suppress(OSError, HTTPException):
+                client.post("/samdeploy/v1/generate", asked)
+
+        thread = Thread(target=ask)
+        thread.start()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+        thread.join()
+
+
 def test_elsewhere_a_token_is_made(small_bundle: Path) -> None:
     with serving(f"model={small_bundle}", "host=0.0.0.0") as (_, told):
         client = Client(told["url"].replace("0.0.0.0", "127.0.0.1"))
@@ -70,6 +91,7 @@ def test_what_cannot_be_served(cli: Cli, small_bundle: Path, monkeypatch: Any) -
         (("model=nothing_onnx",), "nothing_onnx"),
         ((f"model={small_bundle}", "port=99999"), "port=99999"),
         ((f"model={small_bundle}", "host=203.0.113.7", "port=0"), "cannot be listened on"),
+        ((f"model={small_bundle}", "host=a..b", "port=0"), "host=a..b port=0 cannot be listened"),
         ((f"model={small_bundle}", "prot=1"), "did you mean 'port'?"),
     ):
         outcome = cli("serve", *words)

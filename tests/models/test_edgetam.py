@@ -209,6 +209,8 @@ def test_a_key_that_is_missing(
 
 
 def test_a_trunk_of_another_kind(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="has an entry 'trunk'"):
+        load_sam2(checkpoint, config={"trunk": {"depths": [2, 1, 3, 1]}})
     with pytest.raises(CheckpointError, match=r"config\['image_encoder'\]\['trunk'\] has no entry"):
         load_sam2(checkpoint, config={"image_encoder": {"trunk": {"stages": [1, 2, 7, 2]}}})
     with pytest.raises(CheckpointError, match="3 stages in the trunk and not 4"):

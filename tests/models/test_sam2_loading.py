@@ -140,6 +140,17 @@ def test_configurations_that_cannot_be(
         load_sam2(WEIGHTS, config={"image_size": 256, "image_encoder": given})
 
 
+def test_a_name_that_nothing_reads(
+    sam2_config: dict[str, Any], state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="has an entry 'imge_size'; expected one of image_en"):
+        load_sam2(WEIGHTS, config={**sam2_config, "imge_size": 512})
+    # Others store whatever they like beside their weights.
+    stored = {"model": state, "config": {**sam2_config, "learning_rate": 1e-4}}
+    torch.save(stored, tmp_path / "sam2.pt")
+    assert load_sam2(tmp_path / "sam2.pt").config.image_size == sam2_config["image_size"]
+
+
 def test_a_trunk_that_is_not_published_has_to_be_told() -> None:
     with pytest.raises(CheckpointError, match="do not tell num_heads, window_spec, global_att"):
         load_sam2(WEIGHTS)

@@ -77,7 +77,12 @@ def test_the_token(start: Start) -> None:
             assert answer.status == 401
             assert answer.headers["www-authenticate"].startswith("Basic")
         assert server.get("/health").status == 200
-        assert server.get(MODELS, Authorization=basic("p\u00e4ss")).status == 200
+        for written in ("p\u00e4ss".encode(), "p\u00e4ss".encode("latin-1")):
+            header = written.decode("latin-1")  # the client sends these bytes
+            password = base64.b64encode(b"anybody:" + written).decode()
+            for sent in (f"Bearer {header}", f"Basic {password}"):
+                assert server.get(MODELS, Authorization=sent).status == 200
+            assert server.get(MODELS, Token=header).status == 200
         for wrong in ("Bearer ", "Bearer x", basic("x"), "Basic %%%", "Basic " + "AA" * 9, "p"):
             assert server.get(MODELS, Authorization=wrong).status == 401
     with start(token="secret") as server:
@@ -86,13 +91,27 @@ def test_the_token(start: Start) -> None:
         assert server.get("/v1/models", Token="secret").status == 200
 
 
+def test_refusals_are_in_the_words_of_the_route(start: Start) -> None:
+    with start(token="secret") as server:
+        for headers, words in (({}, "the token"), ({"Host": "evil.example"}, "hosts=NAME")):
+            assert words in server.post("/api/generate", {}, **headers).json["detail"]
+            assert words in server.post("/predict", {}, **headers).json["error"]
+            for path in ("/v1/models", "/v1/models/small_onnx/info"):
+                told = server.get(path, **headers).json
+                assert told["success"] is False and words in told["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"port": 70000}, "port=70000"),
         ({"token": " "}, "token is empty"),
+        ({"token": "secret "}, "blank at an end"),
+        ({"token": "sec\nret"}, "not printable"),
+        ({"token": "sec\udc80ret"}, "not printable"),
         ({"origins": ("example.org",)}, "https://example.org"),
         ({"origins": ("https://example.org/page",)}, "https://example.org"),
+        ({"origins": ("http://[::1",)}, "https://example.org"),
         ({"label_studio": "localhost:8080"}, "http://localhost:8080"),
         ({"label_studio": "http://user@host"}, "http://localhost:8080"),
         ({"label_studio_token": "x"}, "without label_studio"),

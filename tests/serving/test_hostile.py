@@ -20,7 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samdeploy import SAM
+from samdeploy.masks.rle import Rle
 from samdeploy.serving.turns import Turns
+from samdeploy.web.page import page_folder
 from tests.serving.client import Reply, png, text
 from tests.serving.conftest import Running, Start
 
@@ -142,6 +145,12 @@ def cases(file: bytes) -> Iterator[tuple[str, str, Any, dict[str, str], int, str
         "RLE counts",
     )
     yield of(
+        "mask whose sums are too large",
+        predict(file, [{"mask": {"size": size, "counts": ("o" * 11 + "?") * 99}}]),
+        422,
+        "RLE counts",
+    )
+    yield of(
         "mask of negatives", predict(file, [{"mask": {"size": size, "counts": [-1]}}]), 422, ">= 0"
     )
     yield of(
@@ -159,6 +168,20 @@ def cases(file: bytes) -> Iterator[tuple[str, str, Any, dict[str, str], int, str
         {"image": text(small), "settings": {"points_batch_size": 1000}},
         422,
         "at most 64",
+        g,
+    )
+    yield of(
+        "batch by another name",
+        {"image": text(small), "settings": {"points_per_batch": 1000}},
+        422,
+        "at most 64",
+        g,
+    )
+    yield of(
+        "crops of one point each",
+        {"image": text(small), "settings": {"points_stride": 1, "crop_n_layers": 5}},
+        422,
+        "1365 crops",
         g,
     )
     yield of(
@@ -221,6 +244,31 @@ def test_each_is_refused_with_a_sentence(server: Running, file: bytes) -> None:
     assert server.post(f"{V1}/predict", predict(file, POINT)).status == 200
 
 
+def test_masks_cannot_fill_the_memory(
+    server: Running, file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is decoded of too many, and none is kept in the size of the image."""
+    decoded: list[Rle] = []
+    shapes: list[tuple[int, ...]] = []
+    decode, answer = Rle.decode, SAM.predict
+
+    def noted_decode(rle: Rle) -> Any:
+        decoded.append(rle)
+        return decode(rle)
+
+    def noted_answer(sam: SAM, *given: Any, prompts: Any, **more: Any) -> Any:
+        shapes.extend(np.shape(prompt.mask) for prompt in prompts)
+        return answer(sam, *given, prompts=prompts, **more)
+
+    monkeypatch.setattr(Rle, "decode", noted_decode)
+    monkeypatch.setattr(SAM, "predict", noted_answer)
+    prompt = {"mask": {"size": [180, 240], "counts": [180 * 120, 180 * 120]}}
+    refused = server.post(f"{V1}/predict", predict(file, [prompt] * 300))
+    assert refused.status == 422 and decoded == []
+    assert server.post(f"{V1}/predict", predict(file, [prompt] * 3)).status == 200
+    assert len(decoded) == 3 and shapes == [(64, 64)] * 3
+
+
 def raw(server: Running, sent: bytes, half_close: bool = False) -> bytes:
     """What comes back for some bytes until the server closes the connection."""
     with socket.create_connection(server.address, timeout=20) as connection:
@@ -278,6 +326,47 @@ def test_announced_size_is_refused_before_it_comes(server: Running) -> None:
     with socket.create_connection(server.address, timeout=20) as connection:
         connection.sendall(START + b"Content-Length: 999999999999\r\n\r\n")
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_reads_nothing(start: Start) -> None:
+    [script] = (page_folder() / "assets").glob("index-*.js")
+    asked = f"GET /assets/{script.name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    count = 30_000_000 // script.stat().st_size  # more than a system keeps for a connection
+    for stops in (False, True):
+        with start(body_seconds=1) as running, socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+            connection.settimeout(20)
+            connection.connect(running.address)
+            connection.sendall(asked * count)
+            time.sleep(0.5)
+            if stops:
+                running.server.stop()
+                running.server.wait(20)
+                assert not running.server.runs
+                continue
+            time.sleep(3)
+            received = 0
+            with suppress(ConnectionResetError):
+                while part := connection.recv(1 << 20):
+                    received += len(part)
+            assert received < count * script.stat().st_size
+            assert running.get("/health").status == 200
+
+
+def test_a_client_that_reads_slowly_gets_everything(start: Start) -> None:
+    [script] = (page_folder() / "assets").glob("index-*.js")
+    asked = f"GET /assets/{script.name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    count = 40_000_000 // script.stat().st_size
+    with start(body_seconds=1) as running, socket.create_connection(running.address) as connection:
+        connection.settimeout(20)
+        connection.sendall(asked * count)
+        received, started = 0, time.monotonic()
+        while received < count * script.stat().st_size:
+            part = connection.recv(1 << 19)
+            assert part
+            received += len(part)
+            time.sleep(0.05)
+        assert time.monotonic() > started + 3
 
 
 @pytest.mark.parametrize("settings, status", [({"max_mb": 1}, 413), ({"token": "secret"}, 401)])

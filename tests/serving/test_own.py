@@ -126,6 +126,7 @@ def test_the_document_is_valid_and_whole(server: Running) -> None:
     assert described == {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
     wanted = document["paths"][f"{V1}/predict"]["post"]["requestBody"]["content"]
     assert wanted["application/json"]["schema"] == {"$ref": "#/components/schemas/PredictRequest"}
+    assert {"424", "500"} <= set(document["paths"]["/predict"]["post"]["responses"])
     assert "prompts" in document["components"]["schemas"]["PredictRequest"]["required"]
 
 
@@ -137,6 +138,11 @@ def test_the_page(server: Running) -> None:
     assert page.headers["cross-origin-embedder-policy"] == "require-corp"
     [script] = re.findall(r'src="\./(assets/[\w.-]+\.js)"', page.body.decode())
     assert server.get(f"/{script}").headers["content-type"].startswith("text/javascript")
+    policy = page.headers["content-security-policy"]
+    assert f'content="{policy}"' in page.body.decode()
+    for worker in (page_folder() / "assets").glob("worker-*.js"):
+        answer = server.get(f"/assets/{worker.name}")
+        assert answer.headers["content-security-policy"] == policy
     site = server.get("/site.json").ok()
     assert site == {"schema_version": 1, "name": "sam_tiny_onnx", "server": "samdeploy/v1/"}
     assert server.get(f"/{site['server']}models").status == 200

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
+from urllib.error import HTTPError
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 from samdeploy import SAM
 from samdeploy.masks.masks import Masks
 from samdeploy.scenes import Scene
+from samdeploy.serving import labelme
 from samdeploy.serving.brush import brush_rle
 from samdeploy.serving.service import Service
 from tests.serving.brush_reader import read_brush
@@ -73,6 +77,19 @@ def test_osam_says_what_it_cannot(server: Running, file: bytes) -> None:
         answer = server.post("/api/generate", osam(file, [[9, 9]], [1]) | change)
         assert 400 <= answer.status < 500
         assert words in answer.json["detail"]
+
+
+def test_labelme_hears_why_it_was_refused(start: Start) -> None:
+    with start(token="secret") as server:
+        for path, token, words in (
+            ("/api/generate", None, "the token is missing"),
+            ("/api/generate", "secret", "the request cannot be read"),
+            ("/api/nothing", "secret", "is not answered here"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                labelme._ask(server.url + path, [], token)
+    of_a_proxy = HTTPError("http://x", 502, "Bad Gateway", Message(), io.BytesIO(b"<html>"))
+    assert labelme._sentence(of_a_proxy) == "the server answered 502 Bad Gateway."
 
 
 def x_any_labeling(file: bytes, marks: Any, **params: Any) -> dict[str, Any]:
@@ -303,7 +320,8 @@ class Studio(BaseHTTPRequestHandler):
             self.send_header("Location", "http://127.0.0.2/secret.png")
             self.end_headers()
             return
-        known = self.path == "/data/upload/a.png" and self.headers["Authorization"] == self.wanted
+        paths = "/data/upload/a.png", "/data/upload/caf%C3%A9%20(1).png"
+        known = self.path in paths and self.headers["Authorization"] == self.wanted
         self.send_response(200 if known else 401)
         self.end_headers()
         self.wfile.write(self.content if known else b"")
@@ -354,6 +372,34 @@ def test_images_come_from_the_label_studio_that_was_named(
             answer = server.post("/predict", studio(image, KEYPOINT))
             assert answer.status == status, image
             assert words in answer.json["error"]
+
+
+def test_names_of_images_may_have_any_letters(start: Start, label_studio: str) -> None:
+    with start(label_studio=label_studio, label_studio_token="secret") as server:
+        for image in ("/data/upload/caf\u00e9 (1).png", "/data/upload/caf%C3%A9%20(1).png"):
+            assert server.post("/predict", studio(image, KEYPOINT)).ok()["results"]
+    assert len(Studio.asked) == 1
+
+
+def test_an_image_is_fetched_again_that_went_while_its_request_waited(
+    start: Start, label_studio: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = studio("/data/upload/a.png", KEYPOINT)
+    with start(label_studio=label_studio, label_studio_token="secret") as server:
+        store = server.service.store
+        get, looks = store.get, 0
+
+        def get_until_its_turn(key: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            if looks == 2:  # the first is when the request came
+                store._kept.clear()
+            return get(key)
+
+        server.post("/predict", asked).ok()
+        monkeypatch.setattr(store, "get", get_until_its_turn)
+        assert server.post("/predict", asked).ok()["results"]
+    assert len(Studio.asked) == 2
 
 
 def test_a_personal_access_token_is_renewed(

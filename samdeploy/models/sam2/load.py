@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samdeploy.errors import InputError
+from samdeploy.errors import CheckpointError, InputError
 from samdeploy.models.checkpoint_file import refusing
 from samdeploy.models.conv_norm import fold_norms
 from samdeploy.models.load import check_keys, loaded, own_values, read_checkpoint, read_config
@@ -22,8 +22,11 @@ from samdeploy.models.sam2.names import image_keys, published_name
 from samdeploy.models.sam2.sam2 import Sam2
 from samdeploy.preprocess import SAM2_STEPS, Preprocess, chosen_preprocess
 from samdeploy.session import MOST_IMGSZ
+from samdeploy.text import shown
 
 _SECTIONS = frozenset(field.name for field in fields(Sam2Config))
+#: What a caller's configuration may hold.
+_NAMES = _SECTIONS | {"preprocess", "notes"}
 
 
 def load(
@@ -56,12 +59,18 @@ def load_sam2(
         CheckpointError: not a readable checkpoint, or a key is missing, extra or mis-shaped.
         InputError: no encoder can have an input of ``imgsz`` pixels.
     """
-    path = Path(path)
-    state, combined = read_checkpoint(path, read_config(config), SAM2_STEPS)
+    path, given = Path(path), read_config(config)
+    for name in given:
+        if name not in _NAMES:
+            raise CheckpointError(
+                f"config has an entry {shown(name)}; expected one of {', '.join(sorted(_NAMES))}."
+            )
+    state, combined = read_checkpoint(path, given, SAM2_STEPS)
     preprocess = chosen_preprocess(combined.get("preprocess"), SAM2_STEPS)
-    given = {name: value for name, value in combined.items() if name in _SECTIONS}
+    # What is stored beside weights may hold anything, such as the settings of a training.
+    sections = {name: value for name, value in combined.items() if name in _SECTIONS}
     with refusing(path):
-        found = infer_sam2_config(state, given)
+        found = infer_sam2_config(state, sections)
         if imgsz is not None:
             if not 0 < imgsz <= MOST_IMGSZ or imgsz % 32:
                 raise InputError(
