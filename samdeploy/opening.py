@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,7 @@ class OpenedModel:
     tuned to on this machine; ``tuning`` is what it was opened by, if so.
     ``streams`` calls of a session may run side by side; ``precision`` is the arithmetic of all.
     ``family`` and ``steps`` (how an image becomes encoder input) are those of the bundle, unless
-    they are given.
+    they are given. ``config`` are the architecture details that were passed for a checkpoint.
     """
 
     sessions: Mapping[str, CheckedSession]
@@ -63,6 +64,7 @@ class OpenedModel:
     precision: str = FP32
     family: str = ""
     steps: Preprocess | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rules(self) -> Family:
@@ -88,9 +90,10 @@ class OpenedModel:
     @property
     def encoder_key(self) -> str:
         """A text that two models share only if their embeddings are the same: what the encoder
-        was read from, which images it gets, and what runs it."""
+        was read from and how, which images it gets, and what runs it."""
         if self.bundle is None:
-            content = sha256(self.source)
+            details = json.dumps(self.config, sort_keys=True, default=str)
+            content = f"{sha256(self.source)} {details}"
         else:
             graphs = {graph.role: graph for graph in self.bundle.manifest.graphs}
             content = " ".join(file.sha256 for file in graphs[ENCODER].files)
@@ -199,20 +202,22 @@ def open_model(
     notice_unless_verified(precision, bundle)
     recommended = {**family.whole_image, **_for_device(used, bundle)}
     steps = None
+    config: dict[str, Any] = {}
     if bundle is not None:
         recommended |= bundle.manifest.whole_image
         if tuning is not None:
             recommended |= {"points_batch_size": tuning.chosen.points_batch_size}
     elif name == opener_of(CHECKPOINT):
         # Here and not above: only this runtime has torch.
-        from samdeploy.models.load import read_preprocess, read_whole_image
+        from samdeploy.models.load import read_config, read_preprocess, read_whole_image
 
         recommended |= read_whole_image(path)
-        steps = read_preprocess(path, options.config, family.preprocess or SAM_STEPS)
+        config = read_config(options.config)
+        steps = read_preprocess(path, config, family.preprocess or SAM_STEPS)
     streams = options.streams or 1
     return OpenedModel(
         sessions, path, name, used, bundle, recommended, tuning, streams, precision, family.name,
-        steps,
+        steps, config,
     )  # fmt: skip
 
 

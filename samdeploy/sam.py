@@ -220,13 +220,19 @@ class SAM(Closing):
         else:
             pixels = load_image(given, channel_order, self._image_options)
         engine, streams = self._for_many(chosen)
+
+        def encode(crop: NDArray[np.uint8]) -> Embedding:
+            if crop.shape != pixels.shape:
+                return engine.encode(crop)
+            # The image itself, which may have been encoded before.
+            return given if isinstance(given, Embedding) else self._encode(crop)
+
         proposals = None
         if chosen.proposals is not None:
             boxes = self._proposers.boxes(chosen.proposals, pixels)
             proposals = Proposals(boxes, engine.encode_prompts)
         return generate(
-            engine.encode, engine.decode, pixels, chosen, progress, streams, engine.single_mask,
-            proposals,
+            encode, engine.decode, pixels, chosen, progress, streams, engine.single_mask, proposals,
         )  # fmt: skip
 
     def __call__(
@@ -382,7 +388,7 @@ class SAM(Closing):
         if source is None:
             yield self._given(None)
         else:
-            yield from iter_sources(source)
+            yield from iter_sources(source, self._image_options)
 
 
 def _check_one_form(*values: Any) -> None:
@@ -395,6 +401,7 @@ def check_mode(prompted: bool, multimask: bool, settings: Mapping[str, Any]) -> 
     """Raise :class:`InputError` for an argument that the mode would ignore: prompts turn off
     whole-image mode and its settings, and whole-image mode has no prompts to multiply."""
     if prompted and settings:
+        WholeImageSettings.from_names(settings)  # what is none has its own sentence
         raise InputError(
             f"{', '.join(settings)} set whole-image mode, which prompts turn off; drop one."
         )

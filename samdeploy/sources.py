@@ -16,6 +16,7 @@ from PIL import Image
 
 from samdeploy.errors import InputError
 from samdeploy.files import check_file
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.images import ImageSource, image_suffixes
 from samdeploy.notices import notice
 from samdeploy.text import as_utf8, shown
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 #: Of what is passed over, how many names are shown.
 _NAMED = 3
+#: Containers tell their frames, or some only how long they are: fewer than this share were lost.
+_MOST_FRAMES = 0.9
 
 
 def list_sources(source: str | os.PathLike[str]) -> list[Path]:
@@ -54,14 +57,16 @@ def list_sources(source: str | os.PathLike[str]) -> list[Path]:
     return [check_file(name, "source")]
 
 
-def iter_sources(source: ImageSource) -> Iterator[ImageSource]:
+def iter_sources(
+    source: ImageSource, options: ImageOptions = DEFAULT_OPTIONS
+) -> Iterator[ImageSource]:
     """An image itself, or every image and video frame of what :func:`list_sources` finds."""
     if not isinstance(source, (str, os.PathLike)):
         yield source
         return
     for path in list_sources(source):
         if is_video(path):
-            yield from map(Image.fromarray, iter_video(path))
+            yield from map(Image.fromarray, iter_video(path, options))
         else:
             yield path
 
@@ -70,27 +75,48 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def iter_video(path: str | os.PathLike[str]) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a video as RGB uint8 ``[H, W, 3]``.
+def iter_video(
+    path: str | os.PathLike[str], options: ImageOptions = DEFAULT_OPTIONS
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames of a video as RGB uint8 ``[H, W, 3]``. A notice tells when it ends before its time.
 
     Raises:
-        InputError: the file is missing, or OpenCV finds no frame in it.
+        InputError: the file is missing, OpenCV finds no frame in it, or its frames have more than
+            ``options.max_pixels``.
     """
     capture = cv2.VideoCapture(os.fspath(check_file(path, "video")))
-    count = 0
+    told, count = capture.get(cv2.CAP_PROP_FRAME_COUNT), 0
     try:
         while True:
             ok, frame = capture.read()
             if not ok:
                 break
             count += 1
-            yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+            pixels = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+            _check_pixels(path, pixels, options)
+            yield pixels
     finally:
         capture.release()
     if not count:
         raise InputError(
             f"video '{as_utf8(path)}' has no readable frame; expected a file that OpenCV can "
             "decode."
+        )
+    if count < _MOST_FRAMES * told:
+        notice(
+            "video '%s': %d of about %d frames could be read; it may be cut off or damaged.",
+            as_utf8(path), count, told,
+        )  # fmt: skip
+
+
+def _check_pixels(
+    path: str | os.PathLike[str], pixels: NDArray[np.uint8], options: ImageOptions
+) -> None:
+    height, width = pixels.shape[:2]
+    if options.max_pixels is not None and height * width > options.max_pixels:
+        raise InputError(
+            f"video '{as_utf8(path)}' has frames of {width} x {height} = {width * height} pixels; "
+            f"expected at most {options.max_pixels}, raise max_pixels= if you trust it."
         )
 
 

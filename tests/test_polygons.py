@@ -101,6 +101,20 @@ def test_ring_area_ignores_direction() -> None:
     assert ring_area(square) == ring_area(square[::-1]) == 4
 
 
+def test_a_hole_that_reaches_beyond_its_simplified_outline() -> None:
+    """It reached into a bump of the outline, which is cut off."""
+    mask = np.zeros((20, 12), bool)
+    mask[:, :10] = mask[8:12, 10:] = True
+    mask[2:18, 2:8] = mask[9:11, 8:11] = False
+    (polygon,) = mask_to_polygons(mask, epsilon=2.5)
+    (hole,) = polygon.holes
+    assert hole[:, 0].max() > polygon.exterior[:, 0].max()
+    ring = polygon.bridged()
+    corners = np.concatenate([polygon.exterior, hole])
+    assert set(map(tuple, ring.tolist())) == set(map(tuple, corners.tolist()))
+    assert ring_area(ring) == polygon.area  # the cut has no width
+
+
 @pytest.mark.parametrize("holes", [2, 3])
 def test_several_holes_are_bridged(holes: int) -> None:
     mask = np.ones((9, 4 * holes + 1), bool)

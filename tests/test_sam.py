@@ -55,6 +55,20 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shape of everything that is encoded from here on."""
+    shapes: list[tuple[int, ...]] = []
+    encode = Engine.encode
+
+    def noted(self: Engine, image: Photo) -> Embedding:
+        shapes.append(image.shape)
+        return encode(self, image)
+
+    monkeypatch.setattr(Engine, "encode", noted)
+    return shapes
+
+
 class TestImages:
     def test_arrays_are_bgr_unless_told(self, small: SAM, photo: Photo) -> None:
         from_file = small.encode(Image.fromarray(photo)).image_embeddings
@@ -92,6 +106,22 @@ class TestImages:
         fake.reset_image()
         with pytest.raises(InputError, match="set_image"):
             fake.predict(points=[1, 1])
+
+    def test_whole_image_mode_takes_what_is_encoded(
+        self, fake: SAM, photo: Photo, encoded: list[tuple[int, ...]]
+    ) -> None:
+        settings = {"points_stride": 4, "stability_score_thresh": 0.5}
+        expected = fake.generate(photo, **settings)
+        assert encoded == [photo.shape]
+        fake.set_image(photo)
+        embedding = fake.encode(photo)
+        encoded.clear()
+        for found in (fake.generate(**settings), fake.generate(embedding, **settings)):
+            np.testing.assert_array_equal(found.data, expected.data)
+        assert encoded == []
+        fake.generate(crop_n_layers=1, **settings)
+        assert len(encoded) == 4
+        assert photo.shape not in encoded
 
     def test_saved_embedding(self, fake: SAM, photo: Photo, tmp_path: Path) -> None:
         embedding = fake.encode(photo)
@@ -170,8 +200,12 @@ class TestPrompts:
             fake.predict(photo, points=[1, 1], prompts=[Prompt(points=[1, 1])])
 
     def test_settings_do_not_go_with_prompts(self, fake: SAM, photo: Photo) -> None:
-        with pytest.raises(InputError, match="points_stride"):
+        with pytest.raises(InputError, match="points_stride set whole-image mode, which prompts"):
             fake(photo, points=[1, 1], points_stride=4)
+        with pytest.raises(InputError, match="unknown setting 'label'"):
+            fake(photo, points=[1, 1], label=[0])
+        with pytest.raises(InputError, match=r"'point_stride'; did you mean 'points_stride'\?"):
+            fake(photo, points=[1, 1], point_stride=4, conf=0.5)
 
     def test_multimask_needs_prompts(self, fake: SAM, photo: Photo) -> None:
         with pytest.raises(InputError, match="three masks a prompt"):
@@ -244,6 +278,12 @@ class TestSources:
         frames = fake(video, **prompt)
         assert len(frames) == 3
         assert frames[0].data.shape == (1, *photo.shape[:2])
+        few = ImageOptions(max_pixels=99)
+        with (
+            SAM("anything", runtime="fake", image_options=few) as sam,
+            pytest.raises(InputError, match="raise max_pixels="),
+        ):
+            sam(video, **prompt)
 
     def test_results_come_one_by_one(self, fake: SAM, photo: Photo, tmp_path: Path) -> None:
         for name in ("a.png", "b.png"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from samdeploy.errors import InputError
+from samdeploy.image_options import ImageOptions
 from samdeploy.sources import is_video, iter_video, list_sources
 
 RED, GREEN = (200, 10, 30), (20, 180, 40)
@@ -105,18 +106,47 @@ def test_sources_that_are_not_there(tmp_path: Path) -> None:
         check_message(caught, says)
 
 
-def test_video_frames(tmp_path: Path) -> None:
-    path = tmp_path / "clip.avi"
+def write_video(path: Path, *frames: object) -> Path:
+    """Each of the frames is an RGB image, or a colour of one."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
-    for colour in (RED, GREEN):
-        writer.write(np.full((48, 64, 3), colour[::-1], np.uint8))
+    for frame in frames:
+        writer.write(np.ascontiguousarray(np.broadcast_to(frame, (48, 64, 3))[..., ::-1], np.uint8))
     writer.release()
+    return path
 
+
+def test_video_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", RED, GREEN)
     assert is_video(path)
     frames = list(iter_video(path))
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 2
     for frame, colour in zip(frames, (RED, GREEN), strict=True):
         assert np.abs(frame.astype(int) - colour).max() < 12  # lossy
+
+
+def test_a_video_that_ends_before_its_time(
+    tmp_path: Path, noticed: Callable[[], list[str]]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8)
+    path = write_video(tmp_path / "clip.avi", *noise)
+    assert len(list(iter_video(path))) == 20
+    assert noticed() == []
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    count = len(list(iter_video(path)))
+    assert 0 < count < 15
+    assert noticed() == [
+        f"video '{path}': {count} of about 20 frames could be read; it may be cut off or damaged."
+    ]
+    next(iter_video(path))  # who wants no more is told nothing
+    assert len(noticed()) == 1
+
+
+def test_videos_of_too_many_pixels(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", RED)
+    assert len(list(iter_video(path, ImageOptions(max_pixels=64 * 48)))) == 1
+    with pytest.raises(InputError) as caught:
+        list(iter_video(path, ImageOptions(max_pixels=64 * 48 - 1)))
+    check_message(caught, "64 x 48 = 3072 pixels; expected at most 3071, raise max_pixels=")
 
 
 def test_unreadable_videos(tmp_path: Path) -> None:

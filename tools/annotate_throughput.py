@@ -115,7 +115,7 @@ def run_ours(folder: Path, format: str, sam: str, cores: int) -> dict[str, Any]:
     detector = open_detector(folder / f"yolo_{format}", threads=cores, **SETTINGS)
     started = time.perf_counter()
     summary = auto_annotate(
-        folder / "images", detector, model, output_dir=folder / f"{format}_{cores}", **SETTINGS
+        folder / "images", detector, model, output_dir=folder / f"{format}_{cores}"
     )
     return {"seconds": time.perf_counter() - started, "objects": summary.objects}
 

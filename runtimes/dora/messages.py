@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from samdeploy.errors import InputError
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.limits import whole
 from samdeploy.robots.encodings import ENCODINGS, compressed_pixels, raw_pixels
 from samdeploy.robots.messages import Diagnosis, Request, Segmented
@@ -47,9 +48,12 @@ def image_message(pixels: NDArray[Any], encoding: str) -> tuple[pa.Array, dict[s
     return pa.array(pixels.reshape(-1)), {**size, "encoding": encoding, "primitive": "image"}
 
 
-def pixels_of(value: pa.Array, metadata: Mapping[str, Any]) -> NDArray[Any]:
+def pixels_of(
+    value: pa.Array, metadata: Mapping[str, Any], options: ImageOptions = DEFAULT_OPTIONS
+) -> NDArray[Any]:
     """``[H, W]`` or RGB ``[H, W, 3]`` of an image as cameras for dora send it: raw numbers with
-    ``encoding``, ``width`` and ``height``, or a file (``jpeg``, ``png``...).
+    ``encoding``, ``width`` and ``height``, or a file (``jpeg``, ``png``...), which is brought to 8
+    bits as ``options`` say.
 
     Raises:
         InputError: it cannot be read.
@@ -59,7 +63,7 @@ def pixels_of(value: pa.Array, metadata: Mapping[str, Any]) -> NDArray[Any]:
         raise InputError(f"an image of {value.type}; expected its bytes or numbers.")
     data = np.ascontiguousarray(value.to_numpy(zero_copy_only=False)).view(np.uint8)
     if encoding not in ENCODINGS:
-        return compressed_pixels(data, encoding)
+        return compressed_pixels(data, encoding, options)
     height, width = (whole(name, metadata.get(name), 1) for name in ("height", "width"))
     return raw_pixels(data, encoding, height, width)
 
@@ -92,6 +96,11 @@ def _request(row: Mapping[str, Any]) -> Request:
 
 def _of_detector(row: Mapping[str, Any]) -> list[Request]:
     flat, names = row["bbox"] or [], row.get("labels") or []
+    if not isinstance(flat, list) or not isinstance(names, list):
+        raise InputError(
+            f"bbox={shown(flat)}, labels={shown(names)}; expected [x1, y1, x2, y2, ...] of all "
+            "boxes and a name each."
+        )
     boxes = [flat[start : start + 4] for start in range(0, len(flat), 4)]
     names = names or [""] * len(boxes)
     if len(names) != len(boxes):

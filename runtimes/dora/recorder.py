@@ -17,6 +17,7 @@ from mcap.writer import Writer
 
 from samdeploy.errors import InputError, OutputError, SamDeployError
 from samdeploy.images import load_image
+from samdeploy.notices import NoticeLines, notice
 from samdeploy.runtimes.dora.events import Event, batches, connect
 from samdeploy.runtimes.dora.foxglove import (
     SCHEMAS,
@@ -56,6 +57,19 @@ class Recorder:
             data=json.dumps(message).encode(),
         )
 
+    def take(self, event: Event) -> None:
+        """Write what an input says; one that cannot be read is left out, with a notice.
+
+        Raises:
+            InputError: an input that is none of ours.
+        """
+        records = records_of(event)
+        try:
+            for record, stamp in records:
+                self.write(record, stamp)
+        except InputError as error:
+            notice("input '%s' was left out: %s", event["id"], error)
+
     def close(self) -> None:
         """Write the index at the end of the file."""
         self._writer.finish()
@@ -93,7 +107,7 @@ INPUTS: dict[str, Callable[[Event, int], Iterator[Record]]] = {
 
 def records_of(event: Event) -> Iterator[tuple[Record, int]]:
     """What is written of an input, and its time in nanoseconds: that of the camera's frame where it
-    is known.
+    is known. A frame that cannot be read raises as it is iterated.
 
     Raises:
         InputError: an input that is none of ours.
@@ -101,8 +115,7 @@ def records_of(event: Event) -> Iterator[tuple[Record, int]]:
     if event["id"] not in INPUTS:
         raise InputError(f"input '{event['id']}'; expected {', '.join(INPUTS)}.")
     stamp = int(event["metadata"].get("stamp") or time.time_ns())
-    for record in INPUTS[event["id"]](event, stamp):
-        yield record, stamp
+    return ((record, stamp) for record in INPUTS[event["id"]](event, stamp))
 
 
 def main() -> None:
@@ -112,11 +125,14 @@ def main() -> None:
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written ({error.strerror}).") from error
     # Closed whatever happens: a file without its index is hard to read.
-    with file, closing(Recorder(file)) as recorder:
+    with file, closing(Recorder(file)) as recorder, NoticeLines(_say):
         for events in batches(connect()):
             for event in events:
-                for record, stamp in records_of(event):
-                    recorder.write(record, stamp)
+                recorder.take(event)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Asks for objects at set frames, in place of a person or a detector: ``SCRIPT`` is a JSON list of
 ``{"frame": 0, "add": {"box": [x1, y1, x2, y2]}}`` and ``{"frame": 60, "remove": 1}``.
 
-Its input ``image`` tells the frames; it sends ``add`` and ``remove`` as the segmenter takes them.
+Its input ``image`` tells the frames, which are counted where they have no number; it sends ``add``
+and ``remove`` as the segmenter takes them.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ def read_script(text: str) -> list[tuple[int, str, Any]]:
 
 def main() -> None:
     steps = read_script(os.environ.get("SCRIPT") or "[]")
-    node = connect()
+    node, frame = connect(), -1
     for events in batches(node, until="image"):
         for event in events:
-            while steps and steps[0][0] <= event["metadata"]["frame"]:
+            told = event["metadata"].get("frame")
+            frame = told if isinstance(told, int) else frame + 1
+            while steps and steps[0][0] <= frame:
                 _, kind, what = steps.pop(0)
                 node.send_output(kind, pa.array([what]))
 

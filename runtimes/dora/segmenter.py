@@ -16,6 +16,8 @@ from functools import partial
 from typing import Any
 
 from samdeploy.errors import InputError, SamDeployError
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
+from samdeploy.limits import whole
 from samdeploy.robots.messages import CameraFrame, Segmented
 from samdeploy.robots.node import Node
 from samdeploy.robots.settings import NodeSettings
@@ -33,10 +35,20 @@ PREFIX = "SAM_"
 
 
 class Segmenter:
-    """Hands dora's inputs to a node, and what it answers to dora."""
+    """Hands dora's inputs to a node, and what it answers to dora.
 
-    def __init__(self, node: Node, send: Callable[[str, Any, dict[str, Any]], object]) -> None:
-        self._node, self._send = node, send
+    Args:
+        send: of the node in dora: the output, its array and its metadata.
+        images: how compressed frames are read.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        send: Callable[[str, Any, dict[str, Any]], object],
+        images: ImageOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        self._node, self._send, self._images = node, send, images
         self._newest, self._missed = -1, 0
         self._inputs: dict[str, Callable[[Event], None]] = {
             "image": self._image,
@@ -72,27 +84,29 @@ class Segmenter:
         if isinstance(number, int):
             self._missed += max(0, number - self._newest - 1)
             self._newest = number
-        read = partial(pixels_of, event["value"], event["metadata"])
+        read = partial(pixels_of, event["value"], event["metadata"], self._images)
         self._node.offer(CameraFrame(read, _kept(event)))
 
-    def _prompts(self, event: Event) -> None:
-        self._node.prompt(requests_of(event["value"]))
+    def _prompts(self, event: Event, ids: list[int]) -> None:
+        self._node.prompt(requests_of(event["value"]), ids.append)
 
-    def _add(self, event: Event) -> list[int]:
-        return [self._node.add(each) for each in requests_of(event["value"])]
+    def _add(self, event: Event, ids: list[int]) -> None:
+        for each in requests_of(event["value"]):
+            ids.append(self._node.add(each))  # those before a refused one count
 
-    def _remove(self, event: Event) -> None:
+    def _remove(self, event: Event, ids: list[int]) -> None:
         for id in event["value"].to_pylist():
-            self._node.remove(id)
+            self._node.remove(whole("id", id, 1))
 
-    def _reply(self, act: Callable[[Event], list[int] | None], event: Event) -> None:
-        """Act, and answer with the ids of new objects, or with what is wrong."""
-        ids, error = None, ""
+    def _reply(self, act: Callable[[Event, list[int]], None], event: Event) -> None:
+        """Act, and answer with the ids of new objects, and with what is wrong."""
+        ids: list[int] = []
+        error = ""
         try:
-            ids = act(event)
+            act(event, ids)
         except SamDeployError as refused:
             error = str(refused)
-        self._send("reply", reply_message(ids or [], error), {**_kept(event), "input": event["id"]})
+        self._send("reply", reply_message(ids, error), {**_kept(event), "input": event["id"]})
 
     def _publish(self, result: Segmented) -> None:
         labels, metadata = image_message(result.labels, "mono16")
@@ -112,10 +126,11 @@ def main() -> None:
         for name, value in os.environ.items()
         if name.startswith(PREFIX)
     }
-    with Node.open(NodeSettings.from_texts(given)) as node:
+    settings = NodeSettings.from_texts(given)
+    with Node.open(settings) as node:
         # Only now: dora starts the camera when every node is there, so the model is warm by then.
         middleware = connect()
-        segmenter = Segmenter(node, middleware.send_output)
+        segmenter = Segmenter(node, middleware.send_output, settings.images)
         for events in batches(middleware, until="image"):
             for event in events:
                 segmenter.take(event)

@@ -95,7 +95,7 @@ def auto_annotate(
         sam_model: a bundle folder, a checkpoint by path or name, or an open :class:`SAM`.
         device: where both models run; empty or ``auto`` is the runtime's choice.
         conf, iou, imgsz, max_det: of the detector: least confidence, overlap of duplicates, input
-            side in pixels, most objects per image.
+            side in pixels (by default its own, where it takes but one), most objects per image.
         classes: ids of the classes to label; all by default.
         output_dir: where labels go; by default the folder ``labels`` beside ``data``.
         boxes: labels that exist already, instead of a detector: a folder of YOLO files, or a COCO

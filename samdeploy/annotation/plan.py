@@ -84,10 +84,13 @@ def plan(request: Request) -> Plan:
 
 
 def _models(request: Request) -> Models:
+    settings = {**request.detector_settings, "classes": request.classes}
+    if request.imgsz == Request.imgsz:  # what nobody asked for is of no detector of a fixed size
+        settings |= {"imgsz": None, "usual_imgsz": request.imgsz}
     return Models(
         request.sam_model,
         request.det_model if request.mode == "detector" else None,
-        {**request.detector_settings, "classes": request.classes},
+        settings,
         request.runtime,
         request.device,
         request.threads,

@@ -15,7 +15,7 @@ from samdeploy.annotation.cluster import Cluster
 from samdeploy.annotation.engines import find_engine
 from samdeploy.annotation.other_options import sort_others
 from samdeploy.annotation.steps import Steps
-from samdeploy.annotation.writers import BUILT_IN
+from samdeploy.annotation.writers import BUILT_IN, find_writer
 from samdeploy.detections import Detector
 from samdeploy.errors import InputError
 from samdeploy.image_options import ImageOptions
@@ -35,6 +35,7 @@ NO_DETECTOR = "none"
 FIXED = frozenset({"data", "format", "val", "images"})
 
 _DETECTOR = ("conf", "iou", "imgsz", "max_det")
+_SAM = ("runtime", "threads")
 #: What labels depend on, whoever makes them.
 _LABELS = (
     "format", "val", "bit_depth", "window", "classes", "min_area", "simplify", "previews", "zoom",
@@ -118,6 +119,8 @@ class Request:
         self._set("whole_image", whole_image)
         self._set("cluster", self._checked_cluster())
         self._check_mode()
+        self._check_open_models()
+        self._check_simplify()
 
     @property
     def mode(self) -> Mode:
@@ -168,7 +171,7 @@ class Request:
     def _check_mode(self) -> None:
         """Refuse what the mode would ignore."""
         mode = self.mode
-        changed = [name for name in _DETECTOR if getattr(self, name) != getattr(Request, name)]
+        changed = self._changed(_DETECTOR)
         if changed and mode != "detector":
             reason = "boxes= replaces" if mode == "boxes" else f"det_model={NO_DETECTOR} turns off"
             raise InputError(f"{', '.join(changed)} set the detector, which {reason}; drop them.")
@@ -179,12 +182,52 @@ class Request:
                 f"{', '.join(self.whole_image)} set whole-image mode; add "
                 f"det_model={NO_DETECTOR}, or drop them."
             )
+        classes = self.steps.classes
+        if mode == "whole image" and classes is not None:
+            raise InputError(
+                f"classes={shown([*classes])} chooses among the detector's, and det_model="
+                f"{NO_DETECTOR} has but class 0; drop it."
+            )
         if mode == "whole image" and self.zoom:
             raise InputError(
                 f"zoom=True enlarges what is around boxes, and det_model={NO_DETECTOR} has none; "
                 "drop it."
             )
         WholeImageSettings.from_names(self.whole_image)
+
+    def _check_open_models(self) -> None:
+        """Refuse what would set something of a model that is open already."""
+        own_detector = self.mode == "detector" and not _is_named(self.det_model)
+        asked: dict[str, tuple[str, ...]] = {"det_model": _DETECTOR} if own_detector else {}
+        if not _is_named(self.sam_model):
+            opens_detector = self.mode == "detector" and not own_detector
+            asked["sam_model"] = _SAM if opens_detector else (*_SAM, "device")
+        for model, names in asked.items():
+            changed = self._changed(names)
+            if changed:
+                raise InputError(
+                    f"{', '.join(changed)} set how a model is opened, and {model} is an open "
+                    f"{type(getattr(self, model)).__name__}; set them where it is opened."
+                )
+
+    def _changed(self, names: Sequence[str]) -> list[str]:
+        """Those of the options that ask for something."""
+        given = {name: getattr(self, name) for name in names}
+        return [name for name in names if given[name] not in (getattr(Request, name), "auto")]
+
+    def _check_simplify(self) -> None:
+        """Refuse it where no outlines are written."""
+        outlines = getattr(find_writer(self.format), "outlines", None)
+        if self.simplify and outlines is not None and not outlines(self.format_options):
+            raise InputError(
+                f"simplify={self.simplify:g} moves outlines, and format={self.format} holds pixels "
+                "here; drop it, or take yolo, labelme, or coco with segmentation=polygon."
+            )
+
+
+def _is_named(model: Any) -> bool:
+    """Whether it is opened by path or name."""
+    return isinstance(model, (str, PathLike))
 
 
 def _class_ids(classes: Any) -> tuple[int, ...] | None:

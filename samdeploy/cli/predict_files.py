@@ -238,7 +238,7 @@ def _frames(sources: Sequence[Path], options: ImageOptions) -> Iterator[_Frame]:
     for path in sources:
         try:
             if is_video(path):
-                for index, pixels in enumerate(iter_video(path), 1):
+                for index, pixels in enumerate(iter_video(path, options), 1):
                     stem = f"{path.stem}_{index:06d}"
                     yield _Frame(path, f"{path.name} {index}", stem, pixels)
             else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,16 +113,12 @@ def _track_files(
     """Every frame after its files are written: a picture, the record that ``predict`` writes, and a
     line of :data:`LINES`."""
     video = files[0] if is_video(files[0]) else None
-    results = iter(model.track(video or list(files), prompts=prompts, stream=True, **settings))
+    results = _timed(model.track(video or list(files), prompts=prompts, stream=True, **settings))
     taken: set[str] = set()
     names = {"model": as_utf8(model.source)}
+    begun = chain([next(results)], results)  # a refused call leaves an earlier one's lines alone
     with (folder / LINES).open("w", encoding="utf-8") as lines:
-        while True:
-            started = time.perf_counter()
-            tracked = next(results, None)
-            seconds = time.perf_counter() - started
-            if tracked is None:
-                return
+        for tracked, seconds in begun:
             path = video or files[tracked.frame]
             number = f"_{tracked.frame + 1:06d}" if video else ""
             stem = free_stem(f"{path.stem}{number}", folder, taken)
@@ -132,6 +129,14 @@ def _track_files(
             lines.write(json.dumps(tracked.to_json()) + "\n")
             lines.flush()
             yield _Written(tracked, seconds, picture)
+
+
+def _timed(results: Iterable[Tracked]) -> Iterator[tuple[Tracked, float]]:
+    """Each result, and in how many seconds it came."""
+    started = time.perf_counter()
+    for tracked in results:
+        yield tracked, time.perf_counter() - started
+        started = time.perf_counter()
 
 
 def _summary(written: _Written) -> dict[str, Any]:

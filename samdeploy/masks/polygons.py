@@ -140,7 +140,9 @@ def _simplify(ring: Ring, epsilon: float) -> Ring | None:
 
 
 def _bridge(ring: Ring, hole: Ring) -> Ring:
-    """Join ``hole`` to ``ring`` by a horizontal cut from the hole's rightmost corner."""
+    """Join ``hole`` to ``ring`` by a horizontal cut from the hole's rightmost corner, or by one to
+    the nearest corner where nothing lies to its right: simplified, a hole may reach beyond a thin
+    rim."""
     start = int(hole[:, 0].argmax())
     x, y = hole[start]
     following = np.roll(ring, -1, axis=0)
@@ -151,6 +153,9 @@ def _bridge(ring: Ring, hole: Ring) -> Ring:
     at = np.where(crosses & (at >= x), at, np.inf)
     edge = int(at.argmin())
     hit = np.array([[at[edge], y]])
+    if not np.isfinite(at[edge]):
+        edge = int(((ring - hole[start]) ** 2).sum(axis=1).argmin())
+        hit = ring[edge : edge + 1]
     turned = np.roll(hole, -start, axis=0)
     cut = np.concatenate([hit, turned, turned[:1], hit])
     return np.concatenate([ring[: edge + 1], cut, ring[edge + 1 :]])

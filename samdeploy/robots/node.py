@@ -21,7 +21,7 @@ from samdeploy.robots.mailbox import Mailbox
 from samdeploy.robots.messages import CameraFrame, Diagnosis, Found, Level, Request, Segmented
 from samdeploy.robots.settings import NodeSettings
 from samdeploy.robots.stages import Stages
-from samdeploy.robots.wishes import Wishes
+from samdeploy.robots.wishes import Wishes, Work
 from samdeploy.sam import SAM
 from samdeploy.session import RuntimeOptions
 from samdeploy.tracking.frames import Frame
@@ -76,6 +76,7 @@ class Node(Closing):
         self._tracker = model.tracker(**asdict(settings.track))
         self._wishes = Wishes(settings)
         self._size: tuple[int, int] | None = None  # of the latest frame with objects
+        self._unheard: dict[int, str] = {}  # objects that ended, and why, until a frame tells it
         self._newest = clock()  # when a frame came
         self._segmented = self._refused = self._lost = 0
         self._trouble = ""  # of the newest frame
@@ -146,9 +147,11 @@ class Node(Closing):
         """
         self._wishes.remove(id)
 
-    def prompt(self, requests: Sequence[Request]) -> None:
+    def prompt(
+        self, requests: Sequence[Request], added: Callable[[int], object] = lambda id: None
+    ) -> None:
         """Answer these in the next frame, instead of earlier ones that still wait; with the setting
-        ``follow_prompts`` :meth:`add` them.
+        ``follow_prompts`` :meth:`add` them, and tell ``added`` the id of each.
 
         Raises:
             InputError: too many of them, or one does not fit the latest frame.
@@ -158,7 +161,7 @@ class Node(Closing):
             raise InputError(f"{len(requests)} prompts in one message; expected at most {most}.")
         if self._settings.follow_prompts:
             for each in requests:
-                self.add(each)
+                added(self.add(each))
         else:
             self._wishes.ask(requests)
 
@@ -223,24 +226,38 @@ class Node(Closing):
     def _decode(self, header: Any, pixels: NDArray[Any], embedding: Embedding | None) -> Segmented:
         """``embedding`` is there if anything is to be found."""
         size = (pixels.shape[0], pixels.shape[1])
-        work = self._wishes.take(None if embedding is None else embedding.transform)
-        ended = work.refused | self._resized(size)
+        work = self._wishes.take(size, None if embedding is None else embedding.transform)
+        self._unheard |= self._resized(size)
         for id in work.end.intersection(self._tracker.ids):
             self._tracker.remove(id)
-        tracked = self._tracker.step(Frame("", pixels), work.begin, embedding)
-        ended |= self._given_up(tracked, work.begin)
+        try:
+            masks = self._answers(embedding, work)
+            tracked = self._tracker.step(Frame("", pixels), work.begin, embedding)
+        except InputError as error:  # the model cannot be asked this, now or later
+            self._unheard |= work.refused | dict.fromkeys(work.begin, str(error))
+            raise
+        except SamDeployError:  # before anything has begun: the next frame is another try
+            self._wishes.put_back()
+            raise
+        ended = work.refused | self._unheard | self._given_up(tracked, work.begin)
+        self._unheard = {}
         self._wishes.forget(ended)
         scores = dict(tracked.scores)
         found = _found(tracked.masks, tracked.ids.tolist(), scores, work.names, followed=True)
-        if work.asked:
-            assert embedding is not None
-            masks = self._model.predict(embedding, prompts=list(work.asked.values()))
+        if masks is not None:
             scores = dict(zip(work.asked, masks.scores.tolist(), strict=True))
             found += _found(masks, list(work.asked), scores, work.names, followed=False)
         lost = tuple(id for id in tracked.lost if id not in ended)
         self._lost = len(lost)
         labels = label_image(size, found)
         return Segmented(tracked.frame, header, size, found, lost, ended, labels)
+
+    def _answers(self, embedding: Embedding | None, work: Work) -> Masks | None:
+        """The masks of what is asked of this frame alone; ``None`` where that is nothing."""
+        if not work.asked:
+            return None
+        assert embedding is not None
+        return self._model.predict(embedding, prompts=list(work.asked.values()))
 
     def _resized(self, size: tuple[int, int]) -> dict[int, str]:
         """Objects that end because frames have another size than before, and why: where they were

@@ -44,7 +44,8 @@ class Wishes:
         self._end: set[int] = set()
         self._asked: tuple[Request, ...] = ()
         self._newest_id = 0
-        self._transform: Transform | None = None  # of the latest frame
+        self._transform: Transform | None = None  # of frames like the latest, as far as it is known
+        self._taken: tuple[dict[int, Request], tuple[Request, ...]] = {}, ()  # to begin, and asked
 
     @property
     def busy(self) -> bool:
@@ -91,12 +92,15 @@ class Wishes:
             for id in ids:
                 self._names.pop(id, None)
 
-    def take(self, transform: Transform | None) -> Work:
-        """What is wanted, for a frame with this transform. Without one the frame is not encoded,
-        and what needs that goes on waiting."""
+    def take(self, size: tuple[int, int], transform: Transform | None) -> Work:
+        """What is wanted, for a frame of this size (height, width) with this transform. Without one
+        the frame is not encoded, and what needs that goes on waiting."""
         with self._lock:
             end, self._end = frozenset(self._end), set()
+            self._taken = {}, ()
             if transform is None:
+                if self._transform is not None and self._transform.original_size != size:
+                    self._transform = None  # it says nothing of frames like this one
                 return Work({}, end, {}, {}, {})
             self._transform = transform
             asked = {self._free_id(end): each for each in self._asked}
@@ -113,8 +117,18 @@ class Wishes:
                 return prompts
 
             work = Work(fitting(self._begin), end, fitting(asked), refused, names)
+            self._taken = self._begin, self._asked
             self._begin, self._asked = {}, ()
             return work
+
+    def put_back(self) -> None:
+        """Want again of the next frame what was taken for the latest one, which failed; without
+        what was removed, or replaced, meanwhile."""
+        with self._lock:
+            begin, asked = self._taken
+            kept = {id: each for id, each in begin.items() if id in self._names}
+            self._begin = kept | self._begin
+            self._asked = self._asked or asked
 
     def _free_id(self, taken: Iterable[int] = ()) -> int:
         """The next id; at the end of all of them the first ones come again."""

@@ -95,7 +95,7 @@ def clip_files(source: str | os.PathLike[str]) -> list[Path]:
 def _of_files(paths: list[Path], options: ImageOptions) -> Iterator[Frame]:
     for path in paths:
         if is_video(path):
-            for number, pixels in enumerate(iter_video(path), 1):
+            for number, pixels in enumerate(iter_video(path, options), 1):
                 yield Frame(f"{as_utf8(path.name)} {number}", pixels)
         else:
             yield Frame(as_utf8(path.name), load_image(path, options=options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from samdeploy.closing import Closing
 from samdeploy.detections import Detections
 from samdeploy.session import RuntimeOptions
-from samdeploy.yolo.model import YoloModel, open_yolo
+from samdeploy.yolo.model import YoloModel, fixed_input_size, open_yolo
 from samdeploy.yolo.settings import YoloSettings
 
 
@@ -44,16 +45,24 @@ def open_detector(
     classes: Sequence[int] | None = None,
     runtime: str | None = None,
     threads: int | None = None,
+    usual_imgsz: int | None = None,
 ) -> YoloDetector:
     """A detector from a bundle of the YOLO family or an ONNX file that Ultralytics exported.
 
     Args:
-        imgsz: longer side of the input in pixels, for graphs that take any size.
+        imgsz: longer side of the input in pixels, for graphs that take any size; one of a fixed
+            size refuses another at once.
         conf, iou, max_det, classes: see :class:`~samdeploy.yolo.settings.YoloSettings`.
+        usual_imgsz: ``imgsz`` where that is left out, for graphs that take any size; by default
+            what they were exported for.
 
     Raises:
         SamDeployError: any subclass.
     """
     settings = YoloSettings(conf=conf, iou=iou, max_det=max_det, classes=classes, imgsz=imgsz)
     options = RuntimeOptions(threads=threads)
-    return YoloDetector(open_yolo(model, runtime=runtime, device=device, options=options), settings)
+    opened = open_yolo(model, runtime=runtime, device=device, options=options)
+    opened.check_imgsz(imgsz)
+    if imgsz is None and fixed_input_size(opened.session) is None:
+        settings = replace(settings, imgsz=usual_imgsz)
+    return YoloDetector(opened, settings)

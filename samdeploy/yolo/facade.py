@@ -160,7 +160,8 @@ class YOLO(Closing):
                 channel_order=channel_order, **settings,
             )  # fmt: skip
 
-        return results_of(one, iter_sources(source), stream, self._image_options)
+        images = iter_sources(source, self._image_options)
+        return results_of(one, images, stream, self._image_options)
 
     def info(self, verbose: bool = True) -> dict[str, Any]:
         """Say what this model is and what runs it, as plain values; printed unless told

@@ -80,6 +80,16 @@ class YoloModel:
         keep = masks.areas > 0
         return masks[keep], Detections(boxes, found.scores, found.classes)[keep]
 
+    def check_imgsz(self, imgsz: int | None) -> None:
+        """Raise :class:`InputError` for an input side that the graph does not take; ``None`` is its
+        own."""
+        fixed = fixed_input_size(self.session)
+        if fixed is not None and imgsz is not None and imgsz != max(fixed):
+            raise InputError(
+                f"imgsz={imgsz}; '{self.source}' was exported for {max(fixed)}, leave it out or "
+                "export it for another size."
+            )
+
     def close(self) -> None:
         self.session.close()
 
@@ -110,11 +120,7 @@ class YoloModel:
             size = self.facts.imgsz if imgsz is None else (imgsz, imgsz)
             height, width = (-(-side // stride) * stride for side in size)
             return Letterbox.fit(image_size, (height, width), stride)
-        if imgsz is not None and max(fixed) != imgsz:
-            raise InputError(
-                f"imgsz={imgsz}; '{self.source}' was exported for {max(fixed)}, export it for "
-                "another size."
-            )
+        self.check_imgsz(imgsz)
         return Letterbox.fit(image_size, fixed)
 
 

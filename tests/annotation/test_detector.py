@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samdeploy import InputError, auto_annotate
+from samdeploy import SAM, InputError, auto_annotate
 from samdeploy.scenes import Scene, generate_scene
 from samdeploy.yolo.graphs import DETECTOR
 from samdeploy.yolo.metadata import YoloFacts
-from tests.annotation.conftest import box_of
+from tests.annotation.conftest import box_of, tree
 from tests.yolo.conftest import Stored, answering, write_onnx
 
 pytestmark = pytest.mark.exporting
@@ -111,6 +111,20 @@ def test_classes_are_carried(
         which, iou = best(mask, scene.masks)
         assert number in (0, 2)
         assert number == class_of(which) or iou <= 0.5
+
+
+def test_a_detector_of_a_fixed_size(
+    detector: Path, images: Path, fake: SAM, tmp_path: Path
+) -> None:
+    """It is used as it is; another size that is asked for leaves earlier labels alone."""
+    out = tmp_path / "labels"
+    arguments: dict[str, Any] = {"det_model": detector, "sam_model": fake, "output_dir": out}
+    assert auto_annotate(images, **arguments).failed == {}
+    before = tree(out)
+    with pytest.raises(InputError, match=r"^imgsz=320; '.*' was exported for 256, leave it out"):
+        auto_annotate(images, imgsz=320, **arguments)
+    assert tree(out) == before
+    assert auto_annotate(images, imgsz=256, **arguments).labelled == 3
 
 
 def test_the_default_detector_is_not_here(

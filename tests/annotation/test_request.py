@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samdeploy import InputError, auto_annotate
+from samdeploy import SAM, InputError, auto_annotate
 from samdeploy.annotation.plan import plan
 from samdeploy.annotation.request import Request
 from samdeploy.options import options_of
@@ -49,6 +49,12 @@ def test_numbers_of_numpy_become_python_s() -> None:
 )
 def test_where_boxes_come_from(changes: dict[str, Any], mode: str) -> None:
     assert Request(data="images", **changes).mode == mode
+
+
+def test_what_is_heeded_is_no_mistake(fake: SAM) -> None:
+    Request(data="images", boxes="given", sam_model=fake, device="auto")
+    Request(data="images", sam_model=fake, device="cpu", conf=0.5)  # of the detector
+    Request(data="images", format="coco", simplify=2, others={"segmentation": "polygon"})
 
 
 def test_a_plan_touches_nothing(folder: Folder) -> None:

@@ -401,6 +401,17 @@ class TestRefused:
                 "zoom=True enlarges what is around",
             ),
             ({"boxes": None, "det_model": "none", "unmatched": 1}, "unmatched=1 is about boxes="),
+            ({"boxes": None, "det_model": "none", "classes": [3]}, r"classes=\[3\] chooses among"),
+            (
+                {"boxes": None, "det_model": lambda image: None, "conf": 0.5, "max_det": 9},
+                "conf, max_det set how a model is opened, and det_model is an open function",
+            ),
+            (
+                {"runtime": "fake", "threads": 2, "device": "cpu"},
+                "runtime, threads, device set how a model is opened, and sam_model is an open SAM",
+            ),
+            ({"format": "png", "simplify": 2}, "simplify=2 moves outlines, and format=png holds"),
+            ({"format": "coco", "simplify": 2}, "format=coco holds pixels here; drop it, or take"),
             ({"unmatched": 1.5}, "unmatched=1.5; expected a number from 0 to 1"),
             ({"points_stride": 4}, "points_stride set whole-image mode"),
             ({"point_stride": 4}, "unknown option 'point_stride'; did you mean 'points_stride'"),

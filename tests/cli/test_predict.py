@@ -144,7 +144,7 @@ class TestSources:
         assert [entry["image"] for entry in found] == ["B.png", "a.png", "b.png"]
         assert [Path(entry["picture"]).name for entry in found] == ["B.png", "a.png", "b_2.png"]
 
-    def test_video(self, done: Done, scene: Scene, tmp_path: Path) -> None:
+    def test_video(self, done: Done, cli: Done, scene: Scene, tmp_path: Path) -> None:
         writer = cv2.VideoWriter(
             str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (240, 180)
         )
@@ -161,6 +161,9 @@ class TestSources:
             ).mean()
             < 12
         )
+        outcome = cli("predict", *FAKE, "source=clip.avi", "points=[60,60]", "max_pixels=43199")
+        assert outcome.code == 2
+        assert "43200 pixels; expected at most 43199" in outcome.err
 
 
 class TestOutput:

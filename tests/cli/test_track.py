@@ -116,6 +116,17 @@ def test_frames_of_different_sizes(cli: Done, folder: Path) -> None:
     assert len(lines(Path("out"))) == 2  # what was done before is kept
 
 
+def test_a_refused_call_leaves_no_trace(cli: Done, done: Done, folder: Path) -> None:
+    call = (*FAKE, f"source={folder}", "output=out")
+    done(*call, "bboxes=[20,30,90,110]")
+    before = lines(Path("out"))
+    assert len(before) == 3
+    assert cli(*call, "points=[500,3]").code == 2
+    assert lines(Path("out")) == before
+    assert cli(*FAKE, f"source={folder}", "points=[500,3]").code == 2
+    assert not Path("runs").exists()
+
+
 def test_a_detector_cannot(cli: Done, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from samdeploy import YOLO
 

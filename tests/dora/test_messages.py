@@ -62,6 +62,7 @@ def test_requests(rows: list[Any], expected: list[Request]) -> None:
         ([3], "a request 3; expected a struct"),
         ([{"boxes": [1, 2, 3, 4]}], "a request with 'boxes'; expected points, labels, box, name"),
         ([{"bbox": [1.0, 2, 3, 4], "labels": ["a", "b"]}], "2 labels for 1 boxes"),
+        ([{"bbox": 3}], r"bbox=3, labels=\[\]; expected \[x1, y1, x2, y2, \.\.\.\]"),
     ],
 )
 def test_bad_requests(rows: list[Any], why: str) -> None:

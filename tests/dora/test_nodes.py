@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from samdeploy import InputError, RuntimeUnavailableError
+from samdeploy.image_options import ImageOptions
 from tests.robots.painted_node import Setup
 from tests.tracking.painted import GREEN, RED, paint
 
@@ -18,7 +20,7 @@ pa = pytest.importorskip("pyarrow")
 pytest.importorskip("dora")
 mcap_reader = pytest.importorskip("mcap.reader")
 
-from samdeploy.runtimes.dora import recorder  # noqa: E402
+from samdeploy.runtimes.dora import recorder, script  # noqa: E402
 from samdeploy.runtimes.dora.events import batches  # noqa: E402
 from samdeploy.runtimes.dora.messages import image_message  # noqa: E402
 from samdeploy.runtimes.dora.script import read_script  # noqa: E402
@@ -69,6 +71,40 @@ class TestSegmenter:
         picture = np.reshape(labels, (metadata["height"], metadata["width"]))
         assert metadata["encoding"] == "mono16"
         assert (SCENE[picture == 1] == RED).all()
+
+    def test_ids_that_came_before_a_refusal_are_told(self) -> None:
+        fitting, beyond = {"points": [[20, 60]]}, {"points": [[500, 3]]}
+        for input, setup in (("add", Setup()), ("prompts", Setup(follow_prompts=True))):
+            sent = Sent()
+            segmenter = Segmenter(setup.node, sent)
+            segmenter.take(event("add", pa.array([fitting])))
+            segmenter.take(image_event())
+            segmenter.step()
+            segmenter.take(event(input, pa.array([fitting, fitting, beyond])))
+            [reply] = sent[-1][1]
+            assert reply["ids"] == [2, 3]
+            assert "point (500, 3) is outside the image" in reply["error"]
+            segmenter.take(event(input, pa.array([fitting])))
+            assert sent[-1][1] == [{"ids": [4], "error": ""}]
+
+    @pytest.mark.parametrize("ids", [[[1, 2]], [{"id": 1}], ["1"], [None], [0]])
+    def test_what_is_no_id_is_refused(self, setup: Setup, ids: list[Any]) -> None:
+        sent = Sent()
+        Segmenter(setup.node, sent).take(event("remove", pa.array(ids)))
+        [reply] = sent[-1][1]
+        assert reply["error"].startswith("id=")
+        assert reply["error"].endswith("; expected a whole number from 1 up.")
+
+    def test_compressed_frames_are_read_as_told(self, setup: Setup) -> None:
+        """0 to 4095 is black to white, although the frame holds nothing above 255."""
+        _, png = cv2.imencode(".png", np.full((128, 128), 160, np.uint16))
+        value = pa.array(png.ravel())
+        read = list[Any]()
+        offered = setup.node.offer
+        setup.node.offer = lambda frame: read.append(frame.read()) or offered(frame)  # type: ignore[method-assign]
+        segmenter = Segmenter(setup.node, Sent(), ImageOptions(bit_depth=12))
+        segmenter.take(event("image", value, encoding="png"))
+        assert set(read[0].ravel().tolist()) == {10}
 
     def test_prompts_are_of_one_frame(self, setup: Setup) -> None:
         sent = Sent()
@@ -159,6 +195,20 @@ class TestScript:
         assert read_script(text) == [(0, "add", {"box": [1, 2, 3, 4]}), (9, "remove", 1)]
         assert read_script("[]") == []
 
+    @pytest.mark.parametrize("numbered", [True, False])
+    def test_frames_without_a_number_are_counted(
+        self, monkeypatch: pytest.MonkeyPatch, numbered: bool
+    ) -> None:
+        images = [event("image", **({"frame": number} if numbered else {})) for number in range(4)]
+        node: Any = FakeDora(images[:1], images[1:])
+        sent = []
+        node.send_output = lambda kind, value: sent.append((kind, value.to_pylist()))
+        monkeypatch.setattr(script, "connect", lambda: node)
+        steps = [{"frame": 1, "add": {"box": RED_BOX}}, {"frame": 3, "remove": 1}]
+        monkeypatch.setenv("SCRIPT", json.dumps([*steps, {"frame": 4, "remove": 2}]))
+        script.main()
+        assert sent == [("add", [{"box": RED_BOX}]), ("remove", [1])]
+
     @pytest.mark.parametrize(
         "text", ["x", "3", '[{"frame": 1}]', '[{"add": 1}]', '[{"frame": -1, "add": 1}]', "[1]"]
     )
@@ -204,3 +254,22 @@ def test_a_recording_is_read_back(setup: Setup, tmp_path: Path) -> None:
     assert read["/diagnostics"][1]["frames_segmented"] == 1
     with pytest.raises(InputError, match="input 'x'; expected image, labels"):
         list(recorder.records_of(event("x")))
+
+
+@pytest.mark.usefixtures("noticed")
+def test_frames_that_cannot_be_read_are_left_out_of_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep, own = image_message(np.zeros((4, 6), np.float32), "32FC1")
+    damaged = event("image", pa.array(np.frombuffer(b"no JPEG", np.uint8)), encoding="jpeg")
+    given = [damaged, event("image", deep, **own), image_event(), damaged, damaged]
+    monkeypatch.setattr(recorder, "connect", lambda: FakeDora(given))
+    monkeypatch.setenv("RECORD", str(tmp_path / "r.mcap"))
+    recorder.main()
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 4
+    assert all(line.startswith("warning: input 'image' was left out: ") for line in told[:3])
+    assert told[3].startswith("warning: 1 more like this: input 'image' was left out: ")
+    with (tmp_path / "r.mcap").open("rb") as file:
+        topics = [each.topic for _, each, _ in mcap_reader.make_reader(file).iter_messages()]
+    assert topics == ["/image"]

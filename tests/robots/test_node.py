@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
-from samdeploy import InputError
+from samdeploy import InputError, RuntimeUnavailableError
 from samdeploy.robots import wishes
 from samdeploy.robots.messages import CameraFrame, Level, Request, Segmented
 from samdeploy.robots.stages import percentile
@@ -21,6 +22,19 @@ SCENE = paint((RED_BOX, RED), (GREEN_BOX, GREEN), (BLUE_BOX, BLUE))
 
 def ids_of(result: Segmented) -> list[int]:
     return [each.id for each in result.found]
+
+
+def failing(patch: pytest.MonkeyPatch, setup: Setup, call: int, error: Exception) -> None:
+    """From now on the decoder raises ``error`` in the call of this number, from 0."""
+    model, decode = setup.model.colours, setup.model.colours.decode
+    first = len(model.batches)
+
+    def decoded(*arguments: Any) -> Any:
+        if len(model.batches) == first + call:
+            raise error
+        return decode(*arguments)
+
+    patch.setattr(model, "decode", decoded)
 
 
 class TestObjects:
@@ -72,6 +86,56 @@ class TestObjects:
         assert ids_of(setup.show(SCENE)) == []
         assert setup.model.colours.encoded == 0  # there was nothing to do
 
+    @pytest.mark.parametrize("call", [0, 1])
+    def test_what_a_failed_frame_was_asked_is_asked_of_the_next(
+        self, monkeypatch: pytest.MonkeyPatch, call: int
+    ) -> None:
+        setup = Setup()
+        ended = setup.node.add(Request(box=RED_BOX))
+        setup.show(SCENE)
+        setup.node.remove(ended)
+        added, removed = (setup.node.add(Request(box=box)) for box in (GREEN_BOX, RED_BOX))
+        setup.node.prompt([Request(box=BLUE_BOX, name="cup")])
+        with monkeypatch.context() as patch:
+            error = RuntimeUnavailableError("the device is gone; choose another.")
+            failing(patch, setup, call, error)
+            assert setup.show(SCENE) is None
+        told = setup.node.diagnosis()
+        assert (told.level, told.message) == (Level.ERROR, str(error))
+        setup.node.remove(removed)
+        result = setup.show(SCENE)
+        assert [(each.box, each.followed) for each in result.found] == [
+            (GREEN_BOX, True),
+            (BLUE_BOX, False),
+        ]
+        assert (result.found[0].id, result.found[1].name, result.ended) == (added, "cup", {})
+        assert ids_of(setup.show(SCENE)) == [added]
+
+    def test_what_the_model_cannot_be_asked_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same request would fail in every frame."""
+        setup = Setup()
+        kept = setup.node.add(Request(box=RED_BOX))
+        setup.show(SCENE)
+        added = setup.node.add(Request(box=GREEN_BOX))
+        with monkeypatch.context() as patch:
+            failing(patch, setup, 1, InputError("a prompt has 9 tokens; expected 4."))
+            assert setup.show(SCENE) is None
+        result = setup.show(SCENE)
+        assert ids_of(result) == [kept]
+        assert result.ended == {added: "a prompt has 9 tokens; expected 4."}
+        assert setup.node.diagnosis().values["objects"] == 1
+
+    def test_a_failed_frame_hides_no_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        setup = Setup()
+        id = setup.node.add(Request(box=RED_BOX))
+        setup.show(SCENE)
+        setup.node.prompt([Request(box=GREEN_BOX)])
+        with monkeypatch.context() as patch:
+            failing(patch, setup, 0, RuntimeUnavailableError("the device is gone."))
+            assert setup.show(SCENE[:64, :32]) is None
+        ended = {id: "frames have 32 x 64 pixels now, and had 128 x 128."}
+        assert setup.show(SCENE).ended == ended
+
     def test_only_so_many_are_followed(self) -> None:
         setup = Setup(max_objects=2)
         ids = [setup.node.add(Request(box=box)) for box in (RED_BOX, GREEN_BOX)]
@@ -98,6 +162,13 @@ class TestObjects:
         setup.show(SCENE)
         result = setup.node._resized((64, 32))  # the painted model has but one size
         assert result == {id: "frames have 32 x 64 pixels now, and had 128 x 128."}
+
+    def test_a_size_that_is_seen_no_more_refuses_nothing(self) -> None:
+        setup = Setup()
+        setup.node.prompt([Request(box=RED_BOX)])
+        setup.show(SCENE)
+        setup.show(np.zeros((300, 400, 3), np.uint8))  # in which nothing is wanted
+        assert setup.node.add(Request(points=[[390, 290]])) > 0
 
     @pytest.mark.parametrize(
         ("request_", "why"),
@@ -161,8 +232,9 @@ class TestPrompts:
         assert setup.model.colours.encoded == 3
 
     def test_they_can_be_followed(self) -> None:
-        setup = Setup(follow_prompts=True)
-        setup.node.prompt([Request(box=RED_BOX)])
+        setup, added = Setup(follow_prompts=True), list[int]()
+        setup.node.prompt([Request(box=RED_BOX)], added.append)
+        assert added == [1]
         assert ids_of(setup.show(SCENE)) == ids_of(setup.show(SCENE)) == [1]
 
     def test_only_so_many(self) -> None:

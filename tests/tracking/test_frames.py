@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from samdeploy.errors import InputError
-from samdeploy.image_options import DEFAULT_OPTIONS
+from samdeploy.image_options import DEFAULT_OPTIONS, ImageOptions
 from samdeploy.tracking.frames import Frame, iter_frames
 
 
@@ -54,6 +54,8 @@ def test_a_video(tmp_path: Path) -> None:
     found = frames(video(tmp_path / "clip.avi", 3))
     assert [frame.name for frame in found] == ["clip.avi 1", "clip.avi 2", "clip.avi 3"]
     assert {frame.pixels.shape for frame in found} == {(48, 64, 3)}
+    with pytest.raises(InputError, match="raise max_pixels="):
+        list(iter_frames(tmp_path / "clip.avi", "rgb", ImageOptions(max_pixels=99)))
 
 
 def test_images_one_after_the_other(save: Callable[..., Path]) -> None:

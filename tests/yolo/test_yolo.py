@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from PIL import Image
 
 from samdeploy import SAM, YOLO, BundleError, FastSAM, InputError, Masks, Prompt
 from samdeploy.bundle import Bundle, read_manifest, write_manifest
+from samdeploy.checked import CheckedSession
 from samdeploy.masks.rle import Rle
 from samdeploy.yolo.decode import decode
 from samdeploy.yolo.detector import YoloDetector, open_detector
 from samdeploy.yolo.metadata import YoloFacts
 from samdeploy.yolo.prompting import select_masks
 from samdeploy.yolo.settings import YoloSettings
-from tests.yolo.conftest import Stored, answering
+from tests.yolo.conftest import Answering, Stored, answering
 
 
 def head(*rows: tuple[float, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -156,6 +158,36 @@ def test_a_detector(fastsam: Stored) -> None:
         YoloDetector(fastsam.model, YoloSettings(imgsz=640))(fastsam.image)
     with pytest.raises(InputError, match="conf=2"):
         open_detector("anything", conf=2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "any_size", "used"),
+    [
+        ({}, True, None),
+        ({"usual_imgsz": 640}, True, 640),
+        ({"imgsz": 128, "usual_imgsz": 640}, True, 128),
+        ({"usual_imgsz": 640}, False, None),
+        ({"imgsz": 96}, False, 96),
+    ],
+)
+def test_the_size_of_a_detector(
+    fastsam: Stored,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, int],
+    any_size: bool,
+    used: int | None,
+) -> None:
+    model = fastsam.model
+    if any_size:
+        answers = model.session._session.run({})
+        sides: Any = ("height", "width")
+        session = CheckedSession(Answering(sides, answers), model.facts.role)
+        model = replace(model, session=session)
+    monkeypatch.setattr("samdeploy.yolo.detector.open_yolo", lambda *_, **__: model)
+    assert open_detector("stored", **asked)._settings.imgsz == used
+    if not any_size:
+        with pytest.raises(InputError, match="imgsz=128; 'stored' was exported for 96, leave it"):
+            open_detector("stored", imgsz=128)
 
 
 def test_a_head_of_other_classes(fastsam: Stored) -> None:

@@ -17,6 +17,9 @@ class Writer(Protocol):
     ``Options`` are a frozen dataclass whose fields, made with :func:`samdeploy.options.option`, can
     be asked of the format alone: arguments of ``auto_annotate`` and of the command line. A format
     without any has :class:`~samdeploy.options.NoOptions`.
+
+    A format that holds pixels says so by a function ``outlines(options) -> bool`` beside these;
+    ``simplify``, which moves outlines, is refused where it answers False.
     """
 
     Options: ClassVar[type[Any]]

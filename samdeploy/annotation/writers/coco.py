@@ -46,6 +46,11 @@ class CocoWriter:
     def __init__(self, dataset: Dataset, options: CocoOptions) -> None:
         self._dataset, self._options = dataset, options
 
+    @staticmethod
+    def outlines(options: CocoOptions) -> bool:
+        """Whether they are written, and not pixels."""
+        return options.segmentation == "polygon"
+
     def write(self, item: AnnotatedImage) -> list[str]:
         height, width = item.size
         part = _Part(

@@ -28,6 +28,11 @@ class PngWriter:
     def __init__(self, dataset: Dataset, options: NoOptions) -> None:
         self._dataset = dataset
 
+    @staticmethod
+    def outlines(options: NoOptions) -> bool:
+        """None are written."""
+        return False
+
     def write(self, item: AnnotatedImage) -> list[str]:
         instances = item.instances
         if len(instances) > _MOST or any(one.class_id >= _MOST for one in instances):
