@@ -7,6 +7,7 @@
 #include "picture.hpp"
 #include "results.hpp"
 #include "timing.hpp"
+#include "writing.hpp"
 
 namespace {
 
@@ -55,9 +56,9 @@ void segment(const cli::Arguments& arguments) {
   cli::Json record{{"image", source}, {"model", bundle}};
   record.update(cli::record_of(masks, picture));
   const fs::path path = cli::output_folder(arguments.text("output")) / (fs::path(source).stem().string() + ".json");
-  cli::write_file(path, record.dump());
+  samdeploy::internal::write_file(path, record.dump());
   if (arguments.has("logits")) {
-    cli::write_file(arguments.text("logits"), cli::npy_of(masks, model.info().image_size / 4));
+    samdeploy::internal::write_file(arguments.text("logits"), cli::npy_of(masks, model.info().image_size / 4));
   }
   std::printf("%s: %zu masks, %s\n", source.c_str(), masks.size(), path.string().c_str());
   // All is written: the system frees a model faster than its owners do.

@@ -27,12 +27,17 @@ Picture read_picture(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   const std::vector<std::uint8_t> file{std::istreambuf_iterator<char>(in), {}};
   if (!in || file.empty() || file.size() > INT_MAX) refuse("image '" + path + "' cannot be read; check the path.");
+  const auto size = static_cast<int>(file.size());
+  // Of these `stb_image` makes another picture of 8 bits than Python.
+  if (stbi_is_16_bit_from_memory(file.data(), size) != 0 || stbi_is_hdr_from_memory(file.data(), size) != 0) {
+    refuse("image '" + path +
+           "' has more than 8 bits a channel; this program reads 8, convert it or run the bundle with Python.");
+  }
   int width = 0;
   int height = 0;
   int channels = 0;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(file.data(), static_cast<int>(file.size()), &width, &height, &channels, 3),
-      stbi_image_free);
+      stbi_load_from_memory(file.data(), size, &width, &height, &channels, 3), stbi_image_free);
   if (!pixels) refuse("'" + path + "' cannot be read as an image (" + stbi_failure_reason() + "); check the file.");
   const auto bytes = std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
   const int orientation = orientation_of(file);

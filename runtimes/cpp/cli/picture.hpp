@@ -7,7 +7,7 @@
 
 namespace cli {
 
-/// What `stb_image` reads, with the orientation of a JPEG file applied.
+/// What `stb_image` reads and has 8 bits a channel, with the orientation of a JPEG file applied.
 Picture read_picture(const std::string& path);
 
 }  // namespace cli

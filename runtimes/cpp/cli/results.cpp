@@ -1,7 +1,6 @@
 #include "results.hpp"
 
 #include <cmath>
-#include <fstream>
 
 namespace cli {
 namespace {
@@ -44,21 +43,6 @@ fs::path output_folder(const std::string& asked) {
     }
   } catch (const fs::filesystem_error&) {
     throw samdeploy::Error(Fault::output, "output '" + asked + "' cannot be written to; choose another folder.");
-  }
-}
-
-void write_file(const fs::path& path, const std::string& content) {
-  fs::path unfinished = path;
-  unfinished += ".unfinished";
-  std::ofstream file(unfinished, std::ios::binary);
-  file << content;
-  file.close();
-  std::error_code failed;
-  if (file) fs::rename(unfinished, path, failed);
-  if (!file || failed) {
-    fs::remove(unfinished, failed);
-    throw samdeploy::Error(Fault::output,
-                           "'" + path.string() + "' cannot be written; check the folder and the space on the disk.");
   }
 }
 

@@ -14,9 +14,6 @@ Json record_of(const std::vector<samdeploy::Mask>& masks, const Picture& picture
 /// The first of runs/predict, runs/predict2... that is free, or the one that was asked for.
 std::filesystem::path output_folder(const std::string& asked);
 
-/// Whole or not at all.
-void write_file(const std::filesystem::path& path, const std::string& content);
-
 /// Low-res logits of masks as a file of NumPy's: float32 `[masks, side, side]`.
 std::string npy_of(const std::vector<samdeploy::Mask>& masks, int side);
 

@@ -11,4 +11,7 @@ namespace samdeploy::internal {
 /// Throws `Error` (bundle).
 void check_files(const std::filesystem::path& folder, const Manifest& manifest);
 
+/// The same of one graph, right before it is opened long after all were checked.
+void check_again(const std::filesystem::path& folder, const Manifest& manifest, const GraphRecord& graph);
+
 }  // namespace samdeploy::internal

@@ -8,6 +8,7 @@
 
 #include "npz.hpp"
 #include "text.hpp"
+#include "writing.hpp"
 
 namespace samdeploy {
 namespace internal {
@@ -103,18 +104,7 @@ void save_embedding(const EmbeddingData& embedding, const fs::path& path) {
                       {"image_size", stored("<i8", {}, &image_size)},
                       {"one_step", stored("|b1", {}, &one_step)}};
   for (const auto& [name, tensor] : embedding.tensors) arrays[name] = stored("<f4", tensor.shape, tensor.data.data());
-  fs::path unfinished = path;
-  unfinished += ".unfinished";
-  std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
-  file << write_npz(arrays);
-  file.close();
-  std::error_code failed;
-  if (file) fs::rename(unfinished, path, failed);
-  if (!file || failed) {
-    std::error_code ignored;
-    fs::remove(unfinished, ignored);
-    refuse(Fault::output, "'", path.string(), "' cannot be written; check the folder and the space on the disk.");
-  }
+  write_file(path, write_npz(arrays));
 }
 
 std::shared_ptr<const EmbeddingData> load_embedding(const fs::path& path) {

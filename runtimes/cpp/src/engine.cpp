@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <future>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 #include "bundle.hpp"
@@ -31,19 +32,30 @@ const BackendKind& kind_named(const std::string& name) {
   refuse(Fault::runtime, "this library was built without a backend '", name, "'; it has ", built, ".");
 }
 
-void check_options(const OpenOptions& options) {
+/// Where the bundle is, wherever the process moves to and whatever a link to it names later.
+fs::path resolved(const fs::path& bundle) {
+  std::error_code failed;
+  const fs::path folder = fs::canonical(bundle / ".", failed);
+  return failed ? bundle : folder;
+}
+
+/// The same options, once they are checked, with a cache that may be used later.
+OpenOptions checked(OpenOptions options) {
   const int most_threads = std::max(64, 2 * static_cast<int>(std::thread::hardware_concurrency()));
   if (options.threads < 0 || options.threads > most_threads) {
     refuse(Fault::input, "threads=", options.threads, "; expected a whole number from 1 to ", most_threads,
            ", or 0 for the backend's choice.");
   }
-  if (options.cache.empty()) return;
+  if (options.cache.empty()) return options;
   std::error_code failed;
   fs::create_directories(options.cache, failed);
+  const fs::path cache = failed ? fs::path() : fs::canonical(options.cache, failed);
   if (failed) refuse(Fault::input, "cache=", options.cache, " is no folder that can be made; choose another.");
+  options.cache = cache.string();
+  return options;
 }
 
-void check_suffixes(const Manifest& manifest, const BackendKind& kind) {
+void check_graphs(const Manifest& manifest, const BackendKind& kind) {
   for (const auto& [role, record] : manifest.graphs) {
     const fs::path path = record.files.front().path;
     const auto& known = kind.suffixes;
@@ -51,21 +63,32 @@ void check_suffixes(const Manifest& manifest, const BackendKind& kind) {
       refuse(Fault::input, "backend '", kind.name, "' does not open '", path.string(), "'; the bundle is for '",
              manifest.runtime, "'.");
     }
+    if (record.fixed_shapes) {
+      refuse(Fault::bundle, "'", path.string(), "' is a graph of fixed shapes, which this library does not run; ",
+             "export it without profile=npu, or run the bundle with Python.");
+    }
   }
 }
 
-/// The encoder, and what is opened beside it or by whoever needs it first. `manifest` and `opener` outlive them.
+/// The encoder, and what is opened beside it or by whoever needs it first. All but `threads` outlive them.
 Graphs open_graphs(const Manifest& manifest, const fs::path& folder, Backend& opener, int threads) {
   const bool split = manifest.graphs.count("prepare") != 0;
   Graphs graphs;
   for (const auto& [role, record] : manifest.graphs) {
     // A graph is compiled for long, mostly in one thread. Clicks need no decoder where it is split.
     const bool beside = opener.opens_side_by_side() && threads != 1 && !(split && role == "decoder");
-    const auto open = [&opener, path = folder / record.files.front().path, &record = record] {
-      return opener.open(path, record);
+    const auto open = [&opener, &folder, &manifest, &record = record](bool later) {
+      if (later) check_again(folder, manifest, record);
+      return opener.open(folder / record.files.front().path, record);
     };
-    Opening session = std::async(beside ? std::launch::async : std::launch::deferred, open).share();
-    graphs.emplace(role, Graph(std::move(session), record, manifest.image_size / 16));
+    std::future<std::unique_ptr<Session>> session;
+    try {
+      if (beside) session = std::async(std::launch::async, open, false);
+    } catch (const std::system_error&) {
+      // No thread is to be had: whoever needs the graph opens it.
+    }
+    if (!session.valid()) session = std::async(std::launch::deferred, open, role != "encoder");
+    graphs.emplace(role, Graph(session.share(), record, manifest.image_size / 16));
   }
   (void)graphs.at("encoder").provider();
   return graphs;
@@ -84,16 +107,18 @@ std::string listed(const std::vector<std::pair<std::string, Shape>>& shapes) {
 }  // namespace
 
 Engine::Engine(const fs::path& bundle, const OpenOptions& options)
-    : manifest_((check_options(options), read_manifest(bundle))),
+    : folder_(resolved(bundle)),
+      manifest_(read_manifest(folder_)),
       backend_(options.backend.empty() ? manifest_.runtime : options.backend),
       decoding_(graphs_, manifest_.family) {
-  // A backend takes about as long to begin as files take to be hashed.
-  auto checking = std::async(std::launch::async, [&] { check_files(bundle, manifest_); });
+  const OpenOptions usable = checked(options);
+  // A backend takes about as long to begin as files take to be hashed. Where no thread is to be had, `get` hashes them.
+  auto checking = std::async(std::launch::async | std::launch::deferred, [&] { check_files(folder_, manifest_); });
   const BackendKind& kind = kind_named(backend_);
-  opener_ = kind.make(options);
+  opener_ = kind.make(usable);
   checking.get();
-  check_suffixes(manifest_, kind);
-  graphs_ = open_graphs(manifest_, bundle, *opener_, options.threads);
+  check_graphs(manifest_, kind);
+  graphs_ = open_graphs(manifest_, folder_, *opener_, options.threads);
   // A driver may compute wrong numbers without an error; the processor is what bundles are verified on.
   if (options.device != "cpu" && !options.unproved) prove();
 }

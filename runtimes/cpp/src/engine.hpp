@@ -27,6 +27,7 @@ class Engine {
   std::shared_ptr<const EmbeddingData> encode_rgb(const Rgb& image) const;
   void check_own(const EmbeddingData& embedding) const;
 
+  std::filesystem::path folder_;
   Manifest manifest_;
   std::string backend_;
   std::unique_ptr<Backend> opener_;

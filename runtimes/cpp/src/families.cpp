@@ -21,6 +21,7 @@ Family sam_hq() {
   Family family = sam();
   family.name = "sam_hq";
   family.halo = 2;
+  family.whole_image.best_only = true;
   family.features.emplace_back("hq_features");
   family.tokens = {"hq_tokens"};
   return family;
@@ -34,6 +35,7 @@ Family sam2() {
   family.always_padded = true;
   family.largest_logit = 32;
   family.stable_single_mask = true;
+  family.whole_image.conf_thres = 0.8;
   family.features = joined(family.features, {"high_res_feats_0", "high_res_feats_1"});
   family.tokens = {"high_res_tokens_0", "high_res_tokens_1"};
   family.answers = {"object_score_logits"};

@@ -27,6 +27,8 @@ struct Family {
   bool stable_single_mask = false;
   /// The mask head sees so many cells around the one that is wanted.
   int halo = 0;
+  /// What its models recommend, where the manifest does not say.
+  WholeImageSettings whole_image;
   /// What the encoder gives, and so what its other graphs take of the image.
   Names features;
   /// What the mask head takes of the image, beside `image_features`.

@@ -45,13 +45,15 @@ class Checked {
     manifest.runtime = text_of(root, "runtime");
     manifest.precision = text_of(root, "precision");
     manifest.image_size = static_cast<int>(whole(root, "image_size", 16, most_image_size));
+    // Sides are halved several times over: what one graph rounds down, another would not.
+    if (manifest.image_size % 16 != 0) refuse_value("image_size", root["image_size"], "a multiple of 16");
     manifest.family = family(root.contains("family") ? text_of(root, "family") : "sam");
     manifest.steps = manifest.family.steps;
     const Json preprocess = root.value("preprocess", Json());
     if (!preprocess.is_null()) manifest.steps = steps(preprocess);
     const Json source = root.value("source", Json::object());
     if (source.is_object() && source.contains("licence")) manifest.licence = text_of(source, "licence", 0);
-    manifest.whole_image = whole_image(root.value("whole_image", Json::object()));
+    manifest.whole_image = whole_image(root.value("whole_image", Json::object()), manifest.family.whole_image);
     manifest.graphs = graphs(list(root, "graphs", 16), manifest.family);
     check_sizes(manifest, whole(root, "embedding_channels", 1, 1 << 16));
     if (const Json told = root.value("golden", Json()); !told.is_null()) manifest.golden = golden(told);
@@ -95,9 +97,9 @@ class Checked {
     return steps;
   }
 
-  WholeImageSettings whole_image(const Json& told) const {
+  /// `settings` of the family, and what the model tells otherwise.
+  WholeImageSettings whole_image(const Json& told, WholeImageSettings settings) const {
     if (!told.is_object()) refuse_value("whole_image", told, "an object");
-    WholeImageSettings settings;
     try {
       for (const auto& [name, value] : told.items()) {
         settings.set(name, name == "mode" && value.is_string() ? value.get<std::string>() : shown(value));
@@ -168,6 +170,8 @@ class Checked {
       const GraphNames expected = tensors_of(family, graph.role);
       graph.inputs = tensors(list(each, "inputs", 16), expected.inputs, graph.role);
       graph.outputs = tensors(list(each, "outputs", 16), expected.outputs, graph.role);
+      const Json options = each.value("options", Json());
+      graph.fixed_shapes = options.is_object() && options.contains("prompts_and_points");
       graphs.emplace(graph.role, std::move(graph));
     }
     const std::size_t wanted = graphs.size() > 2 ? roles.size() : 2;

@@ -35,6 +35,8 @@ struct GraphRecord {
   std::vector<FileRecord> files;
   std::vector<TensorRecord> inputs;
   std::vector<TensorRecord> outputs;
+  /// Whether its files take certain numbers of prompts and points alone, whatever the shapes above say.
+  bool fixed_shapes = false;
 };
 
 /// One click on a picture that a formula makes, and what the reference answers; see golden.hpp.

@@ -69,6 +69,8 @@ class Reader {
   void each_field(std::uint64_t end, const Take& take) {
     while (at_ < end) {
       const std::uint64_t key = varint(end);
+      // Libraries drop the upper bits, and read another field than is skipped here.
+      if (key >> 32 != 0) throw std::runtime_error("a field's key of more than 32 bits");
       switch (key % 8) {
         case 0:
           varint(end);

@@ -1,11 +1,11 @@
 // ONNX Runtime on the processor, through its C interface.
 #include <cstdlib>
-#include <random>
 #include <stdexcept>
 
 #include "mapped.hpp"
 #include "session.hpp"
 #include "text.hpp"
+#include "writing.hpp"
 
 #ifdef SAMDEPLOY_ONNXRUNTIME_HEADER
 #include <onnxruntime_c_api.h>
@@ -85,11 +85,6 @@ fs::path kept_in(const fs::path& cache, const GraphRecord& graph) {
   std::string name;
   for (const FileRecord& file : graph.files) name += file.sha256.substr(0, 32) + "-";
   return cache / text(name, OrtGetApiBase()->GetVersionString(), "-", processor(), ".ort");
-}
-
-/// A name beside `path` that no other process or thread uses, with the same ending.
-fs::path beside(const fs::path& path) {
-  return fs::path(path).replace_extension(text("writing-", std::random_device()(), path.extension().string()));
 }
 
 class OnnxSession final : public Session {
@@ -227,7 +222,7 @@ class OnnxRuntime final : public Backend {
       must(ort().AddSessionConfigEntry(options.get(), "session.use_ort_model_bytes_for_initializers", "1"));
       return std::make_unique<OnnxSession>(std::make_unique<MappedFile>(kept), options.get(), graph);
     }
-    const fs::path unfinished = beside(kept);
+    const fs::path unfinished = unused_beside(kept);
     must(ort().SetOptimizedModelFilePath(options.get(), unfinished.c_str()));
     try {
       auto session = std::make_unique<OnnxSession>(path, options.get(), graph);

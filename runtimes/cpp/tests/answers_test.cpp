@@ -99,7 +99,10 @@ void test_cancelling(const Cases& cases, const samdeploy::Model& model) {
 void test_files(const Cases& cases, const samdeploy::Model& model) {
   const auto embedding = model.encode(cases.picture("odd").view());
   const std::string path = cases.path("embedding.npz");
+  const std::string own = path + ".unfinished";
+  std::ofstream(own) << "somebody's";
   embedding.save(path);
+  check(std::filesystem::remove(own), "a file beside an embedding that is saved");
   samdeploy::Prompt box;
   box.box = samdeploy::Box{40, 50, 260, 240};
   const auto before = model.predict(embedding, {box}).front();

@@ -1,13 +1,18 @@
 // Bad input gets one sentence, and nothing half-written is left.
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <set>
+#include <thread>
 
 #include "cases.hpp"
+#include "hash.hpp"
 #include "npz.hpp"
 #include "onnx_file.hpp"
 #include "shapes.hpp"
@@ -24,18 +29,41 @@ std::string read(const fs::path& path) {
 
 void write(const fs::path& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
 
-/// A file that is what its manifest says, and no graph.
+/// Write a file that is what its manifest says.
+void put(const fs::path& bundle, Json& file, const std::string& content) {
+  const fs::path path = bundle / file["path"].get<std::string>();
+  write(path, content);
+  file["bytes"] = content.size();
+  file["sha256"] = samdeploy::internal::sha256(path);
+}
+
+/// Files that are what their manifest says, and no graph.
 void empty_graph(const fs::path& bundle, const std::string& role) {
   Json manifest = Json::parse(read(bundle / "bundle.json"));
   for (Json& graph : manifest["graphs"]) {
     if (graph["role"] != role) continue;
     for (Json& file : graph["files"]) {
-      write(bundle / file["path"].get<std::string>(), "");
-      file["bytes"] = 0;
-      file["sha256"] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+      const bool xml = fs::path(file["path"].get<std::string>()).extension() == ".xml";
+      put(bundle, file, xml ? "\xEF\xBB\xBF\n<net/>" : "");
     }
   }
   write(bundle / "bundle.json", manifest.dump());
+}
+
+/// What a manifest tells of a model for images of another size, all of it in agreement.
+void tell_size(Json& manifest, int size) {
+  manifest["image_size"] = size;
+  for (Json& graph : manifest["graphs"]) {
+    for (const char* side : {"inputs", "outputs"}) {
+      for (Json& tensor : graph[side]) {
+        const auto shapes = samdeploy::internal::shapes_of(graph["role"], size, manifest["embedding_channels"]);
+        const auto& sides = shapes.at(tensor["name"].get<std::string>());
+        for (std::size_t i = 0; i < sides.size(); i++) {
+          if (samdeploy::internal::is_number(sides[i])) tensor["shape"][i] = std::stoll(sides[i]);
+        }
+      }
+    }
+  }
 }
 
 /// Copies of a bundle, each changed in one way.
@@ -78,6 +106,15 @@ class Bundles {
     samdeploy::Model::open(copy_.string(), asked);
   }
 
+  samdeploy::OpenOptions options() const {
+    samdeploy::OpenOptions options;
+    options.backend = backend_;
+    return options;
+  }
+
+  /// Where the copy is.
+  const fs::path& copy() const { return copy_; }
+
  private:
   using Change = std::function<void(const fs::path&)>;
 
@@ -95,12 +132,6 @@ class Bundles {
     change(copy_);
   }
 
-  samdeploy::OpenOptions options() const {
-    samdeploy::OpenOptions options;
-    options.backend = backend_;
-    return options;
-  }
-
   fs::path bundle_;
   std::string backend_;
   fs::path copy_;
@@ -111,6 +142,7 @@ void test_bundles(const Bundles& bundles) {
     return copy / Json::parse(read(copy / "bundle.json"))["graphs"][0]["files"][0]["path"].get<std::string>();
   };
   bundles.refused("is not a bundle", [](const fs::path& copy) { fs::remove(copy / "bundle.json"); });
+  bundles.refused("is not a bundle", [](const fs::path& copy) { fs::remove_all(copy); });
   bundles.refused("is not a valid manifest", [](const fs::path& copy) { write(copy / "bundle.json", "{\"a\": "); });
   bundles.refused("is not a valid manifest", [](const fs::path& copy) {
     write(copy / "bundle.json", std::string(100000, '[') + std::string(100000, ']'));
@@ -140,6 +172,14 @@ void test_bundles(const Bundles& bundles) {
                            [](Json& m) { m["graphs"][0]["files"][0]["path"] = "a\\b.xml"; });
   bundles.manifest_refused("schema version 2", [](Json& m) { m["schema_version"] = 2; });
   bundles.manifest_refused("family 'sam9'", [](Json& m) { m["family"] = "sam9"; });
+  // Divided, they would be rounded: a mask would be read by more cells along a side than a graph gives.
+  for (int size : {18, 20, 264}) {
+    bundles.manifest_refused("image_size " + std::to_string(size) + "; expected a multiple of 16",
+                             [&](Json& m) { tell_size(m, size); });
+  }
+  bundles.manifest_refused("is a graph of fixed shapes", [](Json& m) {
+    m["graphs"][1]["options"]["prompts_and_points"] = {{"decoder", {1, 16}}};
+  });
   bundles.manifest_refused("image_size 0", [](Json& m) { m["image_size"] = 0; });
   bundles.manifest_refused("image_size \"256\"", [](Json& m) { m["image_size"] = "256"; });
   bundles.manifest_refused("expected a list", [](Json& m) { m["graphs"] = Json::object(); });
@@ -211,6 +251,59 @@ void test_bundles(const Bundles& bundles) {
     fs::create_symlink(path.filename(), path);
   });
   bundles.refused("export it again", [](const fs::path& copy) { empty_graph(copy, "encoder"); });
+  // An ONNX file under the name of another format would not be searched for the files that it names.
+  for (const char* content : {"\x08\x07\x12", "", "\xEF\xBB\xBF \n", " \x08<"}) {
+    bundles.refused("is not OpenVINO's XML", [&](const fs::path& copy) {
+      Json manifest = Json::parse(read(copy / "bundle.json"));
+      Json& file = manifest["graphs"][0]["files"][0];
+      file["path"] = "encoder.xml";
+      put(copy, file, content);
+      write(copy / "bundle.json", manifest.dump());
+    });
+  }
+}
+
+/// However many files a manifest lists, and however often, few threads read each of them once.
+void test_listed(const Bundles& bundles) {
+  constexpr std::size_t most_files = 256;
+  const auto list_more = [](Json& manifest) {
+    const Json encoder = manifest["graphs"][0]["files"][0];
+    for (Json& graph : manifest["graphs"]) {
+      while (graph["files"].size() < most_files) graph["files"].push_back(encoder);
+    }
+  };
+  std::atomic<bool> done{false};
+  std::size_t most = 0;
+  std::thread watching([&] {
+    while (!done) {
+      const fs::directory_iterator threads("/proc/self/task");
+      most = std::max(most, static_cast<std::size_t>(std::distance(begin(threads), end(threads))));
+    }
+  });
+  bundles.manifest_refused("lacks 'nothing'", [&](Json& m) {
+    list_more(m);
+    m["graphs"][0]["files"].back()["path"] = "nothing";
+  });
+  done = true;
+  watching.join();
+  check(most < most_files, "files that are read by " + std::to_string(most) + " threads");
+  bundles.manifest_refused("twice, with different contents", [&](Json& m) {
+    list_more(m);
+    m["graphs"][1]["files"].back()["bytes"] = 7;
+  });
+}
+
+/// What a family recommends where a manifest is silent, as in Python.
+void test_recommended(const Cases& cases, const std::string& backend) {
+  const auto recommended = [&](const char* name, const Json& told) {
+    const Bundles bundles(cases.path(name), backend);
+    return bundles.opened([&](Json& m) { m["whole_image"] = told; }).whole_image();
+  };
+  check(recommended("small_sam2", Json::object()).conf_thres == 0.8, "SAM 2's smallest score");
+  check(recommended("small_sam2", {{"conf_thres", 0.5}}).conf_thres == 0.5, "a model's own smallest score");
+  check(recommended("small_hq", {{"conf_thres", 0.5}}).best_only, "HQ-SAM's best mask of a point");
+  check(!recommended("small_hq", {{"best_only", false}}).best_only, "a model's own masks of a point");
+  check(recommended("small_sam", Json::object()).conf_thres == 0.88, "SAM's smallest score");
 }
 
 /// A graph that only some prompts need is opened by the first of them, which is told what is wrong with it.
@@ -222,6 +315,41 @@ void test_late(const Bundles& bundles, const samdeploy::ImageView& image) {
   prompt.logits = model.predict(embedding, {prompt}).front().logits();
   for (int i = 0; i < 2; i++) {
     check_refused(Fault::bundle, "decoder", [&] { model.predict(embedding, {prompt}); });
+  }
+}
+
+/// A graph that is opened late is the one that was checked: neither another folder's, when the process has moved, nor
+/// what has taken its place since.
+void test_moved(const Bundles& bundles, const samdeploy::ImageView& image) {
+  const auto model = bundles.opened_after([](const fs::path&) {});
+  const auto embedding = model.encode(image);
+  samdeploy::Prompt click;
+  click.points = {{50, 50}};
+  samdeploy::Prompt prompt = click;
+  prompt.logits = model.predict(embedding, {click}).front().logits();
+  const fs::path before = fs::current_path();
+  const fs::path folder = bundles.copy().parent_path();
+  fs::current_path(folder);
+  auto options = bundles.options();
+  options.cache = "late_cache";
+  const auto relative = samdeploy::Model::open(bundles.copy().filename().string(), options);
+  fs::current_path(before);
+  for (const auto& asked : {click, prompt}) {
+    check(relative.predict(embedding, {asked}).size() == 1, "graphs that are opened from another folder");
+  }
+  check(fs::remove_all(folder / "late_cache") > 1 && !fs::exists("late_cache"), "a cache that is filled from another");
+
+  const Json manifest = Json::parse(read(bundles.copy() / "bundle.json"));
+  for (const Json& graph : manifest["graphs"]) {
+    if (graph["role"] != "decoder") continue;
+    const fs::path path = bundles.copy() / graph["files"].back()["path"].get<std::string>();
+    std::string content = read(path);
+    content[content.size() / 2] ^= 1;
+    write(path, content);
+  }
+  for (int i = 0; i < 2; i++) {
+    check_refused(Fault::bundle, "is not the one that was opened any more",
+                  [&] { model.predict(embedding, {prompt}); });
   }
 }
 
@@ -365,25 +493,22 @@ void test_external(const std::string& path) {
   const std::string entry = field(1, "location") + field(2, "/etc/passwd") + field(3, "encoder.onnx");
   write(path, field(7, field(5, field(13, entry))));
   check(samdeploy::internal::external_files(path) == std::set<std::string>{"/etc/passwd"}, "a location told twice");
+  // The same field by a key of 33 bits, of which a library would drop the highest.
+  const std::string key{static_cast<char>(13 << 3 | 2 | 0x80), '\x80', '\x80', '\x80', '\x10'};
+  std::string told = "nothing";
+  write(path, field(7, field(5, key + static_cast<char>(entry.size()) + entry)));
+  try {
+    samdeploy::internal::external_files(path);
+  } catch (const std::runtime_error& error) {
+    told = error.what();
+  }
+  check(told == "a field's key of more than 32 bits", "a long key: was told " + told);
   fs::remove(path);
 }
 
 /// Graphs that are not what the manifest tells, all of whose numbers fit each other.
 void test_another_size(const Bundles& bundles, const samdeploy::ImageView& image) {
-  const auto opened = bundles.opened([](Json& m) {
-    m["image_size"] = 128;
-    for (Json& graph : m["graphs"]) {
-      for (const char* side : {"inputs", "outputs"}) {
-        for (Json& tensor : graph[side]) {
-          const auto shapes = samdeploy::internal::shapes_of(graph["role"], 128, m["embedding_channels"]);
-          const auto& sides = shapes.at(tensor["name"].get<std::string>());
-          for (std::size_t i = 0; i < sides.size(); i++) {
-            if (samdeploy::internal::is_number(sides[i])) tensor["shape"][i] = std::stoll(sides[i]);
-          }
-        }
-      }
-    }
-  });
+  const auto opened = bundles.opened([](Json& m) { tell_size(m, 128); });
   check_refused(Fault::runtime, "failed while it ran the encoder graph", [&] { opened.encode(image); });
 }
 
@@ -427,7 +552,10 @@ int main(int, char** arguments) {
   const Cases cases(arguments[1]);
   const std::string bundle = cases.path("sam_tiny");
   test_bundles(Bundles(bundle, arguments[2]));
+  test_listed(Bundles(bundle, arguments[2]));
+  test_recommended(cases, arguments[2]);
   test_late(Bundles(bundle, arguments[2]), cases.picture("scene").view());
+  test_moved(Bundles(bundle, arguments[2]), cases.picture("scene").view());
   test_golden(Bundles(bundle, arguments[2]));
   test_another_size(Bundles(bundle, arguments[2]), cases.picture("scene").view());
   test_external(cases.path("external_test.onnx"));

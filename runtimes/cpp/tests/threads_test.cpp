@@ -66,6 +66,23 @@ void test_sharing(const samdeploy::Model& model, const std::vector<Picture>& pic
   check(wrong == 0, "threads that share a model: " + std::to_string(wrong) + " wrong answers");
 }
 
+/// Threads that write one path: none is disturbed, and what is there is whole.
+void test_saving(const samdeploy::Embedding& embedding, const std::string& path) {
+  std::atomic<int> wrong{0};
+  at_once([&](int) {
+    for (int i = 0; i < 20; i++) {
+      try {
+        embedding.save(path);
+        if (samdeploy::Embedding::load(path).size().width != embedding.size().width) wrong++;
+      } catch (const samdeploy::Error&) {
+        wrong++;
+      }
+    }
+  });
+  std::remove(path.c_str());
+  check(wrong == 0, "threads that save to one path: " + std::to_string(wrong) + " times wrong");
+}
+
 /// An answer is right or says that the model is closed.
 void test_closing(samdeploy::Model model, const std::vector<Picture>& pictures) {
   std::vector<Found> expected;
@@ -115,6 +132,7 @@ int main(int, char** arguments) {
   test_opening(bundle, options, pictures.front());
   const auto model = samdeploy::Model::open(bundle, options);
   test_sharing(model, pictures, cases.path("of_thread"));
+  test_saving(model.encode(pictures.front().view()), cases.path("of_threads.npz"));
   test_closing(model, pictures);
   return failures();
 }
