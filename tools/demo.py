@@ -19,7 +19,7 @@ from samdeploy.cli.app import main
 from samdeploy.scenes import Scene, generate_scene
 
 FOLDER = Path("runs/demo")
-SEED, SIZE = 11, (480, 640)
+SEED, SIZE = 23, (480, 640)
 PHOTOGRAPHS = Path("tests/photographs")
 #: What a click and a box ask for. Their pictures have one shape.
 CLICKED, BOXED = ("flower", "flower"), ("fig", "flesh")
