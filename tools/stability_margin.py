@@ -22,7 +22,7 @@ from samdeploy.opening import open_model
 from samdeploy.scenes import generate_scene
 from samdeploy.session import RuntimeOptions
 from samdeploy.table import format_table
-from samdeploy.whole_image.generate import grid_prompts
+from samdeploy.whole_image.asking import grid_prompts
 from samdeploy.whole_image.grids import make_crops
 from samdeploy.whole_image.settings import WholeImageSettings
 from samdeploy.whole_image.upscaling import Upscaler
