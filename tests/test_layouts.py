@@ -522,9 +522,7 @@ def test_a_layout_may_use_any_name(
         shutil.copy(bundle.graphs()[ENCODER], folder / "graphs" / "encoder.onnx")
 
     flavour = Flavour(write, meta.LAYOUT.flavours["sam"].adapter)
-    added = Layout("mine", "a tool", {"sam": flavour})
-    monkeypatch.setattr(layouts, "_added", lambda: {"mine": EntryPoint("mine", "a:b", "c")})
-    monkeypatch.setattr(EntryPoint, "load", lambda self: added)
+    monkeypatch.setitem(layouts.BUILT_IN, "mine", Layout("mine", "a tool", {"sam": flavour}))
     folder = export(
         small_checkpoint, config=small_config, layout="mine", output=tmp_path / "b", verify="off"
     )

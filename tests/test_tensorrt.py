@@ -363,10 +363,10 @@ class TestOptions:
 class TestWhichLibrary:
     def test_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tensorrt_library, "LIBRARIES", ())
-        for group, extra in ((EXPORTERS, "export,tensorrt"), (RUNTIMES, "tensorrt")):
+        for group in (EXPORTERS, RUNTIMES):
             state = availability(group, "tensorrt")
             assert state.reason == "neither TensorRT nor TensorRT-RTX is installed"
-            assert state.install == f"pip install 'samdeploy[{extra}]'"
+            assert state.install == "pip install 'samdeploy[tensorrt]'"
 
     def test_rtx_builds_anywhere(self, rtx: TensorRtRtx) -> None:
         assert rtx.why_not_build() == ""
