@@ -274,7 +274,7 @@ def test_int8_of_the_shipped_model_passes_its_gate(
     assert manifest.precision == ("int8_weights" if weights_only else "int8")
     assert manifest.options["float_layers"] == []  # at the first attempt
     assert (manifest.verification.passed, manifest.verification.tolerance) == (True, 0.97)
-    assert manifest.verification.mask_iou_mean > 0.985
+    assert manifest.verification.mask_iou_mean > 0.98  # well above the gate
     assert any("calibrating" in line for line in lines) == (not weights_only)
 
 
