@@ -26,9 +26,10 @@ from samdeploy.runtimes import onnxruntime as ort_runtime
 from samdeploy.runtimes.qnn import NPU, QnnRuntime
 from samdeploy.runtimes.qnn_simulator import QnnSimulatorRuntime
 from samdeploy.runtimes.torch import TorchSession
-from samdeploy.session import RuntimeOptions, Session
+from samdeploy.session import RuntimeOptions
 from samdeploy.testing import ExporterContract, RuntimeContract
 from samdeploy.testing.small_model import answers, feeds_of, small_graphs
+from tests.encoder_session import opened
 
 pytest.importorskip("onnxruntime_qnn")
 
@@ -48,13 +49,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         role: folder / exporter.export(graph, folder, options).files[0]
         for role, graph in small_graphs().items()
     }
-
-
-def opened(runtime: Any, path: Path, device: str, **options: Any) -> Session:
-    session: Session = runtime().open(
-        path, ENCODER, device=device, options=RuntimeOptions(**options)
-    )
-    return session
 
 
 class TestExporter(ExporterContract):

@@ -35,9 +35,10 @@ from samdeploy.runtimes.rknn_simulator import RknnSimulatorRuntime, SimulatedSes
 from samdeploy.runtimes.rknn_toolkit import VARIABLE, Toolkit, ToolkitError
 from samdeploy.runtimes.rknnlite import RknnLiteRuntime
 from samdeploy.runtimes.torch import TorchSession
-from samdeploy.session import RuntimeOptions, Session
+from samdeploy.session import RuntimeOptions
 from samdeploy.testing import ExporterContract, RuntimeContract
 from samdeploy.testing.small_model import answers, feeds_of, small_graphs
+from tests.encoder_session import opened
 
 pytestmark = [pytest.mark.exporting, pytest.mark.skipif(sys.platform != "linux", reason="as RKNN")]
 
@@ -88,13 +89,6 @@ def written(tmp_path_factory: pytest.TempPathFactory, environment: Path) -> dict
             role: exporter.export(graph, folder, options) for role, graph in small_graphs().items()
         }
     return {role: folder / graph.files[0] for role, graph in graphs.items()}
-
-
-def opened(runtime: Any, path: Path, device: str, **options: Any) -> Session:
-    session: Session = runtime().open(
-        path, ENCODER, device=device, options=RuntimeOptions(**options)
-    )
-    return session
 
 
 class TestExporter(ExporterContract):

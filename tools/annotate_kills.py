@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 import samdeploy
+from samdeploy.benchmarks.track_scores import outer_box
 from samdeploy.scenes import generate_scene
 
 
@@ -68,9 +69,7 @@ def make_scenes(root: Path, count: int) -> dict[str, np.ndarray]:
         height, width = scene.image.shape[:2]
         lines = []
         for mask in scene.masks:
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            x1, x2 = columns[0] / width, (columns[-1] + 1) / width
-            y1, y2 = rows[0] / height, (rows[-1] + 1) / height
+            x1, y1, x2, y2 = outer_box(mask) / [width, height, width, height]
             lines.append(f"0 {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}")
         (root / "given" / f"{name}.txt").write_text("\n".join(lines))
         masks[name] = scene.masks

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from samdeploy import SAM
 from samdeploy.benchmarks.scene_scores import FOUND_IOU, LARGE_SHARE
+from samdeploy.benchmarks.track_scores import outer_box
 from samdeploy.masks.postprocess import pairwise_iou
 from samdeploy.scenes import Scene, generate_scene
 
@@ -38,8 +39,7 @@ def proposed(scene: Scene, share: float, seed: int) -> NDArray[np.float64]:
     height, width = scene.image.shape[:2]
     boxes = []
     for mask in scene.masks:
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+        box = outer_box(mask)
         off = random.uniform(-0.1, 0.1, 4) * np.tile(box[2:] - box[:2], 2)
         if random.random() < share:
             boxes.append(box + off)
