@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 PIP := --quiet --disable-pip-version-check --no-compile
 SPOKES := exporters runtimes benchmarks
 READY := $(VENV)/.ready
+KERNELS := runtimes/_kernels.abi3.so
 # The site needs neither torch nor samdeploy itself, so it has a small environment of its own.
 DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/.ready
@@ -32,7 +33,7 @@ demo: $(READY)
 	$(BIN)/python tools/demo.py
 
 # Two processes of one thread each: most tests are not long enough to gain from more threads.
-test: lint types
+test: lint types $(KERNELS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not full_size'
 
 # While working: everything but what writes bundles or starts programs.
@@ -40,11 +41,11 @@ quick: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not exporting and not slow and not full_size'
 
 # What exports for long, and SAM 2.1 at 1024 pixels, as CI does.
-test-full: $(READY)
+test-full: $(READY) $(KERNELS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m '(slow or full_size) and not overnight'
 
 # The rest: other models at 1024 pixels, formats that differ little, and what takes a minute a piece.
-test-overnight: $(READY)
+test-overnight: $(READY) $(KERNELS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m overnight
 
 lint: $(READY)
@@ -169,11 +170,18 @@ $(CHROMIUM):
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v g++ clang++ >/dev/null || test "$$(id -u)" != 0 || { $(call APT,g++); }  # for the kernels
 	$(BIN)/pip install $(PIP) $(TORCH)
 	$(BIN)/pip install $(PIP) -c constraints.txt -e '.[$(EXTRAS)]'
 	rm -rf samdeploy.egg-info  # of an earlier build: its entry points would hide the new ones
 	$(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV) || true  # some packages bring files of other Pythons
 	touch $(READY)
+
+# Built when samdeploy is installed, and again when their source is newer.
+$(KERNELS): $(READY) $(wildcard runtimes/cpp/kernels/*)
+	$(BIN)/pip install $(PIP) --no-deps -e .
+	rm -rf samdeploy.egg-info
+	test -e $@ && touch $@
 
 $(DOCS_READY): pyproject.toml constraints.txt
 	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)

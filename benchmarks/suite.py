@@ -22,7 +22,7 @@ from samdeploy.devices import base_name
 from samdeploy.errors import InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify import Reference
-from samdeploy.precision import ARITHMETIC, FP32, arithmetic_name
+from samdeploy.precision import ARITHMETIC, FP32, Arithmetic, arithmetic_name
 from samdeploy.registry import RUNTIMES, availability, load_exporter
 
 #: The format that needs no export: the checkpoint itself, run by torch.
@@ -136,13 +136,15 @@ def tasks_of_formats(
     """
     kept = bench.folder if folder is None else Path(folder)
     tasks = []
+    # One bundle serves all arithmetic of its format.
+    kernels = {name.partition(":")[0] for name in formats if _arithmetic(name).kernels}
     for name in formats:
         format, _, _ = name.partition(":")
         source: Bundle | Path | SamDeployError = checkpoint
         if format != TORCH:
             try:
                 _check_runnable(format, devices)
-                source = exported(bench, checkpoint, format, kept, say)
+                source = exported(bench, checkpoint, format, kept, say, kernels=format in kernels)
             except SamDeployError as error:
                 source = error
         tasks += [_task(bench, name, source, device) for device in devices]
@@ -165,14 +167,19 @@ def exported(
     say: Say,
     *,
     trust: bool = False,
+    kernels: bool = False,
 ) -> Bundle:
-    """The bundle of a checkpoint in the folder ``kept``, which may hold it already."""
+    """The bundle of a checkpoint in the folder ``kept``, which may hold it already; with weights
+    for ``kernels`` if it has to."""
     target = kept / f"{checkpoint.stem}_{load_exporter(format).name}"
     if (target / MANIFEST).is_file():
         with suppress(SamDeployError):
-            if _is_same(read_manifest(target), bench, checkpoint, trust):
+            manifest = read_manifest(target)
+            lacks = kernels and not manifest.options.get("kernels")
+            if not lacks and _is_same(manifest, bench, checkpoint, trust):
                 say(f"using {target}")
                 return Bundle.open(target)
+    options: dict[str, Any] = {"kernels": True} if kernels else {}
     export(
         checkpoint,
         format,
@@ -183,8 +190,14 @@ def exported(
         verify="off",
         trust=trust,
         progress=say,
+        **options,
     )
     return Bundle.open(target)
+
+
+def _arithmetic(name: str) -> Arithmetic:
+    """That of a format with a colon; fp32 of one without."""
+    return ARITHMETIC[arithmetic_name(name.partition(":")[2] or FP32)]
 
 
 def _is_same(manifest: Manifest, bench: Workbench, checkpoint: Path, trust: bool) -> bool:

@@ -36,10 +36,19 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.devices import base_name, is_gpu
 from samdeploy.errors import InputError, SamDeployError
 from samdeploy.exporting.calibration import check_data
+from samdeploy.families import family_of_checkpoint
 from samdeploy.json_files import encode_json
 from samdeploy.options import options_of
 from samdeploy.precision import ARITHMETIC, FP32
-from samdeploy.registry import EXPORTERS, RUNTIMES, availability, exporter_names, load_exporter
+from samdeploy.registry import (
+    DECODER_WEIGHTS,
+    EXPORTERS,
+    RUNTIMES,
+    availability,
+    exporter_names,
+    load_exporter,
+    opener_of,
+)
 from samdeploy.schemes import schemes
 from samdeploy.session import Exporter
 from samdeploy.table import format_table
@@ -208,8 +217,21 @@ class _Search:
     def _lower(self, format: str) -> list[str]:
         """Arithmetic that the device can be asked for beside fp32."""
         state = availability(RUNTIMES, load_exporter(format).runtimes[0])
-        able = state.lower(self._target)
-        return [name for name, each in ARITHMETIC.items() if name != FP32 and each.encoder in able]
+        able = {FP32, *state.lower(self._target)}
+        return [
+            name
+            for name, each in ARITHMETIC.items()
+            if name != FP32 and each.encoder in able and (not each.kernels or self._kernels(format))
+        ]
+
+    def _kernels(self, format: str) -> bool:
+        """Whether exports of a format are made with kernels, which run on the target."""
+        return (
+            self._target == "cpu"
+            and "kernels" in options_of(load_exporter(format).Options)
+            and family_of_checkpoint(resolve_checkpoint(self._model)).kernels
+            and availability(RUNTIMES, opener_of(DECODER_WEIGHTS)).usable
+        )
 
     def _fewer(self) -> tuple[int, ...]:
         # With as many threads as cores, whatever else runs there holds all of them up.
@@ -228,13 +250,14 @@ class _Search:
         scheme = schemes()[row.made]
         words += scheme.words.split()
         words += [f"data={self._data}"] if self._data and scheme.calibrates else []
+        words += ["kernels=True"] if self._kernels(row.format) else []
         done = self._run(words)
         if done.returncode:
             note = _last_line(done)
             missed = "tolerance" in note
             return msgspec.structs.replace(row, status="missed" if missed else "failed", note=note)
         manifest = read_manifest(self.folder(row))
-        size = sum(file.bytes for graph in manifest.graphs for file in graph.files)
+        size = sum(file.bytes for file in manifest.files)
         row = msgspec.structs.replace(row, bytes=size)
         record = manifest.verification
         if not record.passed:

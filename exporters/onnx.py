@@ -20,7 +20,12 @@ from samdeploy.exporters.passes.onnx_rank import check_rank
 from samdeploy.exporters.passes.onnx_storage import constants_to_weights, store_as, store_in_bytes
 from samdeploy.exporters.passes.onnx_tables import compress_tables
 from samdeploy.exporting.calibration import calibration_inputs
-from samdeploy.exporting.options import FloatOptions, ProfileOptions, WeightsOnlyOptions
+from samdeploy.exporting.options import (
+    FloatOptions,
+    KernelOptions,
+    ProfileOptions,
+    WeightsOnlyOptions,
+)
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.graphs import ENCODER
 from samdeploy.layouts import Layout
@@ -37,7 +42,7 @@ MIN_OPSET, MAX_OPSET = 17, 20
 
 
 @dataclass(frozen=True)
-class OnnxOptions(FloatOptions, WeightsOnlyOptions, ProfileOptions):
+class OnnxOptions(FloatOptions, WeightsOnlyOptions, ProfileOptions, KernelOptions):
     opset: int = option(17, f"operator set, {MIN_OPSET} to {MAX_OPSET}")
     simplify: bool = option(True, "fold constants and shape arithmetic out of the graphs")
     layout: str = option("", f"files of another tool instead: {', '.join(layout_names())}")
@@ -47,6 +52,8 @@ class OnnxOptions(FloatOptions, WeightsOnlyOptions, ProfileOptions):
         object.__setattr__(self, "opset", whole("opset", self.opset, MIN_OPSET, MAX_OPSET))
         if self.layout:
             find_layout(self.layout)
+            if self.kernels:
+                raise InputError(f"layout={self.layout} kernels=True; leave one of them out.")
         if self.profile and (self.layout or not self.simplify):
             other = f"layout={self.layout}" if self.layout else "simplify=False"
             raise InputError(f"profile={self.profile} {other}; leave one of them out.")

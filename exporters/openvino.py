@@ -20,7 +20,7 @@ from samdeploy.exporters.passes.nncf import quiet_nncf
 from samdeploy.exporters.passes.openvino_storage import compress_tables, store_as, store_in_bytes
 from samdeploy.exporting.calibration import COUNT, calibration_inputs
 from samdeploy.exporting.layer_names import belongs_to
-from samdeploy.exporting.options import FloatOptions, WeightsOnlyOptions
+from samdeploy.exporting.options import FloatOptions, KernelOptions, WeightsOnlyOptions
 from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
 from samdeploy.session import Availability, Graph
@@ -31,8 +31,8 @@ _LAYERS = frozenset({"MatMul", *_CONVOLUTIONS})
 
 
 @dataclass(frozen=True)
-class OpenVinoOptions(FloatOptions, WeightsOnlyOptions):
-    """Weights of 16 bits, and those of the encoder of 8."""
+class OpenVinoOptions(FloatOptions, WeightsOnlyOptions, KernelOptions):
+    """Weights of 16 bits, and those of the encoder of 8; our own kernels."""
 
 
 class OpenVinoExporter:

@@ -23,6 +23,7 @@ from samdeploy.families import family_named
 from samdeploy.files import UNFINISHED, atomic_path
 from samdeploy.folders import put_back, replaced_folder
 from samdeploy.golden import Golden
+from samdeploy.graphs import KERNELS_FILE
 from samdeploy.json_files import (
     UnreadableError,
     check_version,
@@ -167,7 +168,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """``verification`` is of the artifacts themselves, in fp32; ``further_verifications`` are of
     the same artifacts in other arithmetic, one each. ``preprocess`` is how an image becomes encoder
     input, where it is not what every bundle of the family once had. ``golden`` is an answer to
-    prove a device with."""
+    prove a device with. ``kernels`` are the weights for :mod:`samdeploy.runtimes.native`."""
 
     schema_version: Annotated[int, Meta(ge=1)]
     architecture: _Line
@@ -188,6 +189,13 @@ class Manifest(msgspec.Struct, frozen=True):
     further_verifications: Annotated[tuple[VerificationRecord, ...], Meta(max_length=16)] = ()
     preprocess: Preprocess | None = None
     golden: Golden | None = None
+    kernels: FileRecord | None = None
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """All of them but the manifest itself."""
+        graphs = tuple(record for graph in self.graphs for record in graph.files)
+        return graphs if self.kernels is None else (*graphs, self.kernels)
 
     @property
     def verifications(self) -> dict[str, VerificationRecord]:
@@ -227,10 +235,9 @@ class Bundle:
         bundle = cls(folder, manifest)
         sizes = manifest.image_size, manifest.embedding_channels
         contract.check_bundle(bundle.specs(), *sizes, folder)
-        records = [record for graph in manifest.graphs for record in graph.files]
-        for record in records:
+        for record in manifest.files:
             check_file(folder, record.path, record.bytes, record.sha256 if check_hashes else None)
-        check_references(folder, [record.path for record in records])
+        check_references(folder, [record.path for record in manifest.files])
         return bundle
 
     def specs(self) -> dict[str, Specs]:
@@ -249,8 +256,8 @@ class Bundle:
 
     @property
     def bytes(self) -> int:
-        """Size of all files of the graphs."""
-        return sum(record.bytes for graph in self.manifest.graphs for record in graph.files)
+        """Size of all files but the manifest."""
+        return sum(record.bytes for record in self.manifest.files)
 
 
 def is_bundle(model: str | Path) -> bool:
@@ -263,8 +270,7 @@ def is_bundle(model: str | Path) -> bool:
     put_back(path)
     if os.path.isfile(path.parent / MANIFEST):  # noqa: PTH113 - Path raises for some names
         with suppress(BundleError):  # what lies beside is no concern then
-            parts = read_manifest(path.parent).graphs
-            if any(file.path == path.name for part in parts for file in part.files):
+            if any(file.path == path.name for file in read_manifest(path.parent).files):
                 raise InputError(
                     f"'{model}' is a part of the bundle '{path.parent}'; pass the bundle's folder."
                 )
@@ -297,6 +303,11 @@ def _decode(path: Path, content: bytes) -> Manifest:
 
 
 def _check_roles(folder: Path, manifest: Manifest, lines: tuple[tuple[str, ...], ...]) -> None:
+    if manifest.kernels is not None and manifest.kernels.path != KERNELS_FILE:
+        raise BundleError(
+            f"bundle '{folder}' has its kernels in '{manifest.kernels.path}'; expected "
+            f"{KERNELS_FILE}, export it again."
+        )
     if scheme_named(manifest.precision) is None:
         raise BundleError(
             f"bundle '{folder}' has precision '{manifest.precision}', this samdeploy knows "
@@ -357,8 +368,7 @@ def _check_replaceable(folder: Path) -> None:
         raise InputError(
             f"'{folder}' exists and is not a bundle; choose another output or remove it."
         ) from error
-    records = [record for graph in manifest.graphs for record in graph.files]
-    check_nothing_foreign(folder, records, (MANIFEST, TUNING, TUNING_PAGE))
+    check_nothing_foreign(folder, manifest.files, (MANIFEST, TUNING, TUNING_PAGE))
 
 
 def is_free(folder: Path) -> bool:

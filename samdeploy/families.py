@@ -65,6 +65,7 @@ class Family:
         configurable: ``config`` tells its loader what tensor shapes cannot; a manifest's does too.
         parameters: ``parameters(config) -> int``, how many trained numbers a model has by its
             manifest; without one they are counted in its graph.
+        kernels: :mod:`samdeploy.runtimes.native` know its decoder, where that has two layers.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Family:
     whole_image: Mapping[str, Any] = field(default_factory=dict)
     configurable: bool = False
     parameters: Reference = ""
+    kernels: bool = False
 
     def check_class(self, model: Reference, source: object, architecture: str = "") -> None:
         """Raise :class:`InputError`, with the class that opens it, unless that is the class
@@ -128,6 +130,7 @@ _BUILT_IN = (
         largest_logit=32.0,
         parameters="samdeploy.models.parameters:count_sam2",
         single_mask="samdeploy.masks.single_mask:stable_mask",
+        kernels=True,
         whole_image={"conf_thres": 0.8},
         configurable=True,
     ),
@@ -152,6 +155,7 @@ _BUILT_IN = (
         preprocess=SAM_STEPS,
         configurable=True,
         parameters="samdeploy.models.parameters:count_sam",
+        kernels=True,
     ),
 )
 

@@ -15,6 +15,9 @@ PREPARE, SCORER, MASK_HEAD = "prepare", "scorer", "mask_head"
 #: Every model has these graphs; the others make it faster.
 ROLES = (ENCODER, DECODER)
 ALL_ROLES = (*ROLES, PREPARE, SCORER, MASK_HEAD)
+#: The weights of the decoder, a side file of the scorer, and the graphs that the kernels of
+#: :mod:`samdeploy.runtimes.native` make of them.
+KERNELS_FILE, KERNEL_ROLES = "kernels.safetensors", (SCORER, MASK_HEAD)
 
 #: What each tensor holds.
 MEANING = {

@@ -17,12 +17,20 @@ from samdeploy.contracts import Contract, Specs, fixed_shape
 from samdeploy.devices import is_gpu
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError, SamDeployError
 from samdeploy.families import Family, families, family_named, family_of_checkpoint, resolve
-from samdeploy.graphs import DECODER, ENCODER, MASK_HEAD, SCORER
+from samdeploy.graphs import (
+    DECODER,
+    ENCODER,
+    KERNEL_ROLES,
+    KERNELS_FILE,
+    MASK_HEAD,
+    SCORER,
+)
 from samdeploy.options import changed, from_given
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.preprocess import SAM_STEPS, Preprocess
 from samdeploy.registry import (
     CHECKPOINT,
+    DECODER_WEIGHTS,
     NOTHING,
     RUNTIMES,
     availability,
@@ -32,7 +40,7 @@ from samdeploy.registry import (
     runtime_name,
     runtime_names,
 )
-from samdeploy.session import RuntimeOptions
+from samdeploy.session import Runtime, RuntimeOptions
 from samdeploy.text import reason
 from samdeploy.tuning import Tuning, read_tuning, tuned
 from samdeploy.verified import notice_unless_verified, with_arithmetic
@@ -158,7 +166,8 @@ def open_model(
             this machine, else the first that the runtime reports.
         options: those not given are what ``samdeploy tune`` found best on this machine, if it was
             run. Arithmetic that was not asked for is one in which the bundle passed its
-            verification: the tuned one, else fp32, else the first; fp32 where none passed. A notice
+            verification: the tuned one, else that of its kernels on a processor that they are for,
+            else fp32, else the first; fp32 where none passed. A notice
             says when it has not passed in the arithmetic that was asked for.
 
     Raises:
@@ -194,7 +203,8 @@ def open_model(
         device, options = tuning.device, tuned(options, tuning)
     else:
         tuning = None
-    options = with_arithmetic(options, bundle, tuning)
+    kernels = bundle is not None and _can_take_kernels(bundle, name, device)
+    options = with_arithmetic(options, bundle, tuning, kernels=kernels)
     recorded = None if bundle is None else bundle.specs()
     contract = family.contract
     sessions, used = open_graphs(graphs, name, device, options, recorded, contract)
@@ -297,6 +307,7 @@ def open_graphs(
             )
     chosen = state.devices[0] if device in ("auto", "") else device
     opener = loaded()
+    kernels = _kernels(graphs, chosen, options) if arithmetic.kernels else None
     encoder, rest = (
         replace(options, precision=name) for name in (arithmetic.encoder, arithmetic.rest)
     )
@@ -304,8 +315,11 @@ def open_graphs(
     with ExitStack() as undo:  # of a graph that cannot be opened, those before it are closed
         for role, path in graphs.items():
             own = encoder if role == ENCODER else rest
+            by, file = opener, path
+            if kernels is not None and role in KERNEL_ROLES:
+                by, file = kernels, path.with_name(KERNELS_FILE)
             try:
-                session = opener.open(path, role, device=chosen, options=own)
+                session = by.open(file, role, device=chosen, options=own)
             except SamDeployError:
                 raise
             except Exception as error:  # every library has its own
@@ -318,3 +332,35 @@ def open_graphs(
             sessions[role] = CheckedSession(session, role, told, contract)
         undo.pop_all()
     return sessions, chosen
+
+
+def _can_take_kernels(bundle: Bundle, runtime: str, device: str) -> bool:
+    if bundle.manifest.kernels is None:
+        return False
+    found = availability(RUNTIMES, runtime).devices
+    chosen = found[0] if device in ("auto", "") and found else device
+    return chosen == "cpu" and availability(RUNTIMES, opener_of(DECODER_WEIGHTS)).usable
+
+
+def _kernels(graphs: Mapping[str, Path], device: str, options: RuntimeOptions) -> Runtime:
+    """What opens the graphs of :data:`KERNEL_ROLES` in the place of the bundle's runtime.
+
+    Raises:
+        InputError: these are not the graphs of a bundle with kernels, or not for a processor.
+        RuntimeUnavailableError: the kernels cannot run here.
+    """
+    asked = f"precision={options.precision}"
+    if SCORER not in graphs or not graphs[SCORER].with_name(KERNELS_FILE).is_file():
+        raise InputError(
+            f"{asked}; the model was exported without kernels, export it again with kernels=True."
+        )
+    if device != "cpu":
+        raise InputError(
+            f"{asked} device={device}; the kernels run on the processor, pass device=cpu."
+        )
+    state = availability(RUNTIMES, opener_of(DECODER_WEIGHTS))
+    if not state.usable:
+        raise RuntimeUnavailableError(
+            f"{asked} is not usable here: {state.reason}; {state.install}."
+        )
+    return load_runtime(opener_of(DECODER_WEIGHTS))()

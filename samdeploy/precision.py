@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FP32 = "fp32"
+FP32, KERNELS = "fp32", "kernels"
 
 
 class Arithmetic(NamedTuple):
     """Arithmetic of the graphs of a model: of the image ``encoder``, which takes most of the time,
     and of the ``rest``, all other graphs, which lose most by rounding. An artifact whose weights
-    have the precision of the encoder has to be as accurate (:mod:`samdeploy.schemes`)."""
+    have the precision of the encoder has to be as accurate (:mod:`samdeploy.schemes`). With
+    ``kernels``, our own take the place of the two graphs that prompts go through
+    (:mod:`samdeploy.runtimes.native`)."""
 
     encoder: str
     rest: str
+    kernels: bool = False
 
     @property
     def mixed(self) -> bool:
@@ -31,6 +34,8 @@ ARITHMETIC = {
     "bf16-encoder": Arithmetic("bf16", FP32),
     "fp16": Arithmetic("fp16", "fp16"),
     "fp16-encoder": Arithmetic("fp16", FP32),
+    KERNELS: Arithmetic(FP32, FP32, kernels=True),
+    "bf16-kernels": Arithmetic("bf16", FP32, kernels=True),
 }
 
 #: What OpenVINO's and PyTorch's users write, and bundles before version 0.2 hold.

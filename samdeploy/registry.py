@@ -23,6 +23,8 @@ BENCHMARKS = "samdeploy.benchmarks"
 ALIASES, OPENERS = "samdeploy.aliases", "samdeploy.openers"
 #: What is no bundle. A runtime that opens nothing invents its answers: for tests, by name alone.
 CHECKPOINT, ONNX_FILE, NOTHING = "checkpoint", "onnx_file", "nothing"
+#: The part of a bundle that the kernels read (:data:`samdeploy.graphs.KERNELS_FILE`).
+DECODER_WEIGHTS = "decoder_weights"
 
 
 @lru_cache

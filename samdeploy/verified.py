@@ -6,21 +6,26 @@ from dataclasses import replace
 
 from samdeploy.bundle import Bundle
 from samdeploy.notices import notice
-from samdeploy.precision import ARITHMETIC, FP32
+from samdeploy.precision import ARITHMETIC, FP32, KERNELS
 from samdeploy.session import RuntimeOptions
 from samdeploy.tuning import Tuning
 
 
 def with_arithmetic(
-    options: RuntimeOptions, bundle: Bundle | None, tuning: Tuning | None = None
+    options: RuntimeOptions,
+    bundle: Bundle | None,
+    tuning: Tuning | None = None,
+    *,
+    kernels: bool = False,
 ) -> RuntimeOptions:
     """``options`` with a ``precision``: the one asked for; else, of those in which the bundle
-    passed its verification, the one that it was tuned to, fp32, or the first; else fp32."""
+    passed its verification, the one that it was tuned to, that of the kernels where these can run
+    (``kernels``), fp32, or the first; else fp32."""
     if options.precision is not None:
         return options
     tuned_to = [] if tuning is None else [tuning.chosen.arithmetic]
-    passed = _passed(bundle)
-    names = [name for name in (*tuned_to, FP32, *passed) if name in passed]
+    passed = [name for name in _passed(bundle) if kernels or not ARITHMETIC[name].kernels]
+    names = [name for name in (*tuned_to, KERNELS, FP32, *passed) if name in passed]
     return replace(options, precision=names[0] if names else FP32)
 
 

@@ -42,9 +42,14 @@ def test_every_row_of_names_means_something() -> None:
     aliases = entry_points(group=registry.ALIASES)
     assert {point.value for point in aliases} <= names
     assert not names.intersection(aliases.names)
-    kinds = {registry.CHECKPOINT, registry.ONNX_FILE, registry.NOTHING}
+    kinds = {
+        registry.CHECKPOINT,
+        registry.DECODER_WEIGHTS,
+        registry.ONNX_FILE,
+        registry.NOTHING,
+    }
     assert kinds == entry_points(group=registry.OPENERS).names
-    assert {registry.opener_of(kind) for kind in kinds} == {"torch", "onnxruntime", "fake"}
+    assert {registry.opener_of(kind) for kind in kinds} == {"torch", "native", "onnxruntime", "fake"}
 
 
 def test_every_extra_of_a_row_is_one_of_ours() -> None:

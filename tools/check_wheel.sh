@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --no-compile -c constraints.txt dist/*.whl
-.venv/bin/samdeploy export model=sam_tiny.pt format=onnx output="$work/sam_tiny_onnx"
+.venv/bin/samdeploy export model=sam_tiny.pt format=onnx kernels=True output="$work/sam_tiny_onnx"
 .venv/bin/python -c "
 from PIL import Image
 from samdeploy.scenes import generate_scene
@@ -28,6 +28,7 @@ assert importlib.util.find_spec('torch') is None, 'torch is installed'
 import samdeploy
 masks = samdeploy.SAM('sam_tiny_onnx')('scene.png', points=[320, 240], labels=[1])[0]
 assert masks.data.shape == (1, 480, 640), masks.data.shape
+assert samdeploy.SAM('sam_tiny_onnx').info(verbose=False)['arithmetic'] == 'kernels'
 assert 'torch' not in sys.modules
 print('the wheel runs a bundle without torch')"
 )

@@ -126,11 +126,10 @@ def identify_detector(model: str | PathLike[str] | Detector) -> dict[str, Any]:
 
 
 def _weights(path: Path) -> str:
-    """A digest of a checkpoint, or of all graphs of a bundle, whose hashes were checked when it was
+    """A digest of a checkpoint, or of all files of a bundle, whose hashes were checked when it was
     opened."""
     if path.is_dir():
-        graphs = read_manifest(path).graphs
-        digest = digest_of(file.sha256.encode() for graph in graphs for file in graph.files)
+        digest = digest_of(file.sha256.encode() for file in read_manifest(path).files)
     else:
         digest = file_digest(path) if path.is_file() else ""
     return digest[:12]

@@ -109,7 +109,7 @@ def export(
         table = f"{laid_out.tool}: {record.sentence}"
     else:
         manifest = read_manifest(folder)
-        kind, files = "bundle", [file for graph in manifest.graphs for file in graph.files]
+        kind, files = "bundle", [*manifest.files]
         record = manifest.verification
         table = verification_table(record)
     if as_json:

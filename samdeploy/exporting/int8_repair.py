@@ -35,6 +35,8 @@ class Attempt:
     source: SourceRecord
     graphs: tuple[Graph, ...]
     record: VerificationRecord
+    #: In other arithmetic that was asked for.
+    further: tuple[VerificationRecord, ...] = ()
 
 
 Build = Callable[[ExportOptions], Attempt]

@@ -72,6 +72,13 @@ class WeightsOnlyOptions(CalibratedOptions):
 
 
 @dataclass(frozen=True)
+class KernelOptions(ExportOptions):
+    kernels: bool = option(
+        False, "weights for samdeploy's own decoder kernels too: far faster on processors"
+    )
+
+
+@dataclass(frozen=True)
 class PromptLimits(ExportOptions):
     """For formats that fix shapes."""
 

@@ -25,6 +25,7 @@ from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.golden import golden_answer
 from samdeploy.exporting.int8_repair import Attempt, nearest, repair, repairable
+from samdeploy.exporting.kernels import check_kernels, write_kernels
 from samdeploy.exporting.lay_out import flavour_of, lay_out
 from samdeploy.exporting.layer_names import check_layers
 from samdeploy.exporting.options import chosen_options
@@ -36,6 +37,7 @@ from samdeploy.files import UNFINISHED
 from samdeploy.graphs import ENCODER, ROLES
 from samdeploy.layouts import Layout, LayoutExporter, new_layout
 from samdeploy.options import options_of
+from samdeploy.precision import FP32, KERNELS
 from samdeploy.registry import EXPORTERS, availability, load_exporter
 from samdeploy.schemes import gate, scheme_of
 from samdeploy.session import Exporter, ExportOptions, Graph
@@ -189,6 +191,9 @@ class _Build:
                 attempt = repair(attempt, self, partial(self._rank, chosen), self.say)
             if not attempt.record.passed:
                 check(attempt.record, nearest(chosen, self))
+        if self.mode == "error":
+            for record in attempt.further:
+                check(record, "leave kernels out")
         return attempt
 
     def __call__(self, options: ExportOptions) -> Attempt:
@@ -197,24 +202,29 @@ class _Build:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         graphs, facts, options = self._written(options)
         record = VerificationRecord(passed=False, mode="off")
+        further: tuple[VerificationRecord, ...] = ()
         runtime, why_none = usable_runtime(self.exporter.runtimes)
         if self.mode != "off" and runtime is None:
             record = VerificationRecord(passed=False, mode="not run", note=why_none)
         elif self.mode != "off" and runtime is not None:
-            record = compare(
+            compared = partial(
+                compare,
                 self.reference,
                 {graph.role: self.folder / graph.files[0] for graph in graphs},
                 family_named(facts.family, self.model),
                 runtime,
                 precision=options.precision,
-                device=self.device,
                 tolerance=self.tolerance,
                 whole_image=facts.whole_image,
                 say=self.say,
                 mode=self.mode,
                 preprocess=facts.preprocess,
             )
-        return Attempt(options, facts, self._source(facts), graphs, record)
+            record = compared(device=self.device, arithmetic=FP32)
+            if _has_kernels(options):
+                self.say("comparing what the kernels answer")
+                further = (compared(device="cpu", arithmetic=KERNELS),)
+        return Attempt(options, facts, self._source(facts), graphs, record, further)
 
     def _written(
         self, options: ExportOptions
@@ -242,6 +252,8 @@ class _Build:
         kept = getattr(options, "float_layers", ())
         if kept:
             check_layers(kept, loaded.layers)
+        if _has_kernels(options):
+            check_kernels(loaded.graphs, family, self.model)
         metadata = artifact_metadata(facts, self._source(facts))
         options = dataclasses.replace(options, metadata=metadata)
         self.say(f"exporting {facts.architecture} to {self.exporter.name}, {options.precision}")
@@ -250,6 +262,8 @@ class _Build:
         # Other tools know no split decoder.
         roles = [role for role in graphs if not self.layout or role in ROLES]
         written = tuple(write(graphs[role], self.folder, options) for role in roles)
+        if _has_kernels(options):
+            write_kernels(graphs, facts.image_size, self.folder)
         return written, facts, options
 
     @cached_property
@@ -269,6 +283,10 @@ class _Build:
         encoder = loaded.graphs[ENCODER]
         images = islice(calibration_inputs(data, encoder.image_size, encoder.preprocess), 2)
         return loaded.sensitivity([*images], activations=_calibrated(options))
+
+
+def _has_kernels(options: ExportOptions) -> bool:
+    return bool(getattr(options, "kernels", False))
 
 
 def _calibrated(options: ExportOptions) -> bool:

@@ -18,6 +18,7 @@ from samdeploy.bundle import (
 )
 from samdeploy.checkpoints import KNOWN, TINY
 from samdeploy.exporting.int8_repair import Attempt
+from samdeploy.graphs import KERNELS_FILE
 from samdeploy.options import options_of
 from samdeploy.session import Exporter, TensorSpec
 
@@ -82,10 +83,14 @@ def manifest_of(folder: Path, exporter: type[Exporter], attempt: Attempt) -> Man
             **{name: found for name in tools if (found := _version(name))},
         },
         verification=attempt.record,
+        further_verifications=attempt.further,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         whole_image=facts.whole_image,
         preprocess=facts.preprocess,
         golden=facts.golden,
+        kernels=file_record(folder, Path(KERNELS_FILE))
+        if (folder / KERNELS_FILE).exists()
+        else None,
     )
 
 

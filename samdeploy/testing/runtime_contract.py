@@ -19,7 +19,7 @@ from samdeploy.geometry import Transform
 from samdeploy.graphs import DECODER, ENCODER, ROLES, SAM_CONTRACT, SCORER
 from samdeploy.prompts import Prompt, encode_prompts
 from samdeploy.registry import load_runtime
-from samdeploy.session import Array, RuntimeOptions
+from samdeploy.session import Array, Runtime, RuntimeOptions
 
 Model = dict[str, CheckedSession]
 
@@ -42,6 +42,11 @@ class RuntimeContract:
         raise AssertionError("the subclass says where its graphs are")
 
     @classmethod
+    def opener(cls) -> Runtime:
+        """What opens them."""
+        return load_runtime(cls.runtime)()
+
+    @classmethod
     def find_options(cls, fixture: Callable[[str], Any]) -> RuntimeOptions:
         return RuntimeOptions(threads=1)
 
@@ -58,7 +63,7 @@ class RuntimeContract:
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls, graphs: dict[str, Path], options: RuntimeOptions) -> Iterator[Model]:
-        opener = load_runtime(cls.runtime)()
+        opener = cls.opener()
         sessions = {
             role: CheckedSession(opener.open(path, role, device=cls.device, options=options), role)
             for role, path in graphs.items()
@@ -159,7 +164,7 @@ class RuntimeContract:
         prompts = [p for p in self.prompts(embedding) if p.mask is None]
         size = embedding.shape[-1] * 16
         transform = Transform.fit((size, size), size)
-        opener = load_runtime(self.runtime)()
+        opener = self.opener()
         found = []
         for counts in ([1, len(prompts)], [len(prompts)]):
             sessions = {
@@ -228,22 +233,20 @@ class RuntimeContract:
             d for d in ("cuda", "mps", "coreml") if d not in runtime.availability().devices
         )
         with pytest.raises((RuntimeUnavailableError, InputError), match=absent):
-            runtime().open(graphs[ENCODER], ENCODER, device=absent, options=options)
+            self.opener().open(graphs[ENCODER], ENCODER, device=absent, options=options)
 
     @pytest.mark.parametrize("number", [":7", ".7", ":x"])
     def test_a_number_that_no_device_has_is_an_error(
         self, graphs: dict[str, Path], options: RuntimeOptions, number: str
     ) -> None:
-        opener, device = load_runtime(self.runtime)(), self.device + number
+        opener, device = self.opener(), self.device + number
         with pytest.raises((RuntimeUnavailableError, InputError), match=re.escape(device)):
             opener.open(graphs[DECODER], DECODER, device=device, options=options)
 
     def test_a_closed_session_stays_closed(
         self, graphs: dict[str, Path], options: RuntimeOptions, embedding: Array
     ) -> None:
-        opened = load_runtime(self.runtime)().open(
-            graphs[DECODER], DECODER, device=self.device, options=options
-        )
+        opened = self.opener().open(graphs[DECODER], DECODER, device=self.device, options=options)
         opened.close()
         opened.close()
         with pytest.raises(InputError, match="closed; open the model again"):

@@ -84,8 +84,7 @@ def write_site(model: str | Path, output: str | Path, *, runtime: str | None = N
         shutil.copytree(page_folder(), folder, dirs_exist_ok=True)
         for name, path in libraries.items():
             _copy(path, folder / _RUNTIME / name)
-        graphs = [file.path for graph in bundle.manifest.graphs for file in graph.files]
-        for name in (MANIFEST, *graphs):
+        for name in (MANIFEST, *(file.path for file in bundle.manifest.files)):
             _copy(bundle.folder / name, folder / _MODEL / name)
         paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
         site = Site(

@@ -25,7 +25,7 @@ TORCH_HOMES = (
 #: Where it may also be imported inside a function, to measure or test against it.
 TORCH_VISITS = (*TORCH_HOMES, "benchmarks/", "samdeploy/testing/")
 
-TORCH = frozenset({"torch", "torchvision", "safetensors"})
+TORCH = frozenset({"torch", "torchvision"})
 #: What the hub may import at the top beside the standard library; rooms add
 #: their own.
 HUB_LIBRARIES = frozenset({"cv2", "msgspec", "numpy", "PIL", "threadpoolctl", "tqdm"})
