@@ -33,8 +33,17 @@ from samdeploy.bundle import Bundle
 from samdeploy.checked import CheckedSession
 from samdeploy.contracts import fixed_shape
 from samdeploy.exporting.pipeline import export
-from samdeploy.graphs import ENCODER, MASK_HEAD, PREPARE, SCORER, numbers
+from samdeploy.graphs import (
+    ENCODER,
+    KERNEL_ROLES,
+    KERNELS_FILE,
+    MASK_HEAD,
+    PREPARE,
+    SCORER,
+    numbers,
+)
 from samdeploy.opening import OpenedModel, open_model
+from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.sam import SAM
 from samdeploy.scenes import generate_scene
 from samdeploy.session import Array, RuntimeOptions, Session, TensorSpec
@@ -105,11 +114,15 @@ def profile_graphs(
         feeds = example_feeds(session.inputs, sides)
         seconds = statistics.median(timed(partial(session.run, feeds), 1, _ROUNDS))
         flops = count_flops(onnx_bundle / f"{role}.onnx", sides)
-        operators = operator_seconds(runtime, model.bundle.graphs()[role], feeds, options)
-        total = sum(operators.values())
-        shares = ", ".join(
-            f"{kind} {100 * s / total:.0f} %" for kind, s in operators.items() if s > 0.02 * total
-        )
+        shares = session.provider
+        if not (ARITHMETIC[model.precision].kernels and role in KERNEL_ROLES):
+            operators = operator_seconds(runtime, model.bundle.graphs()[role], feeds, options)
+            total = sum(operators.values())
+            shares = ", ".join(
+                f"{kind} {100 * s / total:.0f} %"
+                for kind, s in operators.items()
+                if s > 0.02 * total
+            )
         floor = flops / peak
         lines.append(
             f"| {role} | {prompts} | {flops / 1e9:.1f} | {1000 * seconds:.0f} | "
@@ -158,7 +171,7 @@ def main() -> None:
     parser.add_argument("--model", default="mobile_sam.pt", help="checkpoint or its known name")
     parser.add_argument("--weights", default="checkpoint", choices=["checkpoint", "random"])
     parser.add_argument("--runtime", nargs="*", default=list(_FORMATS), choices=list(_FORMATS))
-    parser.add_argument("--precision", choices=["fp32", "bf16"])
+    parser.add_argument("--precision", default=FP32, choices=list(ARITHMETIC))
     parser.add_argument("--threads", type=int)
     parser.add_argument("--points", type=int, default=32, help="grid points along a side")
     parser.add_argument("--folder", type=Path, help="keep the bundles here, or use them")
@@ -172,16 +185,14 @@ def main() -> None:
         f"image {IMAGE_SIZE[1]} x {IMAGE_SIZE[0]}, weights: {args.weights}.",
     ]
     with tempfile.TemporaryDirectory() as work:
-        folder = args.folder or Path(work)
+        folder, kernels = args.folder or Path(work), ARITHMETIC[args.precision].kernels
         bundles = {
-            name: _bundle(args.model, args.weights, format, folder, Path(work))
+            name: _bundle(args.model, args.weights, format, folder, Path(work), kernels)
             for name, format in {"onnxruntime": "onnx", **_FORMATS}.items()
             if name == "onnxruntime" or name in args.runtime
         }
         for runtime in args.runtime:
-            options = RuntimeOptions(
-                threads=args.threads, precision=args.precision if runtime == "openvino" else None
-            )
+            options = RuntimeOptions(threads=args.threads, precision=args.precision)
             model = open_model(bundles[runtime], runtime=runtime, device="cpu", options=options)
             lines += ["", f"## {model.sessions[ENCODER].provider}", ""]
             lines += profile_whole_image(model, args.weights == "random", args.points)
@@ -192,13 +203,13 @@ def main() -> None:
     print(text)
 
 
-def _bundle(model: str, weights: str, format: str, folder: Path, work: Path) -> Path:
+def _bundle(model: str, weights: str, format: str, folder: Path, work: Path, kernels: bool) -> Path:
     target = folder / f"{Path(model).stem}_{format}"
-    if target.is_dir():
+    if target.is_dir() and (not kernels or (target / KERNELS_FILE).exists()):
         return Bundle.open(target).folder
     folder.mkdir(parents=True, exist_ok=True)
     source = random_checkpoint(model, work) if weights == "random" else model
-    return export(source, format, output=target)
+    return export(source, format, output=target, kernels=kernels)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,17 @@ import pytest
 
 from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, ROLES
+from samdeploy.graphs import (
+    ALL_ROLES,
+    DECODER,
+    ENCODER,
+    KERNEL_ROLES,
+    KERNELS_FILE,
+    ROLES,
+)
 from samdeploy.prompts import Prompt
 from samdeploy.registry import load_runtime
-from samdeploy.session import Array, RuntimeOptions
+from samdeploy.session import Array, RuntimeOptions, Session
 from samdeploy.testing import RuntimeContract
 from samdeploy.testing.runtime_contract import Model
 from tests.contract.emulated_gpu import Emulation
@@ -134,6 +141,37 @@ class TestOnnxRuntime(RuntimeContract):
             module.OnnxRuntime().open(
                 graphs[ENCODER], ENCODER, device="cuda", options=RuntimeOptions()
             )
+
+
+class WithKernels:
+    """Our own kernels in the place of two graphs, and ONNX Runtime for the others."""
+
+    def __init__(self) -> None:
+        self._kernels, self._others = load_runtime("native")(), load_runtime("onnxruntime")()
+
+    def open(self, graph: Path, role: str, *, device: str, options: Any) -> Session:
+        if role not in KERNEL_ROLES:
+            return self._others.open(graph, role, device=device, options=options)
+        weights = graph.with_name(KERNELS_FILE)
+        return self._kernels.open(weights, role, device=device, options=options)
+
+
+class TestKernels(RuntimeContract):
+    runtime = "onnxruntime"
+
+    @classmethod
+    def opener(cls) -> Any:
+        return WithKernels()
+
+    @classmethod
+    def find_graphs(cls, fixture: Callable[[str], Any]) -> dict[str, Path]:
+        checkpoint, config = fixture("small_checkpoint"), fixture("small_config")
+        make = fixture("export_once")
+        return Bundle.open(make("small_kernels", checkpoint, config=config, kernels=True)).graphs()
+
+    def test_two_graphs_are_theirs(self, model: Model) -> None:
+        ours = [role for role, session in model.items() if session.provider.startswith("kernels")]
+        assert sorted(ours) == sorted(KERNEL_ROLES)
 
 
 class TestOpenVino(RuntimeContract):
