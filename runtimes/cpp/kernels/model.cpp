@@ -145,7 +145,7 @@ Model read_model(const Tensors& tensors, int image_size, int heads) {
   m.width = m.last.width;
   for (int i = 0; i < 2; ++i) {
     const std::string name = transformer + "layers." + std::to_string(i) + ".";
-    Block2& b = m.layers[i];
+    Layer& b = m.layers[i];
     b.self = read.attention(name + "self_attn", heads, c);
     b.to_image = read.attention(name + "cross_attn_token_to_image", heads, c, m.inner);
     b.from_image = read.attention(name + "cross_attn_image_to_token", heads, c, m.inner);

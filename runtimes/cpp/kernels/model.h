@@ -29,7 +29,7 @@ struct Attention {
   std::vector<float> spread, query, key;
 };
 
-struct Block2 {
+struct Layer {
   Attention self, to_image, from_image;
   Norm norm1, norm2, norm3, norm4;
   Linear mlp1, mlp2;
@@ -41,7 +41,7 @@ struct Model {
   std::vector<float> own_tokens;  // [own, C]
   std::vector<float> points;      // [5, C]: padding, then labels 0 to 3
   std::vector<float> gaussian;    // [2, C / 2]
-  Block2 layers[2];
+  Layer layers[2];
   Attention last;
   Norm norm_last;
   std::vector<Linear> iou, present;
