@@ -20,8 +20,8 @@ Floats = NDArray[np.float32]
 
 #: Positions that are computed at a time, ``TILE`` of the kernels.
 TILE = 64
-#: What ``image_keys`` holds, see :class:`samdeploy.models.restructured.Keys`.
-_KEYS = 11
+#: Floats of a cache line.
+_LINE = 16
 
 
 class _Tensor(ctypes.Structure):
@@ -142,7 +142,7 @@ class Kernels:
             tiles = _tiles(array.reshape(-1, array.shape[-1]))
         else:
             tiles = _tiles(array.reshape(-1, array.shape[-1]).T)
-        return np.ascontiguousarray(tiles)
+        return _aligned(tiles)
 
     def score(
         self, image: list[Floats], positions: int, coords: Floats, labels: Floats
@@ -203,6 +203,15 @@ def _tiles(rows: Floats) -> Floats:
     """``[n, N]`` -> ``[tiles, n, TILE]``."""
     tiles: Floats = _padded(rows, 1, TILE).reshape(len(rows), -1, TILE).transpose(1, 0, 2)
     return tiles
+
+
+def _aligned(array: Floats) -> Floats:
+    """A copy, row by row, at the begin of a cache line."""
+    room = np.empty(array.size + _LINE, np.float32)
+    skipped = -(room.ctypes.data // room.itemsize) % _LINE
+    copy = room[skipped : skipped + array.size].reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _padded(array: Floats, axis: int, step: int) -> Floats:

@@ -13,7 +13,7 @@ class Reader {
 
   std::vector<long> shape(const std::string& name) const { return find(name).second; }
 
-  std::vector<float> floats(const std::string& name, const std::vector<long>& shape) const {
+  Floats floats(const std::string& name, const std::vector<long>& shape) const {
     const auto& [data, found] = find(name);
     if (found != shape) throw std::invalid_argument("tensor '" + name + "' has another shape than its neighbours");
     long count = 1;
@@ -76,7 +76,7 @@ class Reader {
                                   std::to_string(in) + " channels");
     }
     const auto weight = floats(name + ".weight", found);
-    std::vector<float> rows(4 * out * in), bias(4 * out, 0.0f);
+    Floats rows(4 * out * in), bias(4 * out, 0.0f);
     for (long position = 0; position < 4; ++position)
       for (long o = 0; o < out; ++o)
         for (long i = 0; i < in; ++i) rows[(position * out + o) * in + i] = weight[(i * out + o) * 4 + position];
@@ -85,7 +85,7 @@ class Reader {
 
  private:
   // ``rows`` [out, in]
-  static Linear matrix(const std::vector<float>& rows, std::vector<float> bias, long out, long in) {
+  static Linear matrix(const Floats& rows, Floats bias, long out, long in) {
     Linear l;
     l.in = static_cast<int>(in);
     l.out = static_cast<int>(out);
