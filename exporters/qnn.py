@@ -16,8 +16,9 @@ import onnx
 import onnxruntime as ort
 
 from samdeploy.errors import ExportError, InputError
+from samdeploy.exporters.passes.onnx_gelu import OPSET, flatten_gelus
 from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
-from samdeploy.exporters.passes.onnx_int16 import OPSET, to_int16
+from samdeploy.exporters.passes.onnx_int16 import to_int16
 from samdeploy.exporters.passes.onnx_rank import check_rank
 from samdeploy.exporting.calibration import calibration_inputs, check_data
 from samdeploy.exporting.options import PromptLimits
@@ -65,13 +66,13 @@ class QnnExporter:
     def export(self, graph: GraphModule, folder: Path, options: QnnOptions) -> Graph:
         shapes = variants(graph.role, graph.inputs, options.max_prompts, options.max_points)
         eight = options.int8 and graph.role == ENCODER
-        opset = OPSET if eight else 17
         metadata = {**options.metadata, SOC: options.soc}
         for name, numbers in shapes.items():
             with tempfile.TemporaryDirectory(dir=folder) as work:
                 fixed = graph.fixed(name, *numbers)
-                model = onnx_graph(fixed, Path(work), opset=opset, metadata=metadata)
+                model = onnx_graph(fixed, Path(work), opset=OPSET, metadata=metadata)
                 check_rank(model, name)
+                flatten_gelus(model)
                 if eight:
                     images = calibration_inputs(options.data, graph.image_size, graph.preprocess)
                     model = to_int16(model, images, Path(work))

@@ -11,22 +11,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
+import torch
+from torch import Tensor, nn
 
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
 from samdeploy.bundle_files import check_references
 from samdeploy.errors import BundleError, ExportError, InputError, RuntimeUnavailableError
+from samdeploy.exporters.passes.onnx_gelu import OPSET, flatten_gelus
+from samdeploy.exporters.passes.onnx_graph import onnx_graph
 from samdeploy.exporters.qnn import QnnExporter, QnnOptions
 from samdeploy.exporting.int8_repair import repairable
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER
+from samdeploy.models import GraphModule
 from samdeploy.runtimes import onnxruntime as ort_runtime
 from samdeploy.runtimes.qnn import NPU, QnnRuntime
 from samdeploy.runtimes.qnn_simulator import QnnSimulatorRuntime
 from samdeploy.runtimes.torch import TorchSession
-from samdeploy.session import RuntimeOptions
+from samdeploy.session import RuntimeOptions, TensorSpec
 from samdeploy.testing import ExporterContract, RuntimeContract
 from samdeploy.testing.small_model import answers, feeds_of, small_graphs
 from tests.encoder_session import opened
@@ -39,6 +45,12 @@ pytestmark = [
 ]
 
 FEW: dict[str, Any] = {"max_prompts": 3, "max_points": 8}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plugin() -> None:
+    """Registered, as an export does before it writes."""
+    assert QnnExporter.availability().usable
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +150,54 @@ def test_eight_bits(tmp_path: Path) -> None:
         QnnOptions(data="images")
 
 
+class Gelus(nn.Module):
+    """Behind convolutions, a sum with one, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, padding=1)
+        self.spread = nn.ConvTranspose2d(8, 8, 2, stride=2)
+        self.same = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, image: Tensor) -> Tensor:
+        gelu = nn.functional.gelu
+        x = gelu(self.spread(gelu(self.convolution(image))))
+        return gelu(self.linear(gelu(x + self.same(x)).flatten(2).transpose(1, 2)))
+
+
+@pytest.fixture(scope="module")
+def gelus() -> GraphModule:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Gelus().eval().requires_grad_(False)
+    inputs, outputs = TensorSpec("image", (1, 3, 16, 16)), TensorSpec("features", (1, 1024, 8))
+    return GraphModule(ENCODER, module, (inputs,), (outputs,))
+
+
+def test_gelus_have_three_dimensions(gelus: GraphModule, tmp_path: Path) -> None:
+    model = onnx_graph(gelus, tmp_path, opset=OPSET)
+    flatten_gelus(model)
+    onnx.checker.check_model(model, full_check=True)
+    made = [n.name for n in model.graph.node if n.name.endswith("_reshape")]
+    assert len(made) == 2 * 3
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in inferred.value_info}
+    found = [ranks.get(n.output[0], 3) for n in model.graph.node if n.op_type == "Gelu"]
+    assert found == [3] * 4
+    feeds = {"image": np.random.default_rng(0).normal(0, 1, (1, 3, 16, 16)).astype(np.float32)}
+    (answer,) = ort.InferenceSession(model.SerializeToString()).run(None, feeds)
+    np.testing.assert_allclose(answer, gelus.run(feeds)["features"], atol=1e-5)
+
+
+def test_gelus_are_as_fine_as_float16(gelus: GraphModule, tmp_path: Path) -> None:
+    """Those that join a convolution are several times as coarse, and too high."""
+    QnnExporter().export(gelus, tmp_path, QnnOptions())
+    feeds = {"image": np.random.default_rng(0).normal(0, 1, (1, 3, 16, 16)).astype(np.float32)}
+    found = opened(QnnSimulatorRuntime, tmp_path / "encoder.qnn", "cpu").run(feeds)["features"]
+    assert np.abs(found - gelus.run(feeds)["features"]).mean() < 1e-4
+
+
 def test_a_graph_that_the_plugin_does_not_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,13 +261,10 @@ def context(content: bytes) -> bytes:
 @pytest.mark.slow
 @pytest.mark.overnight
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize(
-    ("precision", "options"), [("fp16", {"tolerance": 0.99}), ("int8", {"int8": True})]
-)
+@pytest.mark.parametrize(("precision", "options"), [("fp16", {}), ("int8", {"int8": True})])
 def test_the_shipped_model_in_the_simulator(
     tmp_path: Path, precision: str, options: dict[str, Any]
 ) -> None:
-    """In float16 it misses the gate of 0.995, as docs/embedding.md says."""
     bundle = export("sam_tiny.pt", "qnn", output=tmp_path / "tiny", **options)
     manifest = Bundle.open(bundle).manifest
     record = manifest.verification

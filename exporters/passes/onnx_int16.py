@@ -18,12 +18,10 @@ from samdeploy.exporters.passes.onnx_graph import save_onnx
 from samdeploy.exporters.passes.onnx_int8 import PREPARED, Reader
 from samdeploy.session import Array
 
-#: The first with GELU as one operator; the plugin knows it only so where it is quantised.
-OPSET = 20
-
 
 def to_int16(model: onnx.ModelProto, inputs: Iterable[Array], folder: Path) -> onnx.ModelProto:
-    """A copy of ``model``, which has opset :data:`OPSET`; ``folder`` takes files for a while.
+    """A copy of ``model``, which has GELU as one operator, since the plugin knows it only so where
+    it is quantised; ``folder`` takes files for a while.
 
     Args:
         inputs: what the graph's only input may look like; gives the range of every activation.
