@@ -49,7 +49,8 @@ def test_every_row_of_names_means_something() -> None:
         registry.NOTHING,
     }
     assert kinds == entry_points(group=registry.OPENERS).names
-    assert {registry.opener_of(kind) for kind in kinds} == {"torch", "native", "onnxruntime", "fake"}
+    openers = {registry.opener_of(kind) for kind in kinds}
+    assert openers == {"torch", "native", "onnxruntime", "fake"}
 
 
 def test_every_extra_of_a_row_is_one_of_ours() -> None:
