@@ -26,8 +26,9 @@ import torch
 
 from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
 from samdeploy.exporters.passes.fixed_program import fixed_program
+from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.layer_names import belongs_to
-from samdeploy.exporting.options import HalfOption, Int8Options, PromptLimits
+from samdeploy.exporting.options import HalfOption, PromptLimits, WeightsOnlyOptions
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
@@ -42,17 +43,31 @@ _HOW = "python -m venv litert-env && litert-env/bin/pip install litert-torch==0.
 
 
 @dataclass(frozen=True)
-class LiteRtOptions(HalfOption, Int8Options, PromptLimits):
-    weights_only: bool = option(False, "int8: weights in 8 bits, arithmetic in float")
+class LiteRtOptions(HalfOption, WeightsOnlyOptions, PromptLimits):
+    integers: bool = option(
+        False, "int8: the whole encoder in integers, with 16-bit activations, for NPUs"
+    )
     converter: str = option("", "Python of an environment that has litert-torch [this one]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.integers and (self.weights_only or not self.int8):
+            raise InputError(
+                "integers=True; it is for int8=True without weights_only, add that or leave "
+                "integers out."
+            )
+        if self.data and not self.integers:
+            raise InputError("data= is for integers=True; add that or leave data out.")
         if self.converter and not Path(self.converter).is_file():
             raise InputError(
                 f"converter={self.converter}; expected the Python of an environment that has "
                 f"litert-torch, such as litert-env/bin/python of: {_HOW}."
             )
+
+    @property
+    def calibrated(self) -> bool:
+        """Plain ``int8`` rounds activations by what they are while the model runs."""
+        return self.integers
 
 
 class LiteRtExporter:
@@ -77,6 +92,7 @@ class LiteRtExporter:
         shapes = variants(graph.role, graph.inputs, options.max_prompts, options.max_points)
         tools: Mapping[str, str] = {}
         with tempfile.TemporaryDirectory(dir=folder) as work:
+            images = _images(graph, options, Path(work))
             for name, (prompts, points) in shapes.items():
                 example = graph.example(prompts, points)
                 program = Path(work) / f"{name}.pt2"
@@ -89,10 +105,22 @@ class LiteRtExporter:
                     outputs=[spec.name for spec in graph.outputs],
                     weights=weights,
                     kept=_kept(graph, options.float_layers),
+                    images=images,
                 )
         files = tuple(Path(f"{name}.tflite") for name in shapes)
         facts = {"tools": dict(tools), **record_of(graph.inputs, shapes)}
         return Graph(graph.role, files, graph.inputs, graph.outputs, facts)
+
+
+def _images(graph: GraphModule, options: LiteRtOptions, folder: Path) -> list[str]:
+    """Files of encoder inputs, one each: together they may be larger than memory."""
+    files: list[str] = []
+    if graph.role != ENCODER or not options.calibrated:
+        return files
+    for image in calibration_inputs(options.data, graph.image_size, graph.preprocess):
+        files.append(str((folder / f"{len(files)}.npy").absolute()))
+        np.save(files[-1], image)
+    return files
 
 
 def _kept(graph: GraphModule, layers: tuple[str, ...]) -> list[str]:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ import numpy as np
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import quantizer
+from ai_edge_quantizer.calibrator import CalibrationMode
 from ai_edge_quantizer.qtyping import QuantGranularity
 from torch import Tensor, nn
 
 _FLOAT = schema.TensorType.FLOAT32
 #: Every operator.
 _ALL = ".*"
+#: The quantiser's word for an operator that is to be as it was.
+_FLOAT_AGAIN = "no_quantize"
 
 
 class Named(nn.Module):
@@ -51,23 +55,76 @@ def convert(order: dict[str, Any]) -> None:
     feeds = dict(zip(order["inputs"], example, strict=True))
     litert_torch.convert(program, sample_kwargs=feeds).export(order["tflite"])
     if order["weights"] != "fp32":
-        compress(order["tflite"], order["weights"], set(order["kept"]))
+        compress(order["tflite"], order["weights"], set(order["kept"]), Images(order["images"]))
 
 
-def compress(path: str, weights: str, kept: set[str]) -> None:
-    """Store the weights of layers in fewer bits, but for those whose :func:`digest` is in ``kept``:
-    in ``fp16``; in ``int8``, with a scale an output channel and activations that are rounded while
-    the model runs; or in ``int8_weights``, which are widened while it runs."""
+class Images(Sequence[Mapping[str, Any]]):
+    """Inputs of an encoder, read when they are asked for; the quantiser goes through them twice."""
+
+    def __init__(self, files: list[str]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return {"image": np.load(self._files[index])}
+
+
+def half(made: quantizer.Quantizer) -> None:
+    made.add_weight_only_config(_ALL, "*", 16, QuantGranularity.TENSORWISE, "float_casting")
+
+
+def int8_weights(made: quantizer.Quantizer) -> None:
+    made.add_weight_only_config(_ALL, "*", 8)
+
+
+def int8(made: quantizer.Quantizer) -> None:
+    """Activations are rounded while the model runs."""
+    made.add_dynamic_config(_ALL, "*", 8)
+
+
+def integers(made: quantizer.Quantizer) -> None:
+    """Everything but what comes in and goes out. Activations have 16 bits, since softmax and sums
+    lose too much in 8; the squares of layer norms, which have no form of 16 bits, have 8."""
+    made.add_static_config(_ALL, "*", 16, 8)
+    made.add_static_config(_ALL, "SQUARED_DIFFERENCE", 8, 8)
+    for each in ("INPUT", "OUTPUT"):
+        made.update_quantization_recipe(_ALL, each, algorithm_key=_FLOAT_AGAIN)
+
+
+RECIPES = {"fp16": half, "int8_weights": int8_weights, "int8": int8, "integers": integers}
+
+
+def compress(path: str, weights: str, kept: set[str], images: Images) -> None:
+    """Store a model by one of ``RECIPES``, with weights in 8 bits a scale for each output channel,
+    but for layers whose :func:`digest` is in ``kept``; those are float32."""
     made = quantizer.Quantizer(path)
-    if weights == "fp16":
-        made.add_weight_only_config(_ALL, "*", 16, QuantGranularity.TENSORWISE, "float_casting")
-    elif weights == "int8_weights":
-        made.add_weight_only_config(_ALL, "*", 8)
-    else:
-        made.add_dynamic_config(_ALL, "*", 8)
+    RECIPES[weights](made)
     for name in outputs_of(path, kept):
-        made.update_quantization_recipe(f"^{re.escape(name)};?$", "*", algorithm_key="no_quantize")
-    made.quantize().export_model(path, overwrite=True)
+        made.update_quantization_recipe(f"^{re.escape(name)};?$", "*", algorithm_key=_FLOAT_AGAIN)
+    ranges = None
+    if made.need_calibration:
+        # The other way keeps every activation: four times the memory and the time.
+        ranges = made.calibrate(
+            {"serving_default": images}, mode=CalibrationMode.CALIBRATION_PROFILER_BASED
+        )
+    made.quantize(ranges).export_model(path, overwrite=True)
+    if weights == "integers" and not kept and (left := floats_of(path)):
+        raise ValueError(f"no form in integers of {', '.join(left)}; leave integers out")
+
+
+def floats_of(path: str) -> list[str]:
+    """Names of the operators that answer in float, but for those that only widen."""
+    model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
+    found = {
+        names[model.operatorCodes[each.opcodeIndex].builtinCode]
+        for graph in model.subgraphs
+        for each in graph.operators
+        if any(graph.tensors[output].type == _FLOAT for output in each.outputs)
+    }
+    return sorted(found - {"DEQUANTIZE"})
 
 
 def outputs_of(path: str, kept: set[str]) -> list[str]:

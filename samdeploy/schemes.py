@@ -59,6 +59,13 @@ _BUILT_IN = (
         encoder_only=True,
     ),
     Scheme(
+        "integers",
+        {"int8": True, "integers": True},
+        instead=("int8_weights", "fp16"),
+        calibrates=True,
+        encoder_only=True,
+    ),
+    Scheme(
         "int8",
         {"int8": True},
         instead=("int8_weights", "fp16", "bf16"),

@@ -20,16 +20,20 @@ pytest.importorskip("ai_edge_litert")
 
 from ai_edge_litert import schema_py_generated as schema
 
+from samdeploy.bundle import Bundle
 from samdeploy.errors import BundleError, ExportError, InputError, RuntimeUnavailableError
 from samdeploy.exporters.litert import Converter, LiteRtExporter, LiteRtOptions
 from samdeploy.exporters.passes.onnx_narrow import MOST_OPERANDS
 from samdeploy.exporters.passes.onnx_rank import MOST_RANK
+from samdeploy.exporting import pipeline
+from samdeploy.exporting.calibration import COUNT
 from samdeploy.exporting.options import chosen_options
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, MASK_HEAD
 from samdeploy.registry import load_exporter, load_runtime
 from samdeploy.runtimes import litert
 from samdeploy.runtimes.torch import TorchSession
+from samdeploy.schemes import gate
 from samdeploy.session import RuntimeOptions, Session
 from samdeploy.testing import RuntimeContract
 from samdeploy.testing.small_model import answers, feeds_of, small_graphs
@@ -76,6 +80,27 @@ def test_files_are_what_accelerators_take(path: Path) -> None:
         assert max(widths) <= MOST_OPERANDS
         codes = {model.operatorCodes[each.opcodeIndex].builtinCode for each in graph.operators}
         assert schema.BuiltinOperator.BROADCAST_TO not in codes  # GPUs know none
+
+
+def floats_inside(path: Path) -> int:
+    """How many tensors are float that neither come in nor go out."""
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    return sum(
+        tensor.type == schema.TensorType.FLOAT32
+        for graph in model.subgraphs
+        for index, tensor in enumerate(graph.tensors)
+        if index not in (*graph.inputs, *graph.outputs)
+    )
+
+
+def test_an_encoder_of_integers() -> None:
+    path = GOLDEN / "integers" / "encoder.tflite"
+    assert floats_inside(path) == 0 < floats_inside(GOLDEN / "encoder.tflite")
+    reference = {role: TorchSession(small_graphs()[role], "cpu") for role in (ENCODER, DECODER)}
+    candidate = {**reference, ENCODER: opened(path, ENCODER)}
+    found = verify_sessions(reference, candidate, images=1)
+    assert found.embedding_cosine >= gate("int8")[1]  # masks of random weights mean little
+    assert found.not_finite == 0
 
 
 def test_calls_take_turns() -> None:
@@ -145,10 +170,10 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         opened(GOLDEN / "encoder.tflite", ENCODER, streams=2)
 
 
-def export(folder: Path, **options: Any) -> Mapping[str, Any]:
+def export(folder: Path, role: str = MASK_HEAD, **options: Any) -> Mapping[str, Any]:
     exporter = LiteRtExporter()
     chosen = LiteRtOptions(max_prompts=1, max_points=4, **options)
-    return exporter.export(small_graphs()[MASK_HEAD], folder, chosen).options
+    return exporter.export(small_graphs()[role], folder, chosen).options
 
 
 def converter(folder: Path, code: str) -> str:
@@ -180,6 +205,65 @@ def test_the_converter_is_asked_file_by_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         found, answers(small_graphs()[MASK_HEAD], feeds)["low_res_masks"], atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("role", "options", "weights", "images"),
+    [
+        (ENCODER, {}, "int8", 0),
+        (ENCODER, {"integers": True}, "integers", COUNT),
+        (ENCODER, {"weights_only": True}, "int8_weights", 0),
+        (MASK_HEAD, {"integers": True}, "fp32", 0),
+        (MASK_HEAD, {"half": True}, "fp16", 0),
+    ],
+)
+def test_what_is_made_of_int8(
+    tmp_path: Path, role: str, options: dict[str, bool], weights: str, images: int
+) -> None:
+    python = converter(
+        tmp_path,
+        "import json, numpy, sys\n"
+        "for line in sys.stdin:\n"
+        "    order = json.loads(line)\n"
+        "    seen = {numpy.load(each).shape for each in order['images']}\n"
+        "    told = [order['weights'], len(order['images']), *map(list, seen)]\n"
+        "    print(json.dumps({'tools': {'told': told}}), flush=True)\n",
+    )
+    told = export(tmp_path, role, converter=python, int8=True, **options)["tools"]["told"]
+    assert told == [weights, images, *[[1, 3, 64, 64]] * (images > 0)]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"integers": True}, "integers=True; it is for int8=True without weights_only"),
+        ({"integers": True, "int8": True, "weights_only": True}, "integers=True; it is for int8"),
+        ({"data": f"{GOLDEN.parent}/*/*.png", "int8": True}, "data= is for integers=True"),
+    ],
+)
+def test_integers_are_int8_with_images(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        LiteRtOptions(**options)
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_only_what_calibrates_says_so(
+    tmp_path: Path, small_checkpoint: Path, small_config: Path, integers: bool
+) -> None:
+    python = converter(
+        tmp_path,
+        "import json, pathlib, sys\n"
+        "for line in sys.stdin:\n"
+        "    pathlib.Path(json.loads(line)['tflite']).touch()\n"
+        "    print(json.dumps({'tools': {}}), flush=True)\n",
+    )
+    said: list[str] = []
+    folder = pipeline.export(
+        small_checkpoint, "litert", output=tmp_path / "bundle", config=small_config, verify="off",
+        progress=said.append, max_prompts=1, converter=python, int8=True, integers=integers,
+    )  # fmt: skip
+    assert any("calibrating" in line for line in said) is integers
+    assert Bundle.open(folder).manifest.precision == ("integers" if integers else "int8")
 
 
 @pytest.mark.parametrize(

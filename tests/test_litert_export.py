@@ -17,7 +17,7 @@ from samdeploy.bundle_files import sha256
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify import verify_bundle
 from samdeploy.scenes import Scene
-from tests.test_litert import flipped
+from tests.test_litert import flipped, floats_inside
 
 pytestmark = [
     pytest.mark.overnight,
@@ -61,7 +61,13 @@ def test_it_passes_its_gate(bundle: Path, tiny_bundle: Path, scene: Scene) -> No
 
 
 @pytest.mark.parametrize(
-    "options", [{"half": True}, {"int8": True}, {"int8": True, "weights_only": True}]
+    "options",
+    [
+        {"half": True},
+        {"int8": True},
+        {"int8": True, "weights_only": True},
+        {"int8": True, "integers": True},
+    ],
 )
 def test_schemes_pass_their_gates(
     converter: Path, tmp_path: Path, options: dict[str, bool]
@@ -71,6 +77,7 @@ def test_schemes_pass_their_gates(
         max_prompts=8, **options,
     )  # fmt: skip
     assert Bundle.open(folder).manifest.verification.passed
+    assert (floats_inside(folder / "encoder.tflite") == 0) is ("integers" in options)
 
 
 def test_a_flipped_weight_fails_the_verification(bundle: Path, tmp_path: Path) -> None:

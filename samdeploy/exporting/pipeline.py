@@ -291,4 +291,5 @@ def _has_kernels(options: ExportOptions) -> bool:
 
 def _calibrated(options: ExportOptions) -> bool:
     """Whether images are looked at while activations become 8-bit."""
-    return scheme_of(options).calibrates and "data" in options_of(type(options))
+    known = scheme_of(options).calibrates and "data" in options_of(type(options))
+    return bool(getattr(options, "calibrated", known))

@@ -145,7 +145,7 @@ def test_every_arithmetic_of_the_device_has_a_row_and_a_gate(
 @pytest.mark.usefixtures("here")
 def test_a_device_without_bf16_is_not_asked_for_it(tmp_path: Path) -> None:
     tuning = tune_click(tmp_path / "tuned")
-    assert {row.arithmetic for row in tuning.rows} == {"fp32"}
+    assert {row.arithmetic for row in tuning.rows} == {"fp32", "kernels"}
 
 
 def test_a_device_without_f32_is_asked_for_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_nothing_in_time_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
         ({"goal": "fame"}, "goal=fame; expected one of whole_image, click"),
         (
             {"precisions": ["int4"]},
-            "precisions=int4; expected one of int8_weights, int8, palette4",
+            "precisions=int4; expected one of int8_weights, integers, int8, palette4",
         ),
         ({"budget": 0}, "budget=0; expected seconds above 0"),
         ({"data": "nowhere"}, "nowhere"),
