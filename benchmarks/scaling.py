@@ -62,8 +62,8 @@ def _with(job: Job, **settings: Any) -> Job:
 
 
 AXES = (
-    Axis("points along a side", (8, 16, 24, 32, 40, 48, 64), _points),
-    Axis("megapixels", (0.3, 1, 2, 6, 12, 24, 50), _megapixels),
+    Axis("points along a side", (8, 16, 24, 32, 48, 64), _points),
+    Axis("megapixels", (0.3, 2, 12, 50), _megapixels),
     Axis("layers of crops", (0, 1, 2), _crops),
 )
 _HEADER = ["masks", "s", "peak memory, GB"]

@@ -2,8 +2,9 @@
 
 XNNPACK computes what it knows and ExecuTorch's own operators the rest. All shapes are fixed
 (:mod:`samdeploy.fixed_shapes`): XNNPACK allows one free dimension in a reshape, and memory is
-planned for the largest call. A program tells the names of its inputs and outputs as two more
-methods, ``inputs`` and ``outputs``.
+planned for the largest call. Filters of layers may be stored in fewer bits
+(:mod:`samdeploy.exporters.passes.xnnpack_storage`). A program tells the names of its inputs and
+outputs as two more methods, ``inputs`` and ``outputs``.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from typing import Any, ClassVar
 import torch
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch import Tensor
+from torch.fx.passes.infra.pass_base import PassResult
 
 from samdeploy.errors import ExportError
 from samdeploy.exporters.passes.fixed_program import fixed_program
 from samdeploy.exporters.passes.xnnpack_operators import XNNPACK_OPERATORS
 from samdeploy.exporters.passes.xnnpack_parts import XnnpackParts
-from samdeploy.exporting.options import PromptLimits
+from samdeploy.exporters.passes.xnnpack_storage import Storage, digest, store
+from samdeploy.exporting.layer_names import belongs_to
+from samdeploy.exporting.options import HalfOption, Int8Options, PromptLimits
 from samdeploy.fixed_shapes import record_of, variants
+from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
 from samdeploy.options import option
 from samdeploy.session import Availability, Graph
@@ -34,7 +39,7 @@ from samdeploy.text import reason
 
 
 @dataclass(frozen=True)
-class ExecuTorchOptions(PromptLimits):
+class ExecuTorchOptions(HalfOption, Int8Options, PromptLimits):
     # As many as whole-image mode asks in a call on a processor.
     max_prompts: int = option(4, "most prompts in a decoder call")
 
@@ -51,12 +56,19 @@ class ExecuTorchExporter:
 
     def export(self, graph: GraphModule, folder: Path, options: ExecuTorchOptions) -> Graph:
         shapes = variants(graph.role, graph.inputs, options.max_prompts, options.max_points)
+        storage = _storage(graph, options)
         delegated = {}
+        eight: set[str] = set()
         for name, numbers in shapes.items():
             try:
                 with _quiet():
                     program = _lowered(graph, graph.example(*numbers))
-                    delegated[name] = _delegated(program.exported_program().graph_module)
+                    lowered = program.exported_program().graph_module
+                    delegated[name] = _delegated(lowered)
+                    if storage != Storage():
+                        eight |= store(lowered, storage)
+                        # The program knows constants of before until it is made anew.
+                        program = program.transform([lambda module: PassResult(module, True)])
                     content = program.to_executorch().buffer
             except Exception as error:  # of many types, from torch and from ExecuTorch
                 raise ExportError(
@@ -64,9 +76,24 @@ class ExecuTorchExporter:
                     "format=onnx instead."
                 ) from error
             (folder / f"{name}.pte").write_bytes(content)
+        if options.int8 and graph.role == ENCODER and not eight:
+            raise ExportError(
+                "int8=True; the encoder has no linear layers to store in 8 bits, leave it out."
+            )
         files = tuple(Path(f"{name}.pte") for name in shapes)
         facts = {"delegated": delegated, **record_of(graph.inputs, shapes)}
         return Graph(graph.role, files, graph.inputs, graph.outputs, facts)
+
+
+def _storage(graph: GraphModule, options: ExecuTorchOptions) -> Storage:
+    if not options.int8 or graph.role != ENCODER:
+        return Storage(options.half)
+    eight = frozenset(
+        digest(weight.detach().numpy())
+        for name, weight in graph.module.named_parameters()
+        if weight.ndim == 2 and not belongs_to(name, options.float_layers)
+    )
+    return Storage(options.half, eight)
 
 
 def _lowered(graph: GraphModule, example: tuple[Tensor, ...]) -> Any:

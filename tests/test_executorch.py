@@ -9,16 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from samdeploy import SAM
 from samdeploy.bundle import Bundle
-from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
+from samdeploy.errors import BundleError, ExportError, InputError, RuntimeUnavailableError
 from samdeploy.exporting.pipeline import export
 from samdeploy.exporting.verify_sam import verify_sessions
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, MASK_HEAD, SCORER
+from samdeploy.models import GraphModule
 from samdeploy.runtimes.torch import TorchSession
 from samdeploy.scenes import Scene
-from samdeploy.session import Graph, RuntimeOptions, Session
+from samdeploy.session import Graph, RuntimeOptions, Session, TensorSpec
 from samdeploy.testing import ExporterContract, RuntimeContract
 from samdeploy.testing.small_model import feeds_of, small_graphs
 
@@ -53,6 +55,59 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, G
 def programs(written: tuple[Path, dict[str, Graph]]) -> dict[str, Path]:
     folder, graphs = written
     return {role: folder / graph.files[0] for role, graph in graphs.items()}
+
+
+@pytest.fixture(scope="module")
+def small(
+    written: tuple[Path, dict[str, Graph]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The encoder by what was asked for."""
+    graph, write = small_graphs()[ENCODER], exporter.ExecuTorchExporter().export
+    folders = {"fp32": written[0]}
+    kept = ("sam.image_encoder.blocks.0",)
+    asked: dict[str, dict[str, Any]] = {
+        "fp16": {"half": True},
+        "int8": {"int8": True},
+        "int8, fp16": {"int8": True, "half": True},
+        "int8 but for a block": {"int8": True, "float_layers": kept},
+    }
+    for name, options in asked.items():
+        folders[name] = tmp_path_factory.mktemp("stored")
+        write(graph, folders[name], exporter.ExecuTorchOptions(**options))
+    return {name: folder / f"{ENCODER}.pte" for name, folder in folders.items()}
+
+
+def test_weights_in_fewer_bits(small: dict[str, Path]) -> None:
+    feeds = feeds_of(ENCODER, 1, 2)
+    [expected] = opened(small["fp32"], ENCODER).run(feeds).values()
+    errors, sizes = {}, {name: path.stat().st_size for name, path in small.items()}
+    for name, path in small.items():
+        [found] = opened(path, ENCODER).run(feeds).values()
+        errors[name] = float(np.abs(found - expected).max() / np.abs(expected).max())
+    assert 1e-5 < errors["fp16"] < 1e-3
+    assert 1e-3 < errors["int8"] < 1e-2
+    assert 1e-3 < errors["int8, fp16"] < 1e-2
+    assert 0 < errors["int8 but for a block"] < errors["int8"]
+    assert sizes["fp16"] < 0.65 * sizes["fp32"]
+    assert sizes["int8, fp16"] < sizes["fp16"]
+    assert sizes["int8"] < sizes["int8 but for a block"] < sizes["fp32"]
+
+
+def test_8_bits_need_linear_layers(tmp_path: Path) -> None:
+    class Convolution(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            answer: torch.Tensor = self.conv(image)
+            return answer
+
+    inputs = (TensorSpec("image", (1, 3, 8, 8)),)
+    outputs = (TensorSpec("image_embeddings", (1, 4, 6, 6)),)
+    graph = GraphModule(ENCODER, Convolution().eval(), inputs, outputs)
+    with pytest.raises(ExportError, match="has no linear layers to store in 8 bits"):
+        exporter.ExecuTorchExporter().export(graph, tmp_path, exporter.ExecuTorchOptions(int8=True))
 
 
 class TestExporter(ExporterContract):
@@ -117,6 +172,14 @@ def test_a_process_has_one_pool_of_threads(programs: dict[str, Path]) -> None:
     second.close()
     alone = opened(programs[MASK_HEAD], MASK_HEAD, threads=1)
     np.testing.assert_allclose(alone.run(feeds)["low_res_masks"], expected, atol=1e-5)
+
+
+def test_the_shipped_model_in_fewer_bits(tmp_path: Path) -> None:
+    bundle = export("sam_tiny.pt", "executorch", output=tmp_path / "tiny", half=True, int8=True)
+    manifest = Bundle.open(bundle).manifest
+    assert manifest.precision == "int8"
+    assert manifest.verification.passed
+    assert not manifest.options["float_layers"]  # at the first attempt
 
 
 def test_the_shipped_model(tiny_bundle: Path, scene: Scene, tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def x(*shape: int) -> Any:
         (aten.unsqueeze.default, (x(2, 7), 0)),
         (aten.stack.default, ([x(2, 7), x(2, 7)], -1)),
         (aten.unbind.int, (x(3, 2), 0)),
+        (aten.split.Tensor, (x(2, 7), 3, -1)),
+        (aten.split_with_sizes.default, (x(2, 7), [3, 1, 3], -1)),
     ],
     ids=lambda value: value.__name__ if hasattr(value, "__name__") else "",
 )
@@ -76,3 +78,20 @@ def test_a_graph() -> None:
     assert not left & {*XNNPACK_OPERATORS, aten.alias.default}
     assert aten.bmm.default in left
     torch.testing.assert_close(program(*example), graph.module(*example), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.exporting
+def test_what_is_folded_leaves_no_buffer() -> None:
+    class Spread(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("rows", x(3, 3), persistent=False)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image + self.rows @ self.rows
+
+    program = fixed_program(Spread().eval(), (x(3, 3),))
+    assert [name for name, _ in program.named_buffers()] == ["folded_matmul"]
+    exported = torch.export.export(program, (x(3, 3),))
+    assert set(exported.constants) <= {spec.target for spec in exported.graph_signature.input_specs}

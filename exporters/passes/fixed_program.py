@@ -37,7 +37,7 @@ def fixed_program(
     _gather(program)
     _narrow(program)
     program.graph.eliminate_dead_code()
-    program.delete_all_unused_submodules()
+    _forget(program)
     program.recompile()
     return program  # type: ignore[no-any-return]
 
@@ -93,6 +93,17 @@ def _gather(program: Program) -> None:
             result = graph.call_function(aten.transpose.int, (back, 0, 1))
         result.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(result)
+
+
+def _forget(program: Program) -> None:
+    """Take out what no node reads any more. Torch would hand on such buffers as constants, of which
+    ExecuTorch then finds no node."""
+    program.delete_all_unused_submodules()
+    read = {node.target for node in program.graph.nodes if node.op == "get_attr"}
+    for name, _ in list(program.named_buffers(remove_duplicate=False)):
+        if name not in read:
+            path, _, last = name.rpartition(".")
+            delattr(program.get_submodule(path), last)
 
 
 def _narrow(program: Program) -> None:

@@ -8,6 +8,7 @@ halved step by step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -121,6 +122,15 @@ def unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
     return [select(x, dim, index) for index in range(x.shape[dim])]
 
 
+def split(x: Tensor, sizes: int | Sequence[int], dim: int = 0) -> list[Tensor]:
+    """Parts of these sizes, or all of one size but for the last."""
+    length = x.shape[dim]
+    if isinstance(sizes, int):
+        sizes = [min(sizes, length - start) for start in range(0, length, sizes)]
+    ends = accumulate(sizes)
+    return [x.narrow(dim, end - size, size) for size, end in zip(sizes, ends, strict=True)]
+
+
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
     shape = [*x.shape]
     shape.insert(dim % (x.ndim + 1), 1)
@@ -141,6 +151,8 @@ XNNPACK_OPERATORS: Mapping[Any, Callable[..., Any]] = {
     _aten.amax.default: most,
     _aten.select.int: select,
     _aten.unbind.int: unbind,
+    _aten.split.Tensor: split,
+    _aten.split_with_sizes.default: split,
     _aten.unsqueeze.default: unsqueeze,
     _aten.stack.default: stack,
 }
