@@ -191,5 +191,11 @@ class MaskHeadSession(_KernelSession):
         names = ("image_features", "high_res_tokens_1", "high_res_tokens_0")
         parts = [image[name] for name in names if name in image]
         rows, columns = sizes["image_features"][:2]
+        positions = asked["mask_scale"].shape[-1]
+        if positions != rows * columns:  # the kernels would read beyond the shorter one
+            raise InputError(
+                f"'mask_scale' is of {positions} positions; expected {rows * columns}, as "
+                f"'image_features' has {rows} x {columns}."
+            )
         prompts = [asked[f"mask_{name}"] for name in ("tokens", "scale", "weights", "values")]
         return {"low_res_masks": self._kernels.masks(parts, rows, columns, prompts)}

@@ -286,6 +286,18 @@ def test_another_device(kernel_bundle: Path) -> None:
         open_model(kernel_bundle, device="cuda", options=options)
 
 
+def test_positions_of_another_part_of_the_image(case: Case) -> None:
+    mask_head = case.kernels(MASK_HEAD)
+    rows, columns = case.prepared["image_features"].shape[:2]
+    sides = {"prompts": 1, "rows": rows, "columns": columns, "values": 3, "positions": 7}
+    feeds = {
+        spec.name: np.zeros([sides.get(str(side), side) for side in spec.shape], np.float32)
+        for spec in mask_head.inputs
+    }
+    with pytest.raises(InputError, match=f"of 7 positions; expected {rows * columns}"):
+        mask_head.run(feeds)
+
+
 def test_a_graph_that_they_are_not(kernel_bundle: Path) -> None:
     runtime = load_runtime("native")()
     file, options = kernel_bundle / KERNELS_FILE, RuntimeOptions()
