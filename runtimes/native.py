@@ -7,9 +7,10 @@ it (``precision=kernels``); the other graphs are the bundle's.
 
 from __future__ import annotations
 
-import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -19,9 +20,10 @@ from safetensors import SafetensorError, safe_open
 
 from samdeploy.contracts import Specs
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
-from samdeploy.graphs import MASK_HEAD, SCORER, graph_specs
+from samdeploy.graphs import KERNEL_ROLES, MASK_HEAD, SCORER, graph_specs
 from samdeploy.graphs_sam2 import sam2_specs
 from samdeploy.limits import whole
+from samdeploy.processor import usable_cores
 from samdeploy.resident import Resident
 from samdeploy.runtimes.native_library import Floats, Kernels, instructions
 from samdeploy.session import MOST_IMGSZ, Array, Availability, RuntimeOptions, Session
@@ -54,7 +56,7 @@ class NativeRuntime:
         return Availability(devices=("cpu",), version=found)
 
     def open(self, graph: Path, role: str, *, device: str, options: RuntimeOptions) -> Session:
-        if role not in (SCORER, MASK_HEAD):
+        if role not in KERNEL_ROLES:
             raise InputError(
                 f"runtime '{self.name}' has no {role} graph; pass precision=kernels instead, which "
                 "takes the others from the bundle."
@@ -68,20 +70,15 @@ class NativeRuntime:
         # Weights are read once for both graphs.
         if self._read is None or self._read[0] != graph:
             self._read = graph, _read(graph)
-        threads = options.threads or _processors()
+        threads = options.threads or usable_cores()
         return {SCORER: ScorerSession, MASK_HEAD: MaskHeadSession}[role](self._read[1], threads)
-
-
-def _processors() -> int:
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _read(path: Path) -> Kernels:
     try:
         with safe_open(path, framework="numpy") as file:
             told = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise BundleError(f"'{path}' cannot be read ({error}); export the bundle again.") from error
     try:
@@ -95,7 +92,7 @@ def _read(path: Path) -> Kernels:
     return Kernels(weights, size, heads, path)
 
 
-class _KernelSession:
+class _KernelSession(ABC):
     """Prompts of a call are shared out among ``threads``, a call of one prompt is one thread's.
     ``role`` is that of the graph whose place it takes."""
 
@@ -103,9 +100,14 @@ class _KernelSession:
 
     def __init__(self, kernels: Kernels, threads: int) -> None:
         self._kernels, self.streams = kernels, threads
-        self._packed: dict[str, Resident[Floats]] = {}
         self._workers = ThreadPoolExecutor(threads, "samdeploy-kernels") if threads > 1 else None
         self.inputs, self.outputs = self._specs()
+        # By the name of each input that is the image's.
+        self._packed = {
+            spec.name: Resident[Floats](partial(kernels.pack, spec.name))
+            for spec in self.inputs
+            if spec.shape[0] != "prompts"
+        }
         self.provider = f"kernels {instructions()}"
         self._closed = False
 
@@ -118,11 +120,10 @@ class _KernelSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if self._closed:
             raise InputError("this session is closed; open the model again.")
-        shared = {spec.name for spec in self.inputs if spec.shape[0] != "prompts"}
-        image = {name: self._resident(name).get(name, feeds[name]) for name in shared}
-        sizes = {name: feeds[name].shape for name in shared}
+        image = {name: kept.get(name, feeds[name]) for name, kept in self._packed.items()}
+        sizes = {name: feeds[name].shape for name in image}
         asked = {
-            name: np.ascontiguousarray(array) for name, array in feeds.items() if name not in shared
+            name: np.ascontiguousarray(array) for name, array in feeds.items() if name not in image
         }
         prompts = len(next(iter(asked.values())))
         parts = min(self.streams, prompts) if self._workers else 1
@@ -138,11 +139,7 @@ class _KernelSession:
         done = [each.result() for each in waiting]
         return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
-    def _resident(self, name: str) -> Resident[Floats]:
-        return self._packed.setdefault(
-            name, Resident(lambda array: self._kernels.pack(name, array))
-        )
-
+    @abstractmethod
     def _computed(
         self,
         image: Mapping[str, Floats],
@@ -150,14 +147,14 @@ class _KernelSession:
         asked: Mapping[str, Floats],
     ) -> dict[str, Array]:
         """``sizes`` are shapes of the image's inputs before they were packed."""
-        raise NotImplementedError
 
     def divided(self) -> Session:
         return type(self)(self._kernels, 1)
 
     def close(self) -> None:
         self._closed = True
-        self._packed.clear()
+        for kept in self._packed.values():
+            kept.clear()
         if self._workers is not None:
             self._workers.shutdown()
 

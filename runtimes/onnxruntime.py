@@ -7,7 +7,6 @@ processor do it. What an input holds that nobody can write to stays on the devic
 from __future__ import annotations
 
 import io
-import os
 import pkgutil
 import sys
 from collections import Counter
@@ -28,6 +27,7 @@ from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
 from samdeploy.families import dimension
 from samdeploy.fixed_shapes import open_variants
 from samdeploy.precision import FP32
+from samdeploy.processor import usable_cores
 from samdeploy.resident import Resident, freeze, is_frozen
 from samdeploy.runtimes.onnx_providers import LEAST_SHARE, MOVING, PROVIDERS, Provider
 from samdeploy.session import Array, Availability, RuntimeOptions, Session, TensorSpec
@@ -130,9 +130,7 @@ def _open(
 
 def _shares(threads: int | None) -> tuple[int, int]:
     """How many calls are best made side by side, and the threads of each."""
-    if threads is None:
-        allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
-        threads = len(allowed(0)) if allowed else os.cpu_count() or 1
+    threads = threads or usable_cores()
     streams = min(threads, _MOST_STREAMS)
     return streams, threads // streams
 

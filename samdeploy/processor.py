@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -39,6 +40,12 @@ _APPLE = ("advsimd", "fp16", "dotprod")
 
 def cpu_name() -> str:
     return _cpu_info("model name") or _sysctl("machdep.cpu.brand_string") or platform.processor()
+
+
+def usable_cores() -> int:
+    """Logical processors that this process may use, which in a container may be few of all."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def cpu_flags() -> tuple[str, ...]:
