@@ -24,11 +24,10 @@ from samdeploy.benchmarks.html import page
 from samdeploy.benchmarks.jobs import Job
 from samdeploy.benchmarks.plots import scatter_chart
 from samdeploy.benchmarks.processes import measure_in_process
-from samdeploy.benchmarks.suite import exported
+from samdeploy.benchmarks.suite import arithmetic_of, exported
 from samdeploy.benchmarks.tables import Table
 from samdeploy.benchmarks.workbench import Settings, Workbench, workbench
 from samdeploy.bundle import Bundle
-from samdeploy.precision import ARITHMETIC, FP32, arithmetic_name
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _job(bench: Workbench, model: str, format: str) -> Job:
     asked = {"precision": precision or None, "whole_image": bench.settings.mode or {}}
     if Path(model).is_dir():
         return bench.job("samdeploy", Bundle.open(model).folder, **asked)
-    kernels = ARITHMETIC[arithmetic_name(precision or FP32)].kernels
+    kernels = arithmetic_of(format).kernels
     checkpoint = bench.checkpoint(model)
     bundle = exported(bench, checkpoint, name, bench.folder, lambda line: None, kernels=kernels)
     return bench.job("samdeploy", bundle.folder, **asked)

@@ -137,7 +137,7 @@ def tasks_of_formats(
     kept = bench.folder if folder is None else Path(folder)
     tasks = []
     # One bundle serves all arithmetic of its format.
-    kernels = {name.partition(":")[0] for name in formats if _arithmetic(name).kernels}
+    kernels = {name.partition(":")[0] for name in formats if arithmetic_of(name).kernels}
     for name in formats:
         format, _, _ = name.partition(":")
         source: Bundle | Path | SamDeployError = checkpoint
@@ -195,7 +195,7 @@ def exported(
     return Bundle.open(target)
 
 
-def _arithmetic(name: str) -> Arithmetic:
+def arithmetic_of(name: str) -> Arithmetic:
     """That of a format with a colon; fp32 of one without."""
     return ARITHMETIC[arithmetic_name(name.partition(":")[2] or FP32)]
 

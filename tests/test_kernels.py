@@ -362,6 +362,13 @@ def test_a_file_elsewhere(bundle: Path) -> None:
         Bundle.open(bundle)
 
 
+def test_a_file_that_nobody_lists(bundle: Path) -> None:
+    write_manifest(bundle, msgspec.structs.replace(read_manifest(bundle), kernels=None))
+    for precision in ("fp32", KERNELS):
+        with pytest.raises(BundleError, match=f"{KERNELS_FILE} that its bundle.json does not list"):
+            SAM(bundle, options=RuntimeOptions(precision=precision))
+
+
 def test_exports_that_have_no_kernels(tmp_path: Path) -> None:
     hq, config = write_checkpoint("small_light", tmp_path), config_of("small_light")
     with pytest.raises(InputError, match="decoders of SAM and SAM 2"):
