@@ -306,8 +306,8 @@ def _check_roles(folder: Path, manifest: Manifest, lines: tuple[tuple[str, ...],
     # It is found by its name, so one that nobody vouches for must not lie there.
     if manifest.kernels is None and os.path.lexists(folder / KERNELS_FILE):
         raise BundleError(
-            f"bundle '{folder}' holds a {KERNELS_FILE} that its {MANIFEST} does not list; remove it "
-            "or export the bundle again."
+            f"bundle '{folder}' holds a {KERNELS_FILE} that its {MANIFEST} does not list; remove "
+            "it or export the bundle again."
         )
     if manifest.kernels is not None and manifest.kernels.path != KERNELS_FILE:
         raise BundleError(
