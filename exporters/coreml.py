@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from samdeploy.errors import ExportError, InputError
 from samdeploy.exporting.layer_names import belongs_to
-from samdeploy.exporting.options import HalfOption, Int8Options, PromptLimits
+from samdeploy.exporting.options import FixedShapesOptions, HalfOption, Int8Options
 from samdeploy.families import meaning
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.graphs import ENCODER
@@ -45,7 +45,7 @@ _IDENTITIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 
 
 @dataclass(frozen=True)
-class CoreMlOptions(HalfOption, Int8Options, PromptLimits):
+class CoreMlOptions(HalfOption, Int8Options, FixedShapesOptions):
     palette_bits: int = option(
         0, "bits of a weight of SAM's encoder, an index into a palette: 4, 6 or 8"
     )

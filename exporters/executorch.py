@@ -29,7 +29,7 @@ from samdeploy.exporters.passes.xnnpack_operators import XNNPACK_OPERATORS
 from samdeploy.exporters.passes.xnnpack_parts import XnnpackParts
 from samdeploy.exporters.passes.xnnpack_storage import Storage, digest, store
 from samdeploy.exporting.layer_names import belongs_to
-from samdeploy.exporting.options import HalfOption, Int8Options, PromptLimits
+from samdeploy.exporting.options import FixedShapesOptions, HalfOption, Int8Options
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
@@ -39,7 +39,7 @@ from samdeploy.text import reason
 
 
 @dataclass(frozen=True)
-class ExecuTorchOptions(HalfOption, Int8Options, PromptLimits):
+class ExecuTorchOptions(HalfOption, Int8Options, FixedShapesOptions):
     # As many as whole-image mode asks in a call on a processor.
     max_prompts: int = option(4, "most prompts in a decoder call")
 

@@ -28,7 +28,7 @@ from samdeploy.errors import ExportError, InputError, RuntimeUnavailableError
 from samdeploy.exporters.passes.fixed_program import fixed_program
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.layer_names import belongs_to
-from samdeploy.exporting.options import HalfOption, PromptLimits, WeightsOnlyOptions
+from samdeploy.exporting.options import FixedShapesOptions, HalfOption, WeightsOnlyOptions
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
@@ -43,7 +43,7 @@ _HOW = "python -m venv litert-env && litert-env/bin/pip install litert-torch==0.
 
 
 @dataclass(frozen=True)
-class LiteRtOptions(HalfOption, WeightsOnlyOptions, PromptLimits):
+class LiteRtOptions(HalfOption, WeightsOnlyOptions, FixedShapesOptions):
     integers: bool = option(
         False, "int8: the whole encoder in integers, with 16-bit activations, for NPUs"
     )

@@ -21,7 +21,7 @@ from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
 from samdeploy.exporters.passes.onnx_int16 import to_int16
 from samdeploy.exporters.passes.onnx_rank import check_rank
 from samdeploy.exporting.calibration import calibration_inputs, check_data
-from samdeploy.exporting.options import PromptLimits
+from samdeploy.exporting.options import FixedShapesOptions
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
@@ -32,7 +32,7 @@ from samdeploy.session import Availability, Graph
 
 
 @dataclass(frozen=True)
-class QnnOptions(PromptLimits):
+class QnnOptions(FixedShapesOptions):
     soc: str = option("sm8650", f"chip to build for: {', '.join(SOCS)}")
     # As many as whole-image mode asks in a call on a processor.
     max_prompts: int = option(4, "most prompts in a decoder call")

@@ -13,7 +13,7 @@ from typing import ClassVar
 from samdeploy.errors import ExportError, InputError
 from samdeploy.exporters.passes.onnx_graph import onnx_graph, save_onnx
 from samdeploy.exporters.passes.onnx_rank import check_rank
-from samdeploy.exporting.options import PromptLimits
+from samdeploy.exporting.options import FixedShapesOptions
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.models import GraphModule
 from samdeploy.options import option
@@ -23,7 +23,7 @@ from samdeploy.session import Availability, Graph, TensorSpec
 
 
 @dataclass(frozen=True)
-class RknnOptions(PromptLimits):
+class RknnOptions(FixedShapesOptions):
     chip: str = option("rk3588", f"what to build for: {', '.join(CHIPS)}")
     # As many as whole-image mode asks in a call on a processor.
     max_prompts: int = option(4, "most prompts in a decoder call")

@@ -23,7 +23,8 @@ from samdeploy.families import family_named
 from samdeploy.files import UNFINISHED, atomic_path
 from samdeploy.folders import put_back, replaced_folder
 from samdeploy.golden import Golden
-from samdeploy.graphs import KERNELS_FILE
+from samdeploy.graphs import KERNELS_FILE, PROMPTS_FILE
+from samdeploy.host_prompts import as_asked
 from samdeploy.json_files import (
     UnreadableError,
     check_version,
@@ -168,7 +169,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """``verification`` is of the artifacts themselves, in fp32; ``further_verifications`` are of
     the same artifacts in other arithmetic, one each. ``preprocess`` is how an image becomes encoder
     input, where it is not what every bundle of the family once had. ``golden`` is an answer to
-    prove a device with. ``kernels`` are the weights for :mod:`samdeploy.runtimes.native`."""
+    prove a device with. ``kernels`` and ``prompts`` are the weights for
+    :mod:`samdeploy.runtimes.native` and :mod:`samdeploy.host_prompts`."""
 
     schema_version: Annotated[int, Meta(ge=1)]
     architecture: _Line
@@ -190,12 +192,18 @@ class Manifest(msgspec.Struct, frozen=True):
     preprocess: Preprocess | None = None
     golden: Golden | None = None
     kernels: FileRecord | None = None
+    prompts: FileRecord | None = None
 
     @property
     def files(self) -> tuple[FileRecord, ...]:
         """All of them but the manifest itself."""
         graphs = tuple(record for graph in self.graphs for record in graph.files)
-        return graphs if self.kernels is None else (*graphs, self.kernels)
+        return (*graphs, *filter(None, self.side_files.values()))
+
+    @property
+    def side_files(self) -> dict[str, FileRecord | None]:
+        """Those that no graph has for itself, by the name that each is found by."""
+        return {KERNELS_FILE: self.kernels, PROMPTS_FILE: self.prompts}
 
     @property
     def verifications(self) -> dict[str, VerificationRecord]:
@@ -241,10 +249,10 @@ class Bundle:
         return bundle
 
     def specs(self) -> dict[str, Specs]:
-        """Inputs and outputs of the graphs, by role."""
+        """Inputs and outputs of the graphs as their callers know them, by role."""
         return {
             graph.role: (
-                tuple(tensor.spec for tensor in graph.inputs),
+                as_asked(tuple(tensor.spec for tensor in graph.inputs)),
                 tuple(tensor.spec for tensor in graph.outputs),
             )
             for graph in self.manifest.graphs
@@ -303,17 +311,17 @@ def _decode(path: Path, content: bytes) -> Manifest:
 
 
 def _check_roles(folder: Path, manifest: Manifest, lines: tuple[tuple[str, ...], ...]) -> None:
-    # It is found by its name, so one that nobody vouches for must not lie there.
-    if manifest.kernels is None and os.path.lexists(folder / KERNELS_FILE):
-        raise BundleError(
-            f"bundle '{folder}' holds a {KERNELS_FILE} that its {MANIFEST} does not list; remove "
-            "it or export the bundle again."
-        )
-    if manifest.kernels is not None and manifest.kernels.path != KERNELS_FILE:
-        raise BundleError(
-            f"bundle '{folder}' has its kernels in '{manifest.kernels.path}'; expected "
-            f"{KERNELS_FILE}, export it again."
-        )
+    for name, record in manifest.side_files.items():
+        # It is found by its name, so one that nobody vouches for must not lie there.
+        if record is None and os.path.lexists(folder / name):
+            raise BundleError(
+                f"bundle '{folder}' holds a {name} that its {MANIFEST} does not list; remove it or "
+                "export the bundle again."
+            )
+        if record is not None and record.path != name:
+            raise BundleError(
+                f"bundle '{folder}' has '{record.path}' where {name} is expected; export it again."
+            )
     if scheme_named(manifest.precision) is None:
         raise BundleError(
             f"bundle '{folder}' has precision '{manifest.precision}', this samdeploy knows "

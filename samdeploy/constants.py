@@ -20,3 +20,7 @@ LABEL_BACKGROUND: Final = 0
 LABEL_FOREGROUND: Final = 1
 LABEL_BOX_TOP_LEFT: Final = 2
 LABEL_BOX_BOTTOM_RIGHT: Final = 3
+
+#: Added to the attention scores of absent tokens: its exponential is exactly 0 beside any real
+#: score, and it still fits float16.
+ABSENT_BIAS: Final = -3.0e4

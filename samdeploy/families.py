@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from samdeploy.contracts import Contract, Specs, names_of
 from samdeploy.errors import BundleError, InputError
-from samdeploy.graphs import SAM_CONTRACT
+from samdeploy.graphs import HOSTED, HOSTED_MEANING, SAM_CONTRACT
 from samdeploy.graphs_hq import HQ_CONTRACT
 from samdeploy.graphs_sam2 import SAM2_CONTRACT
 from samdeploy.libraries import added
@@ -212,11 +212,13 @@ def contract_of(role: str, found: Specs) -> Contract:
 
 def tensor_names(role: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the inputs and outputs that a graph of this role has, in the order of its contract;
-    those of all families where several have such a graph."""
+    those of all families where several have such a graph, and of graphs that take prompts as
+    tokens."""
     tensors = [contract.tensors for contract in _contracts()]
     found = [names_of(specs[role]) for specs in tensors if role in specs]
     inputs, outputs = (dict.fromkeys(chain(*(names[side] for names in found))) for side in (0, 1))
-    return tuple(inputs), tuple(outputs)
+    hosted = chain(*((name, HOSTED[name]) if name in HOSTED else (name,) for name in inputs))
+    return tuple(hosted), tuple(outputs)
 
 
 @lru_cache
@@ -249,8 +251,8 @@ def named_shape(tensor: str) -> tuple[str, ...]:
 
 def meaning(tensor: str) -> str:
     """The meaning of a tensor, in one line; empty where nobody says it."""
-    found = (contract.meanings.get(tensor) for contract in _contracts())
-    return next(filter(None, found), "")
+    known = chain((HOSTED_MEANING,), (contract.meanings for contract in _contracts()))
+    return next(filter(None, (meanings.get(tensor) for meanings in known)), "")
 
 
 def _contracts() -> Iterator[Contract]:
@@ -258,7 +260,9 @@ def _contracts() -> Iterator[Contract]:
 
 
 def _tensors(name: str) -> Iterator[tuple[Contract, TensorSpec]]:
-    """The spec in every graph that has a tensor of that name."""
+    """The spec in every graph that has a tensor of that name, or one in the place of which that
+    comes."""
+    name = next((each for each, hosted in HOSTED.items() if hosted == name), name)
     for contract in _contracts():
         for inputs, outputs in contract.tensors.values():
             yield from ((contract, spec) for spec in (*inputs, *outputs) if spec.name == name)

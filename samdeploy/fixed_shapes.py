@@ -1,7 +1,7 @@
 """Graphs of fixed shapes, used like one of dynamic shapes.
 
 Some accelerators run only graphs whose every shape is a number. They still answer any prompt:
-unused token slots carry label -2, which changes nothing, and unused rows are cut off.
+unused token slots carry label -2 or its bias, which changes nothing, and unused rows are cut off.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from samdeploy.constants import LABEL_ABSENT
+from samdeploy.constants import ABSENT_BIAS, LABEL_ABSENT
 from samdeploy.errors import InputError
 from samdeploy.families import dynamic, per_call
-from samdeploy.graphs import MASK_HEAD, SCORER
+from samdeploy.graphs import HOSTED, MASK_HEAD, SCORER
 from samdeploy.session import Array, Session, TensorSpec
 
 #: Tokens that the decoder adds to those of a prompt: four masks and their ratings.
 OUTPUT_TOKENS = 5
 
-
+#: What says of a token slot that it is unused.
+_ABSENT = {"point_labels": LABEL_ABSENT, HOSTED["point_labels"]: ABSENT_BIAS}
 #: Behind the role, in the name of an artifact for many prompts.
 _BATCH = "_batch"
 
@@ -126,9 +127,8 @@ def _padded(session: Session, feeds: Mapping[str, Array], rows: slice) -> dict[s
         array = feeds[spec.name]
         if per_call(spec.name):
             part = array[rows]  # all of them begin with prompts
-            array = np.zeros([int(side) for side in spec.shape], part.dtype)
-            if spec.name == "point_labels":
-                array[:] = LABEL_ABSENT
+            array = np.empty([int(side) for side in spec.shape], part.dtype)
+            array[:] = _ABSENT.get(spec.name, 0)
             array[tuple(slice(side) for side in part.shape)] = part
         padded[spec.name] = array
     return padded

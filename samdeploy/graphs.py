@@ -18,6 +18,14 @@ ALL_ROLES = (*ROLES, PREPARE, SCORER, MASK_HEAD)
 #: The weights of the decoder, a side file of the scorer, and the graphs that the kernels of
 #: :mod:`samdeploy.runtimes.native` make of them.
 KERNELS_FILE, KERNEL_ROLES = "kernels.safetensors", (SCORER, MASK_HEAD)
+#: What takes the place of points and labels in graphs whose prompts the host turns into tokens
+#: (:mod:`samdeploy.host_prompts`), and the weights that it needs.
+HOSTED = {"point_coords": "prompt_tokens", "point_labels": "prompt_bias"}
+PROMPTS_FILE = "prompts.safetensors"
+HOSTED_MEANING = {
+    "prompt_tokens": "points and box corners as the prompt encoder turns them into tokens",
+    "prompt_bias": "0 for a token, -30000 where there is none",
+}
 
 #: What each tensor holds.
 MEANING = {

@@ -25,6 +25,7 @@ from samdeploy.graphs import (
     MASK_HEAD,
     SCORER,
 )
+from samdeploy.host_prompts import for_points
 from samdeploy.options import changed, from_given
 from samdeploy.precision import ARITHMETIC, FP32
 from samdeploy.preprocess import SAM_STEPS, Preprocess
@@ -328,6 +329,7 @@ def open_graphs(
                     "or choose another device."
                 ) from error
             undo.callback(session.close)
+            session = for_points(session, path)
             told = None if recorded is None else recorded[role]
             sessions[role] = CheckedSession(session, role, told, contract)
         undo.pop_all()

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from samdeploy.checkpoints import resolve_checkpoint
+from samdeploy.exporting.host_prompts import encoding_of
 from samdeploy.files import atomic_path
 from samdeploy.fixed_shapes import FixedShapes
 from samdeploy.geometry import Transform, resize_logits
@@ -143,6 +144,7 @@ def blocks(example: Example) -> dict[str, str]:
         "binary": _binary(example.binary),
         "split": _split(example),
         "fixed": _fixed(example.prompts),
+        "hosted": _hosted(example.prompts),
     }
 
 
@@ -273,6 +275,20 @@ def _fixed(prompts: DecoderPrompts) -> str:
             points = " ".join(f"({number(x, 4)}, {number(y, 4)})" for x, y in coords)
             rows.append([call, place, prompt, points, " ".join(f"{each:.0f}" for each in labels)])
     return table(["call", "row", "prompt", "`point_coords`", "`point_labels`"], rows)
+
+
+def _hosted(prompts: DecoderPrompts) -> str:
+    """Of two prompts, which together have tokens of every kind."""
+    encoding = encoding_of(load_sam(resolve_checkpoint("sam_tiny.pt")).prompt_encoder)
+    tokens, bias = encoding(prompts.point_coords, prompts.point_labels)
+    shown = [0, encoding.channels // 2, encoding.channels - 1]
+    rows = [
+        [i, slot, f"{label:.0f}", row(tokens[i, slot, shown]), f"{bias[i, slot]:.0f}"]
+        for i in (0, 2)
+        for slot, label in enumerate(prompts.point_labels[i])
+    ]
+    header = ["prompt", "slot", "label", f"`prompt_tokens` {shown}", "`prompt_bias`"]
+    return table(header, rows)
 
 
 def _logits(logits: NDArray[Any]) -> list[str]:

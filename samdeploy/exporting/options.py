@@ -92,21 +92,32 @@ class PromptLimits(ExportOptions):
 
 
 @dataclass(frozen=True)
+class FixedShapesOptions(PromptLimits):
+    """For accelerators that run fixed shapes only."""
+
+    host_prompts: bool = option(
+        False, "graphs take prompts as tokens, which the app makes: no sines, no comparisons"
+    )
+
+
+@dataclass(frozen=True)
 class ProfileOptions(ExportOptions):
     """For formats that fix shapes when they are asked to."""
 
     profile: str = option("", f"{NPU}: fixed shapes, for accelerators that run no others")
     max_prompts: int = option(0, f"profile={NPU}: most prompts in a decoder call [64]")
     max_points: int = option(0, f"profile={NPU}: most tokens of a prompt [16]")
+    host_prompts: bool = option(False, f"profile={NPU}: graphs take prompts as tokens")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.profile not in ("", NPU):
             raise InputError(f"profile={self.profile}; expected {NPU}, or leave it out.")
-        asked = {"max_prompts": self.max_prompts, "max_points": self.max_points}
+        names = ("max_prompts", "max_points", "host_prompts")
+        asked = {name: getattr(self, name) for name in names}
         given = {name: value for name, value in asked.items() if value}
         if self.profile:
-            limits = from_given(PromptLimits, given, f"profile={NPU}")
+            limits = from_given(FixedShapesOptions, given, f"profile={NPU}")
             object.__setattr__(self, "max_prompts", limits.max_prompts)
             object.__setattr__(self, "max_points", limits.max_points)
         elif given:

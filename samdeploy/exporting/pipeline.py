@@ -24,6 +24,7 @@ from samdeploy.checkpoints import resolve_checkpoint
 from samdeploy.errors import InputError, RuntimeUnavailableError
 from samdeploy.exporting.calibration import calibration_inputs
 from samdeploy.exporting.golden import golden_answer
+from samdeploy.exporting.host_prompts import take_tokens
 from samdeploy.exporting.int8_repair import Attempt, nearest, repair, repairable
 from samdeploy.exporting.kernels import check_kernels, write_kernels
 from samdeploy.exporting.lay_out import flavour_of, lay_out
@@ -259,12 +260,13 @@ class _Build:
         self.say(f"exporting {facts.architecture} to {self.exporter.name}, {options.precision}")
         write = self.exporter().export
         graphs = loaded.graphs
-        # Other tools know no split decoder.
-        roles = [role for role in graphs if not self.layout or role in ROLES]
-        written = tuple(write(graphs[role], self.folder, options) for role in roles)
         if _has_kernels(options):
             write_kernels(graphs, facts.image_size, self.folder)
-        return written, facts, options
+        if getattr(options, "host_prompts", False):
+            graphs = take_tokens(graphs, self.folder, self.model)
+        # Other tools know no split decoder.
+        roles = [role for role in graphs if not self.layout or role in ROLES]
+        return tuple(write(graphs[role], self.folder, options) for role in roles), facts, options
 
     @cached_property
     def _digest(self) -> str:

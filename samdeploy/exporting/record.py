@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from samdeploy.bundle import (
     SCHEMA_VERSION,
+    FileRecord,
     GraphRecord,
     Manifest,
     SourceRecord,
@@ -18,7 +19,7 @@ from samdeploy.bundle import (
 )
 from samdeploy.checkpoints import KNOWN, TINY
 from samdeploy.exporting.int8_repair import Attempt
-from samdeploy.graphs import KERNELS_FILE
+from samdeploy.graphs import KERNELS_FILE, PROMPTS_FILE
 from samdeploy.options import options_of
 from samdeploy.session import Exporter, TensorSpec
 
@@ -88,10 +89,13 @@ def manifest_of(folder: Path, exporter: type[Exporter], attempt: Attempt) -> Man
         whole_image=facts.whole_image,
         preprocess=facts.preprocess,
         golden=facts.golden,
-        kernels=file_record(folder, Path(KERNELS_FILE))
-        if (folder / KERNELS_FILE).exists()
-        else None,
+        kernels=_side_file(folder, KERNELS_FILE),
+        prompts=_side_file(folder, PROMPTS_FILE),
     )
+
+
+def _side_file(folder: Path, name: str) -> FileRecord | None:
+    return file_record(folder, Path(name)) if (folder / name).exists() else None
 
 
 def _tensors(specs: tuple[TensorSpec, ...]) -> tuple[TensorRecord, ...]:

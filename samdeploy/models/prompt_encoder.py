@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from samdeploy.constants import LABEL_PADDING
+from samdeploy.constants import ABSENT_BIAS, LABEL_ABSENT, LABEL_PADDING
 from samdeploy.models.config import PromptEncoderConfig
 from samdeploy.models.layers import LayerNorm2d, make_tokens
 
@@ -29,6 +29,8 @@ class PromptEncoder(nn.Module):
     def __init__(self, config: PromptEncoderConfig, dim: int, grid: int, image_size: int) -> None:
         super().__init__()
         self.grid, self.image_size = grid, image_size
+        #: Prompts come as tokens, see :mod:`samdeploy.host_prompts`.
+        self.on_host = False
         hidden = config.mask_in_chans
         self.pe_layer = RandomFourierPositions(dim)
         # Background, foreground, top left corner, bottom right corner.
@@ -53,6 +55,14 @@ class PromptEncoder(nn.Module):
         y, x = torch.meshgrid(centre, centre, indexing="ij")
         positions: Tensor = self.pe_layer(torch.stack([x, y], dim=-1))
         return positions.permute(2, 0, 1).unsqueeze(0)
+
+    def tokens(self, coords: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`sparse`, and what is added to the scores of attention to each token ``[B, P]``.
+        Where the host has made both, they are what comes in."""
+        if self.on_host:
+            return coords, labels
+        tokens = self.sparse(coords, labels)
+        return tokens, (labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
 
     def sparse(self, coords: Tensor, labels: Tensor) -> Tensor:
         """Points ``[B, P, 2]`` in encoder-input pixels, labels ``[B, P]`` -> tokens ``[B, P, C]``.

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samdeploy.constants import LABEL_ABSENT
 from samdeploy.models.changed_image import (
     Changed,
     attention_to,
@@ -41,7 +40,6 @@ from samdeploy.models.changed_image import (
 from samdeploy.models.layers import LayerNorm2d
 from samdeploy.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
 from samdeploy.models.prompt_encoder import PromptEncoder
-from samdeploy.models.sam import ABSENT_BIAS
 
 #: Layers of the two-way transformer that the graphs are written for; every published SAM has two.
 DEPTH = 2
@@ -181,9 +179,8 @@ class Scorer(nn.Module):
         keys = Keys(*(image_keys[i] for i in range(len(Keys._fields))))
         values = image_values.unbind(0)
         own, heads = decoder.output_tokens().unsqueeze(0), last.num_heads
-        sparse = self.sam.prompt_encoder.sparse(point_coords, point_labels)
+        sparse, absent = self.sam.prompt_encoder.tokens(point_coords, point_labels)
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        absent = (point_labels == LABEL_ABSENT).to(tokens.dtype) * ABSENT_BIAS
         # Of three dimensions: LiteRT's GPU pads none of two.
         bias = F.pad(absent.unsqueeze(1), (own.shape[1], 0)).squeeze(1)  # [B, T]
         token_bias = torch.cat([bias] * heads, dim=1).unsqueeze(2)  # [B, h T, 1]

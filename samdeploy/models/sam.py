@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from samdeploy.constants import LABEL_ABSENT
 from samdeploy.models.config import SamConfig, TinyVitConfig, VitConfig
 from samdeploy.models.mask_decoder import MaskDecoder
 from samdeploy.models.prompt_encoder import PromptEncoder
@@ -11,10 +10,6 @@ from samdeploy.models.repvit import RepViT
 from samdeploy.models.tiny_vit import TinyViT
 from samdeploy.models.vit import ImageEncoderViT
 from samdeploy.preprocess import SAM_STEPS, Preprocess
-
-# Added to the attention scores of absent tokens: its exponential is exactly 0 beside any real
-# score, and it still fits float16.
-ABSENT_BIAS = -3.0e4
 
 
 class Sam(nn.Module):
@@ -87,8 +82,7 @@ class Sam(nn.Module):
         """What the mask decoder takes, see there, of what :meth:`decode` does."""
         prompts = self.prompt_encoder
         image = image_embeddings + prompts.dense(mask_input, has_mask_input)
-        bias = (point_labels == LABEL_ABSENT).to(image.dtype) * ABSENT_BIAS
-        return image, prompts.dense_positions(), prompts.sparse(point_coords, point_labels), bias
+        return image, prompts.dense_positions(), *prompts.tokens(point_coords, point_labels)
 
 
 class SamEncoder(nn.Module):

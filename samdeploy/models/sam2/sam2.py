@@ -4,10 +4,8 @@ pixels of the encoder's input."""
 import torch
 from torch import Tensor, nn
 
-from samdeploy.constants import LABEL_ABSENT
 from samdeploy.models.prompt_encoder import PromptEncoder
 from samdeploy.models.repvit import Trunk
-from samdeploy.models.sam import ABSENT_BIAS
 from samdeploy.models.sam2.config import HieraConfig, ImageEncoderConfig, Sam2Config
 from samdeploy.models.sam2.hiera import Hiera
 from samdeploy.models.sam2.mask_decoder import Sam2MaskDecoder
@@ -101,8 +99,7 @@ class Sam2(nn.Module):
         """
         prompts, decoder = self.prompt_encoder, self.mask_decoder
         image = image_embeddings + prompts.dense(mask_input, has_mask_input)
-        bias = (point_labels == LABEL_ABSENT).to(image.dtype) * ABSENT_BIAS
-        sparse = prompts.sparse(point_coords, point_labels)
+        sparse, bias = prompts.tokens(point_coords, point_labels)
         queries, keys = decoder.attend(image, prompts.dense_positions(), sparse, bias)
         iou, score, tokens = decoder.answers(queries)
         upscaled = decoder.upscaled(keys, (high_res_feats_0, high_res_feats_1))
