@@ -46,6 +46,8 @@ _IDENTITIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 
 @dataclass(frozen=True)
 class CoreMlOptions(HalfOption, Int8Options, FixedShapesOptions):
+    # As many as whole-image mode asks in a call on a GPU.
+    max_prompts: int = option(64, "most prompts in a decoder call")
     palette_bits: int = option(
         0, "bits of a weight of SAM's encoder, an index into a palette: 4, 6 or 8"
     )

@@ -33,15 +33,13 @@ from samdeploy.exporting.options import FixedShapesOptions, HalfOption, Int8Opti
 from samdeploy.fixed_shapes import record_of, variants
 from samdeploy.graphs import ENCODER
 from samdeploy.models import GraphModule
-from samdeploy.options import option
 from samdeploy.session import Availability, Graph
 from samdeploy.text import reason
 
 
 @dataclass(frozen=True)
 class ExecuTorchOptions(HalfOption, Int8Options, FixedShapesOptions):
-    # As many as whole-image mode asks in a call on a processor.
-    max_prompts: int = option(4, "most prompts in a decoder call")
+    """Those of the groups alone."""
 
 
 class ExecuTorchExporter:

@@ -34,8 +34,6 @@ from samdeploy.session import Availability, Graph
 @dataclass(frozen=True)
 class QnnOptions(FixedShapesOptions):
     soc: str = option("sm8650", f"chip to build for: {', '.join(SOCS)}")
-    # As many as whole-image mode asks in a call on a processor.
-    max_prompts: int = option(4, "most prompts in a decoder call")
     int8: bool = option(False, "encoder with 8-bit weights and 16-bit activations")
     data: str = option("", "int8: folder or pattern of images to calibrate with [generated scenes]")
 

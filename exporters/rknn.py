@@ -25,8 +25,6 @@ from samdeploy.session import Availability, Graph, TensorSpec
 @dataclass(frozen=True)
 class RknnOptions(FixedShapesOptions):
     chip: str = option("rk3588", f"what to build for: {', '.join(CHIPS)}")
-    # As many as whole-image mode asks in a call on a processor.
-    max_prompts: int = option(4, "most prompts in a decoder call")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,19 +23,28 @@ OUTPUT_TOKENS = 5
 
 #: What says of a token slot that it is unused.
 _ABSENT = {"point_labels": LABEL_ABSENT, HOSTED["point_labels"]: ABSENT_BIAS}
-#: Behind the role, in the name of an artifact for many prompts.
-_BATCH = "_batch"
+#: Tokens of a click: the point and SAM's padding.
+_CLICK_TOKENS = 2
+#: Behind the role, in the names of artifacts for one click and for many prompts.
+_CLICK, _BATCH = "_click", "_batch"
 
 
 def variants(
     role: str, inputs: Sequence[TensorSpec], prompts: int, points: int
 ) -> dict[str, tuple[int, int]]:
     """Names of the artifacts of a graph, and the numbers of prompts and points of each: one for a
-    prompt of ``points`` tokens, and for what takes prompts, one for ``prompts`` of them."""
+    prompt of ``points`` tokens, and for what takes prompts, one for ``prompts`` of them.
+
+    What the scorer and the mask head compute grows with the tokens. So they have one for a click
+    too, and that for many prompts is for clicks, which are what whole-image mode asks."""
     shapes = {role: (1, points)}
-    if prompts > 1 and _takes_prompts(inputs):
-        # Whole-image mode asks clicks, which are two tokens: the point and SAM's padding.
-        shapes[f"{role}{_BATCH}"] = (prompts, 2 if role in (SCORER, MASK_HEAD) else points)
+    if not _takes_prompts(inputs):
+        return shapes
+    clicks = role in (SCORER, MASK_HEAD)
+    if clicks and points > _CLICK_TOKENS:
+        shapes[f"{role}{_CLICK}"] = (1, _CLICK_TOKENS)
+    if prompts > 1:
+        shapes[f"{role}{_BATCH}"] = (prompts, _CLICK_TOKENS if clicks else points)
     return shapes
 
 
@@ -52,9 +61,9 @@ def _takes_prompts(inputs: Sequence[TensorSpec]) -> bool:
 
 
 def variant_paths(graph: Path) -> list[Path]:
-    """The artifact itself and, where it exists, the one for many prompts beside it."""
-    batched = graph.with_name(f"{graph.stem}{_BATCH}{graph.suffix}")
-    return [graph, batched] if batched.exists() else [graph]
+    """The artifact itself and, where they exist, those for a click and for many prompts."""
+    beside = (graph.with_name(f"{graph.stem}{kind}{graph.suffix}") for kind in (_CLICK, _BATCH))
+    return [graph, *(path for path in beside if path.exists())]
 
 
 def open_variants(graph: Path, open_one: Callable[[Path], Session]) -> Session:
@@ -142,12 +151,14 @@ def _numbers(session: Session) -> dict[str, int]:
     return numbers
 
 
-def _work(variant: Session, needed: Mapping[str, int]) -> int:
-    """How many tokens a call computes, or values, those that only fill up included."""
+def _work(variant: Session, needed: Mapping[str, int]) -> tuple[int, int]:
+    """How many tokens are computed, or values, those that only fill up included; in how many
+    calls."""
     numbers = _numbers(variant)
     prompts = numbers.get("prompts", 1)
-    rounds = -(-needed.get("prompts", 1) // prompts)
-    return rounds * prompts * numbers.get("values", numbers.get("points", 0) + OUTPUT_TOKENS)
+    calls = -(-needed.get("prompts", 1) // prompts)
+    each = numbers.get("values", numbers.get("points", 0) + OUTPUT_TOKENS)
+    return calls * prompts * each, calls
 
 
 def _dynamic(spec: TensorSpec) -> TensorSpec:

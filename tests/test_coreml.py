@@ -54,7 +54,7 @@ def test_manifest(small_coreml_bundle: Path) -> None:
     files = [[record.path for record in graph.files] for graph in manifest.graphs]
     assert files[:2] == [["encoder.mlpackage"], ["decoder.mlpackage", "decoder_batch.mlpackage"]]
     assert [graph.role for graph in manifest.graphs] == list(ALL_ROLES)
-    shapes = {"scorer": [1, 16], "scorer_batch": [8, 2]}
+    shapes = {"scorer": [1, 16], "scorer_click": [1, 2], "scorer_batch": [8, 2]}
     assert manifest.graphs[3].options == {"prompts_and_points": shapes}
     assert manifest.verification.passed
     assert manifest.verification.provider == "MIL evaluator" or sys.platform == "darwin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from samdeploy.exporters.passes.fixed_program import fixed_program
 from samdeploy.exporters.passes.onnx_largest import inferred_values
 from samdeploy.exporters.passes.onnx_narrow import MOST_OPERANDS
 from samdeploy.exporters.passes.onnx_rank import check_rank
-from samdeploy.fixed_shapes import variants
+from samdeploy.fixed_shapes import FixedShapes, variants
 from samdeploy.graphs import ALL_ROLES, DECODER, ENCODER, SCORER
 from samdeploy.scenes import Scene
+from samdeploy.session import Array, TensorSpec
 from samdeploy.testing.small_model import small_graphs
 from tests.conftest import ExportOnce
 
@@ -57,8 +59,52 @@ def test_which_files_there_are() -> None:
     assert variants(ENCODER, inputs[ENCODER], 64, 16) == {"encoder": (1, 16)}
     batch = {"decoder": (1, 16), "decoder_batch": (64, 16)}
     assert variants(DECODER, inputs[DECODER], 64, 16) == batch
-    assert variants(SCORER, inputs[SCORER], 64, 16)["scorer_batch"] == (64, 2)
-    assert variants(SCORER, inputs[SCORER], 1, 16) == {"scorer": (1, 16)}
+    one = {"scorer": (1, 16), "scorer_click": (1, 2)}
+    assert variants(SCORER, inputs[SCORER], 64, 16) == {**one, "scorer_batch": (64, 2)}
+    assert variants(SCORER, inputs[SCORER], 1, 16) == one
+    assert variants(SCORER, inputs[SCORER], 1, 2) == {"scorer": (1, 2)}
+
+
+class Recorder:
+    """A scorer of fixed shapes that notes in ``calls`` that it was run."""
+
+    provider = "none"
+
+    def __init__(self, calls: list[tuple[int, int]], prompts: int, points: int) -> None:
+        shapes = {"point_coords": (prompts, points, 2), "point_labels": (prompts, points)}
+        self.inputs = tuple(TensorSpec(name, shape) for name, shape in shapes.items())
+        self.outputs = (TensorSpec("iou_predictions", (prompts, 4)),)
+        self._called = (prompts, points)
+        self._calls = calls
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        self._calls.append(self._called)
+        return {"iou_predictions": np.zeros((self._called[0], 4), np.float32)}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize(
+    ("prompts", "points", "expected"),
+    [
+        (1, 2, [(1, 2)]),
+        (1, 3, [(1, 16)]),
+        (3, 2, [(1, 2)] * 3),
+        (4, 2, [(4, 2)]),  # in one call what would be as much in four
+        (8, 1, [(4, 2)] * 2),
+        (2, 5, [(1, 16)] * 2),
+    ],
+)
+def test_which_file_computes_least(
+    prompts: int, points: int, expected: list[tuple[int, int]]
+) -> None:
+    calls: list[tuple[int, int]] = []
+    scorer = FixedShapes([Recorder(calls, *shape) for shape in ((1, 16), (1, 2), (4, 2))])
+    coords = np.zeros((prompts, points, 2), np.float32)
+    answer = scorer.run({"point_coords": coords, "point_labels": coords[..., 0]})
+    assert calls == expected
+    assert answer["iou_predictions"].shape == (prompts, 4)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +144,9 @@ class TestOnnx:
     def test_every_shape_is_a_number(self, fixed_bundle: Path) -> None:
         graphs = Bundle.open(fixed_bundle).manifest.graphs
         assert [graph.role for graph in graphs] == list(ALL_ROLES)
-        assert graphs[3].options["prompts_and_points"] == {"scorer": [1, 5], "scorer_batch": [4, 2]}
+        assert graphs[3].options["prompts_and_points"] == {
+            "scorer": [1, 5], "scorer_click": [1, 2], "scorer_batch": [4, 2],
+        }  # fmt: skip
         for path in fixed_bundle.glob("*.onnx"):
             values = list(inferred_values(onnx.load(path), {}))
             sides = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in values]

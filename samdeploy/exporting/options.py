@@ -93,8 +93,11 @@ class PromptLimits(ExportOptions):
 
 @dataclass(frozen=True)
 class FixedShapesOptions(PromptLimits):
-    """For accelerators that run fixed shapes only."""
+    """For formats that run fixed shapes only."""
 
+    # As many as whole-image mode asks in a call on a processor. What is for more is not used there,
+    # and computes for nothing, or leaves the caches.
+    max_prompts: int = option(4, "most prompts in a decoder call")
     host_prompts: bool = option(
         False, "graphs take prompts as tokens, which the app makes: no sines, no comparisons"
     )
@@ -105,7 +108,7 @@ class ProfileOptions(ExportOptions):
     """For formats that fix shapes when they are asked to."""
 
     profile: str = option("", f"{NPU}: fixed shapes, for accelerators that run no others")
-    max_prompts: int = option(0, f"profile={NPU}: most prompts in a decoder call [64]")
+    max_prompts: int = option(0, f"profile={NPU}: most prompts in a decoder call [4]")
     max_points: int = option(0, f"profile={NPU}: most tokens of a prompt [16]")
     host_prompts: bool = option(False, f"profile={NPU}: graphs take prompts as tokens")
 
