@@ -36,7 +36,7 @@ def _row(case: Case) -> list[str]:
         case.name,
         f"{(case.artifact_bytes or 0) / 1e6:.1f}",
         time("encode", 1e3, 0),
-        time("click", 1e3, 0),
+        time("click", 1e3, 1),
         time("whole_image", 1, 1),
         f"{max(case.peaks.values()) / 1e6:,.0f}",
         f"{case.mask_iou_mean:.4f}, {case.mask_iou_min:.4f}",
