@@ -358,7 +358,7 @@ def test_a_file_elsewhere(bundle: Path) -> None:
     assert manifest.kernels is not None
     moved = FileRecord("../kernels.safetensors", manifest.kernels.bytes, manifest.kernels.sha256)
     write_manifest(bundle, msgspec.structs.replace(manifest, kernels=moved))
-    with pytest.raises(BundleError, match=r"has its kernels in '\.\./kernels"):
+    with pytest.raises(BundleError, match=r"has '\.\./kernels.*' where kernels.* is expected"):
         Bundle.open(bundle)
 
 

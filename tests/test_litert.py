@@ -198,8 +198,9 @@ def test_the_converter_is_asked_file_by_file(tmp_path: Path) -> None:
     folder.mkdir()
     told = export(folder, converter=python, half=True)
     assert told["tools"] == {"litert-torch": "9.9"}
-    assert told["prompts_and_points"] == {"mask_head": [1, 4]}
-    assert [path.name for path in folder.iterdir()] == ["mask_head.tflite"]
+    shapes = {"mask_head": [1, 4], "mask_head_click": [1, 2]}
+    assert told["prompts_and_points"] == shapes
+    assert {path.stem for path in folder.iterdir()} == shapes.keys()
     feeds = feeds_of(MASK_HEAD, 1, 4)
     found = opened(folder / "mask_head.tflite", MASK_HEAD).run(feeds)["low_res_masks"]
     np.testing.assert_allclose(

@@ -50,7 +50,9 @@ def simulated(folder: Path) -> list[str]:
     record = manifest.verification
     name, size = Path(manifest.source.name).stem, f"{bundle.bytes / 1e6:.1f}"
     iou = f"{record.mask_iou_mean:.4f}, {record.mask_iou_min:.4f}"
-    return [name, f"{manifest.format}, {manifest.precision}", size, *"----", iou, record.provider]
+    kind = f"{manifest.format}, {manifest.precision}"
+    kind += ", host_prompts" if manifest.prompts else ""
+    return [name, kind, size, *"----", iou, record.provider]
 
 
 def main() -> None:
