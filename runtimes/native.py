@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from samdeploy.contracts import Specs
 from samdeploy.errors import BundleError, InputError, RuntimeUnavailableError
@@ -27,6 +26,7 @@ from samdeploy.processor import usable_cores
 from samdeploy.resident import Resident
 from samdeploy.runtimes.native_library import Floats, Kernels, instructions
 from samdeploy.session import MOST_IMGSZ, Array, Availability, RuntimeOptions, Session
+from samdeploy.weights_file import read_weights
 
 _INSTALL = "install a C++ compiler and samdeploy again, from source"
 _MOST_HEADS = 256
@@ -75,12 +75,7 @@ class NativeRuntime:
 
 
 def _read(path: Path) -> Kernels:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            told = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise BundleError(f"'{path}' cannot be read ({error}); export the bundle again.") from error
+    weights, told = read_weights(path)
     try:
         size = whole("image_size", int(told["image_size"]), 16, MOST_IMGSZ)
         heads = whole("heads", int(told["heads"]), 1, _MOST_HEADS)

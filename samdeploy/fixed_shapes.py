@@ -135,10 +135,11 @@ def _padded(session: Session, feeds: Mapping[str, Array], rows: slice) -> dict[s
     for spec in session.inputs:
         array = feeds[spec.name]
         if per_call(spec.name):
-            part = array[rows]  # all of them begin with prompts
-            array = np.empty([int(side) for side in spec.shape], part.dtype)
-            array[:] = _ABSENT.get(spec.name, 0)
-            array[tuple(slice(side) for side in part.shape)] = part
+            part = array = array[rows]  # all of them begin with prompts
+            shape = tuple(int(side) for side in spec.shape)
+            if part.shape != shape:
+                array = np.full(shape, _ABSENT.get(spec.name, 0), part.dtype)
+                array[tuple(slice(side) for side in part.shape)] = part
         padded[spec.name] = array
     return padded
 

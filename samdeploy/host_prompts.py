@@ -19,6 +19,7 @@ from samdeploy.errors import BundleError, InputError
 from samdeploy.graphs import HOSTED, PROMPTS_FILE
 from samdeploy.limits import whole
 from samdeploy.session import MOST_IMGSZ, Array, Session, TensorSpec
+from samdeploy.weights_file import read_weights
 
 Floats = NDArray[np.float32]
 Specs = tuple[TensorSpec, ...]
@@ -73,18 +74,14 @@ class PromptEncoding:
     @classmethod
     def read(cls, path: Path) -> PromptEncoding:
         """Raises :class:`BundleError` where the file is none of :meth:`write`."""
-        from safetensors import SafetensorError, safe_open  # here: few bundles have the file
-
+        weights, told = read_weights(path)
         try:
-            with safe_open(path, framework="numpy") as file:
-                told = file.metadata() or {}
-                frequencies, embeddings = (
-                    file.get_tensor(name) for name in ("frequencies", "embeddings")
-                )
+            frequencies, embeddings = weights["frequencies"], weights["embeddings"]
             size = whole("image_size", int(told["image_size"]), 16, MOST_IMGSZ)
-        except (SafetensorError, OSError, TypeError, KeyError, ValueError, InputError) as error:
+        except (KeyError, ValueError, InputError) as error:
             raise BundleError(
-                f"'{path}' cannot be read ({error}); export the bundle again."
+                f"'{path}' does not tell what tokens are made of ({error}); export the bundle "
+                "again."
             ) from error
         channels = embeddings.shape[-1] if embeddings.ndim else 0
         shapes = (2, channels // 2), (len(_EMBEDDED), channels)
